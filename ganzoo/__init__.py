@@ -1,0 +1,80 @@
+"""ganzoo: a zoo of GANs in which every GAN is a plugin.
+
+The names below are the public ones; a plugin uses these and no others. Importing ganzoo imports no torch: what needs it is
+loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.hookspecs import hookimpl
+from ganzoo.options import option
+from ganzoo.types import Batch, DataSet, DataSpec, Part, Recipe, Terms
+
+if TYPE_CHECKING:
+    from ganzoo.data import Batches, Request, Samples, images_in_folder, images_in_zip
+    from ganzoo.interfaces import (
+        Builders,
+        Discriminator,
+        Generator,
+        Loss,
+        Strategy,
+        View,
+        full_precision,
+        gradient_norms,
+        set_lr,
+        update,
+    )
+
+#: The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks.
+API_VERSION = 1
+
+_LAZY = {
+    **dict.fromkeys(("Batches", "Request", "Samples", "images_in_folder", "images_in_zip"), "ganzoo.data"),
+    **dict.fromkeys(
+        ("Builders", "Discriminator", "Generator", "Loss", "Strategy", "View", "full_precision", "gradient_norms", "set_lr", "update"),
+        "ganzoo.interfaces",
+    ),
+}
+
+__all__ = [
+    "API_VERSION",
+    "Batch",
+    "Batches",
+    "Builders",
+    "DataSet",
+    "DataSpec",
+    "Discriminator",
+    "GanzooError",
+    "Generator",
+    "Loss",
+    "Part",
+    "Recipe",
+    "Request",
+    "Samples",
+    "Strategy",
+    "Terms",
+    "UsageError",
+    "View",
+    "full_precision",
+    "gradient_norms",
+    "hookimpl",
+    "images_in_folder",
+    "images_in_zip",
+    "option",
+    "set_lr",
+    "update",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pyganzoo")
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'ganzoo' has no attribute {name!r}")

@@ -1,0 +1,200 @@
+"""One safetensors file <-> everything that a run is. No code and no pickle in it, and never half of one on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.interfaces import Strategy
+
+FORMAT = 1
+MAX_HEADER = 1 << 20
+_NO_HASH = "0" * 64
+
+
+class BadCheckpoint(GanzooError):
+    """A file that is not a checkpoint, not whole, or not of this run."""
+
+
+def tensors_of(strategy: Strategy) -> dict[str, Tensor]:
+    """Every tensor of the run, live, by name: "model:G.conv.weight", "opt_G:G.conv.weight:exp_avg"."""
+    tensors = {f"model:{name}": value for name, value in strategy.state_dict().items()}
+    for slot, value in _optimiser_slots(strategy):
+        tensors[slot] = value
+    return tensors
+
+
+def _parameter_names(strategy: Strategy) -> dict[Tensor, str]:
+    return {p: name for name, p in strategy.named_parameters()}
+
+
+def _optimiser_slots(strategy: Strategy) -> Iterator[tuple[str, Tensor]]:
+    names = _parameter_names(strategy)
+    for attribute, optimiser in strategy.optimisers().items():
+        for p, state in optimiser.state.items():
+            for key, value in state.items():
+                if not isinstance(value, Tensor):
+                    raise GanzooError(f"{attribute} keeps {key!r}, a {type(value).__name__}; only tensors can be saved.")
+                yield f"{attribute}:{names[p]}:{key}", value
+
+
+def restore(strategy: Strategy, tensors: Mapping[str, Tensor]) -> None:
+    """Put every tensor back where `tensors_of` took it from, in the memory layout that the parameters have."""
+    strategy.load_state_dict({name.removeprefix("model:"): v for name, v in tensors.items() if name.startswith("model:")})
+    optimisers = strategy.optimisers()
+    parameters = dict(strategy.named_parameters())
+    for optimiser in optimisers.values():
+        optimiser.state.clear()
+    for name, value in tensors.items():
+        if name.startswith("model:"):
+            continue
+        attribute, parameter, key = name.split(":")
+        p = parameters[parameter]
+        # Fused optimisers walk parameters and their state side by side in memory, so the layout must be the parameter's.
+        # Step counters stay on the CPU, where torch keeps them unless the optimiser is fused on another device.
+        if value.shape == p.shape:
+            placed = torch.empty_like(p, dtype=value.dtype, requires_grad=False).copy_(value)
+        else:
+            fused = optimisers[attribute].param_groups[0].get("fused")
+            placed = value.clone().to(p.device if fused else "cpu")
+        optimisers[attribute].state[p][key] = placed
+
+
+def check_names(strategy: Strategy, header: Mapping[str, Any]) -> None:
+    """Compare names, shapes and types in a header with the strategy. Raises BadCheckpoint for the first that differs."""
+    own = {f"model:{name}": value for name, value in strategy.state_dict().items()}
+    parameters, optimisers = dict(strategy.named_parameters()), strategy.optimisers()
+    if missing := own.keys() - header.keys():
+        raise BadCheckpoint(f"it has no {sorted(missing)[0]!r}, which the networks of this run have")
+    for name, info in header.items():
+        if name == "__metadata__":
+            continue
+        shape, dtype = tuple(info["shape"]), info["dtype"]
+        if name.startswith("model:"):
+            if name not in own:
+                raise BadCheckpoint(f"it has {name!r}, which the networks of this run have not")
+            wanted = own[name]
+            if shape != tuple(wanted.shape) or dtype != _DTYPES.get(wanted.dtype):
+                raise BadCheckpoint(f"{name!r} is {dtype} {shape}; this run has {_DTYPES.get(wanted.dtype)} {tuple(wanted.shape)}")
+            continue
+        attribute, parameter, *_ = (*name.split(":"), "", "")
+        if attribute not in optimisers or parameter not in parameters:
+            raise BadCheckpoint(f"it has {name!r}, which no optimiser of this run has")
+        if shape not in ((), tuple(parameters[parameter].shape)):
+            raise BadCheckpoint(f"{name!r} is {shape}; the parameter is {tuple(parameters[parameter].shape)}")
+
+
+_DTYPES = {
+    torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write tensors and JSON metadata to one file: beside it first, then fsync, then rename.
+
+    Raises GanzooError where the disk refuses; what was there before is untouched.
+    """
+    packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps({"format": FORMAT, **meta}, sort_keys=True)
+    data = serialise(packed, {"ganzoo": text, "sha256": _NO_HASH})
+    end = 8 + int.from_bytes(data[:8], "little")
+    if end - 8 > MAX_HEADER:
+        raise GanzooError(f"the header of {path.name} would be {end - 8} bytes, more than {MAX_HEADER}: the network has too many tensors.")
+    digest = hashlib.sha256(data).hexdigest()
+    head = data[:end].replace(_NO_HASH.encode(), digest.encode(), 1)
+    write_file(path, lambda file: (file.write(head), file.write(memoryview(data)[end:])))
+
+
+def write_file(path: Path, fill: Callable[[Any], Any]) -> None:
+    """Make a file whole or not at all: `fill` writes to one beside it, which is fsynced and renamed."""
+    beside = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with open(beside, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as e:
+        beside.unlink(missing_ok=True)
+        raise GanzooError(f"{path} cannot be written: {e.strerror or e}. Nothing that was there is lost.") from e
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The safetensors header of a file and our metadata in it; no tensor is read.
+
+    Raises BadCheckpoint where it is none, or longer than 1 MB.
+    """
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= MAX_HEADER:
+                raise BadCheckpoint(f"{path.name}: it is not a ganzoo file: its header is {length} bytes long")
+            header = json.loads(file.read(length))
+            meta = json.loads(header["__metadata__"]["ganzoo"])
+    except OSError as e:
+        raise BadCheckpoint(f"{path}: {e.strerror or e}") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise BadCheckpoint(f"{path.name}: it is not a ganzoo file, or its header is damaged") from e
+    if meta.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path.name}: its format is {meta.get('format')!r}, this ganzoo reads {FORMAT}: upgrade ganzoo")
+    return header, meta
+
+
+def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the metadata of a file whose every byte is as it was written.
+
+    check: looks at the header before any tensor is read, and raises BadCheckpoint. Raises BadCheckpoint, naming the file.
+    """
+    header, meta = read_header(path)
+    if check is not None:
+        try:
+            check(header)
+        except BadCheckpoint as e:
+            raise BadCheckpoint(f"{path.name}: {e}") from e
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    said = header["__metadata__"].get("sha256", "")
+    whole = hashlib.sha256(data[:end].replace(said.encode(), _NO_HASH.encode(), 1))
+    whole.update(memoryview(data)[end:])
+    if whole.hexdigest() != said:
+        raise BadCheckpoint(f"{path.name}: it is truncated or damaged: its sha256 is not the one in it")
+    try:
+        return parse(data), meta
+    except SafetensorError as e:
+        raise BadCheckpoint(f"{path.name}: {e}") from e
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps that have a checkpoint in the folder, oldest first, told by name: a file's time says nothing."""
+    return sorted(int(p.stem) for p in folder.glob("*.safetensors") if p.stem.isdigit())
+
+
+def path_of(folder: Path, step: int) -> Path:
+    return folder / f"{step:06d}.safetensors"
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints, if the newest of all can be read."""
+    steps = steps_in(folder)
+    read(path_of(folder, steps[-1]))
+    for step in steps[:-keep]:
+        path_of(folder, step).unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""The command line: parse, call, print. Nothing here imports torch at the top."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from ganzoo.errors import GanzooError, did_you_mean
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are used; an unknown one is answered with those that look like it."""
+
+    MODULES = {
+        "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "doctor": "doctor",
+    }  # fmt: skip
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.MODULES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.MODULES:
+            return None
+        from importlib import import_module
+
+        command: click.Command = getattr(import_module(f"ganzoo.cli.{self.MODULES[name]}"), f"{name}_command")
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.MODULES and not ctx.resilient_parsing:
+            ctx.fail(f"there is no command {args[0]!r}.{did_you_mean(args[0], self.MODULES)}")
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from ganzoo import __version__
+
+        click.echo(f"ganzoo {__version__}")
+        ctx.exit()
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure. May stand anywhere.")
+def cli() -> None:
+    """A zoo of GANs: every GAN is a plugin.
+
+    \b
+    ganzoo run dcgan                             train on the images that come along
+    ganzoo run dcgan --dataset my/folder         train on your own
+    ganzoo list                                  what there is
+    ganzoo show dcgan                            what it is, and its options
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 1 for a failure, 2 for wrong usage, 128 + N after signal N."""
+    words = list(sys.argv[1:] if args is None else args)
+    before = words[: words.index("--")] if "--" in words else words
+    debug = "--debug" in before
+    if debug:
+        words.remove("--debug")
+    try:
+        sys.exit(cli.main(words, prog_name="ganzoo", standalone_mode=False))
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _end("interrupted; nothing was being trained." if not debug else "interrupted.", 130, debug)
+    except click.ClickException as e:
+        if debug:
+            raise
+        e.show()
+        sys.exit(e.exit_code)
+    except GanzooError as e:
+        _end(str(e), e.exit_code, debug)
+    except BrokenPipeError:
+        # The reader went away, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        _end("out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
+    except Exception as e:
+        if type(e).__name__ == "OutOfMemoryError":
+            _end("the device is out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
+        _end(f"{type(e).__name__}: {e}\nThis should not happen. With --debug there is a traceback to report.", 1, debug)
+
+
+def _end(message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        raise
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def is_terminal() -> bool:
+    """Whether a person reads along."""
+    return sys.stdout.isatty()

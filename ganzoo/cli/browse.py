@@ -1,0 +1,227 @@
+"""`ganzoo list`, `ganzoo show`, `ganzoo plugins`: what there is. No torch."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ganzoo import compose, options
+from ganzoo.catalogue import ALL_KINDS, Entry, catalogue
+from ganzoo.cli import is_terminal
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.types import KINDS, DataSet, Part, Recipe
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+
+
+def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names of the catalogue that begin so."""
+    return [CompletionItem(e.name, help=title(e)) for e in catalogue().entries() if e.name.startswith(incomplete)]
+
+
+def title(entry: Entry) -> str:
+    record = entry.record
+    return record.summary if isinstance(record, Part) else record.title
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A rich table on a terminal; lines of tab-separated values, without a header, where it is piped."""
+    if not is_terminal():
+        for row in rows:
+            click.echo("\t".join(row))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        made.add_column(column, style="bold" if i == 0 else "", no_wrap=i == 0)
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    Console().print(made)
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    record = entry.record
+    told: dict[str, Any] = {"kind": entry.kind, "name": entry.name, "qualified": entry.qualified, "title": title(entry)}
+    if isinstance(record, Recipe):
+        told |= {"paper": record.paper, "year": record.year, "parts": {kind: record.part(kind) for kind in KINDS}}
+    elif isinstance(record, DataSet):
+        told |= {"keys": list(record.keys), "classes": record.classes, "licence": record.licence, "source": record.source}
+    else:
+        told |= {"gives": list(record.gives), "needs": list(record.needs), "given": list(record.given), "per_sample": record.per_sample}
+    return {**told, "distribution": entry.plugin.distribution, "version": entry.plugin.version, "plugin": entry.plugin.name}
+
+
+def _has(entry: Entry, key: str) -> bool:
+    record = entry.record
+    return key in (*record.keys, *(record.given if isinstance(record, Part) else ())) or (
+        isinstance(record, DataSet) and record.attributes and key == "y"
+    )
+
+
+@click.command("list")
+@click.argument("pattern", required=False, shell_complete=complete_names)
+@click.option("--kind", type=click.Choice([*ALL_KINDS, "all"]), default="recipe", show_default=True, help="What to list.")
+@click.option("--with", "key", metavar="KEY", help="Only what has or takes this key of the data: y for labels.")
+@json_option
+def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool) -> None:
+    """List the recipes, or another kind of part; PATTERN may hold wildcards: '*wgan*'."""
+    entries = list(catalogue().entries(None if kind == "all" else kind))
+    if pattern:
+        wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+        known = [e.name for e in entries]
+        entries = [e for e in entries if fnmatch.fnmatch(e.name, wanted)]
+        if not entries:
+            raise UsageError(f"no {kind if kind != 'all' else 'part'} is called {pattern!r}.{did_you_mean(pattern, known)}")
+    if key:
+        entries = [e for e in entries if _has(e, key)]
+    if as_json:
+        click.echo(json.dumps([_as_json(e) for e in entries], indent=1))
+        return
+    rows = []
+    for e in entries:
+        recipe = e.record if isinstance(e.record, Recipe) else None
+        year = str(recipe.year or "") if recipe else ""
+        row = [e.name, title(e), recipe.paper if recipe else "", year, e.plugin.origin]
+        rows.append([e.name, e.kind, *row[1:]] if kind == "all" else row if kind == "recipe" else [e.name, title(e), e.plugin.origin])
+    columns = {"recipe": ["name", "title", "paper", "year", "origin"], "all": ["name", "kind", "title", "paper", "year", "origin"]}
+    table(columns.get(kind, ["name", "what it is", "origin"]), rows)
+    if bad := [p for p in catalogue().plugins if p.state in ("broken", "incompatible")]:
+        click.secho(f"{len(bad)} plugin{'s' * (len(bad) > 1)} could not be loaded: `ganzoo plugins` says why.", dim=True, err=True)
+
+
+@click.command("show")
+@click.argument("name", shell_complete=complete_names)
+@click.option("--kind", type=click.Choice(ALL_KINDS), help="Where one name means several things.")
+@json_option
+def show_command(name: str, kind: str | None, as_json: bool) -> None:
+    """Show what NAME is: its paper, parts, options and their sources, the data it needs, its measured results."""
+    found = []
+    for each in [kind] if kind else ALL_KINDS:
+        try:
+            found.append(catalogue().get(each, name))
+        except UsageError:
+            if kind or any(e.kind == each and e.record.name == name for e in catalogue().entries()):
+                raise
+    if not found:
+        raise UsageError(f"there is nothing called {name!r}.{did_you_mean(name, {e.name for e in catalogue().entries()})}")
+    if as_json:
+        click.echo(json.dumps([_as_json(e) | {"options": _option_rows(e)} for e in found], indent=1))
+        return
+    for i, entry in enumerate(found):
+        if i:
+            click.echo()
+        _show(entry)
+
+
+def _line(label: str, text: object) -> None:
+    if text:
+        click.echo(click.style(f"  {label:<12}", fg="cyan") + str(text))
+
+
+def _show(entry: Entry) -> None:
+    record = entry.record
+    click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {entry.plugin.origin}")
+    if isinstance(record, Recipe):
+        parts = compose.chosen_parts(catalogue(), record, {})
+        _line("what", f"{record.title}: {record.summary}" if record.summary else record.title)
+        _line("paper", " ".join(str(said) for said in (record.paper, record.year) if said))
+        for kind in KINDS:
+            _line(kind, f"{record.part(kind)}: {parts[kind].summary}" if parts[kind].summary else record.part(kind))
+        _line("data", _needs_of_data(record, parts))
+        _line("run", ", ".join(f"{options.flag(k)} {v}" for k, v in record.defaults.items() if "." not in k))
+        for result in record.results:
+            _line("measured", result)
+    elif isinstance(record, DataSet):
+        _line("what", record.title)
+        _line("", record.summary)
+        _line("gives", ", ".join(record.keys) + (" (y with --labels)" if record.attributes else ""))
+        _line("classes", record.classes)
+        _line("image size", record.image_size)
+        _line("licence", record.licence)
+        _line("source", record.source)
+    else:
+        _line("what", record.summary)
+        _line("gives", ", ".join(record.gives))
+        _line("needs", ", ".join(record.needs))
+        _line("given", ", ".join(record.given))
+        _line("per sample", "no output depends on another sample" if record.per_sample and record.kind == "discriminator" else "")
+        _line("", "takes gradients of single samples: no BatchNorm in the discriminator" if record.per_sample and record.kind == "loss" else "")
+        _line("data", " or ".join(record.data))
+        _line("sizes", ", ".join(map(str, record.sizes)))
+    if rows := _option_rows(entry):
+        click.echo(click.style("  options", fg="cyan"))
+        shown = [[r["flag"], str(r["default"]), r["help"] + (f" ({r['source']})" if r["source"] else "")] for r in rows]
+        widths = [max(len(row[i]) for row in shown) for i in (0, 1)]
+        for flag, default, told in shown:
+            click.echo(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {told}")
+
+
+def _needs_of_data(recipe: Recipe, parts: dict[str, Part]) -> str:
+    kinds = [kind for kind in ("image", "points") if all(kind in part.data for part in parts.values())]
+    sizes = compose.common_sizes(parts)
+    told = " or ".join({"image": "images", "points": "points"}[kind] for kind in kinds)
+    told += f" of {', '.join(map(str, sizes))} pixels" if sizes else ""
+    return told + (" with labels" if "y" in compose.needed_keys(recipe, parts) else "")
+
+
+def _option_rows(entry: Entry) -> list[dict[str, Any]]:
+    record = entry.record
+    rows = []
+    if isinstance(record, Recipe):
+        for kind, part in compose.chosen_parts(catalogue(), record, {}).items():
+            rows += _rows_of(part, f"{kind}.", compose.default_options(record, kind, {}))
+    elif isinstance(record, Part):
+        rows = _rows_of(record, f"{record.kind}.", {})
+    return rows
+
+
+def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "flag": options.flag(name, prefix),
+            "default": defaults.get(name, f.default),
+            "help": f.metadata.get("help", ""),
+            "source": f.metadata.get("source", "") if name not in defaults else "this recipe",
+        }
+        for name, f in options.fields(part.options).items()
+    ]
+
+
+@click.command("plugins")
+@json_option
+def plugins_command(as_json: bool) -> None:
+    """List the plugins: where each came from, whether it works, what it provides and what its import costs."""
+    from ganzoo.plugins import kind_of, overwritten
+
+    told = []
+    for p in catalogue().plugins:
+        provides = [f"{kind_of(r)} {r.name}" for r in p.records]
+        reason = p.reason
+        if others := overwritten(p):
+            reason = f"{reason} {p.module} is also claimed by {', '.join(others)}, which may have replaced its files".strip()
+        told.append(
+            {
+                "name": p.name, "distribution": p.distribution, "version": p.version, "state": p.state, "reason": reason,
+                "provides": provides, "seconds": round(p.seconds, 4), "location": p.location,
+            }
+        )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+        return
+    rows = [
+        [
+            str(t["name"]), f"{t['distribution']} {t['version']}", str(t["state"]), f"{1000 * p.seconds:.1f} ms",
+            str(t["reason"]) or ", ".join(t["provides"]),  # type: ignore[arg-type]
+        ]
+        for t, p in zip(told, catalogue().plugins, strict=True)
+    ]  # fmt: skip
+    table(["plugin", "origin", "state", "import", "provides, or what is wrong"], rows)

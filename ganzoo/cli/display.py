@@ -1,0 +1,142 @@
+"""What a run looks like on a terminal; lines of text where it is piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ganzoo.cli import is_terminal
+from ganzoo.compose import Config
+from ganzoo.loop import Watch
+from ganzoo.pictures import sheet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo.data import Prepared
+    from ganzoo.interfaces import Strategy
+
+SECONDS_A_LINE = 10.0
+
+
+class Display(Watch):
+    """Progress of the data and of the training: a live table on a terminal, a line now and then otherwise."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.live: Live | None = None
+        self.console = Console(highlight=False)
+        self.bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), console=self.console,
+        )  # fmt: skip
+        self.tasks: dict[str, Any] = {}
+        self.terms: dict[str, float] = {}
+        self.rate = 0.0
+        self.sheet: tuple[int, Path] | None = None
+        self.picture: Text | None = None
+        self.folder = Path()
+        self.printed = 0.0
+
+    def __enter__(self) -> Display:
+        if is_terminal():
+            self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=False)
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _say(self, text: str, **style: Any) -> None:
+        if self.live is not None:
+            self.console.print(Text(text, style="bold yellow" if style else ""))
+        else:
+            click.secho(text, err=bool(style), **style)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Told by the data while it is prepared."""
+        if what not in self.tasks:
+            self.tasks[what] = self.bar.add_task(what, total=total or None)
+            if self.live is None:
+                click.echo(f"{what} ...")
+        self.bar.update(self.tasks[what], completed=done, total=total or None)
+
+    def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None:
+        for task in self.tasks.values():
+            self.bar.remove_task(task)
+        self.folder = folder
+        shape = " x ".join(map(str, prepared.spec.shape))
+        counts = ", ".join(
+            f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in strategy.named_children() if name != "ema"
+        )
+        self._say(
+            f"{config.recipe} on {prepared.name} ({prepared.count} samples, {shape}), {config.run.device}, {config.run.precision}; {counts} "
+            f"parameters; into {folder}"
+        )
+        if prepared.skipped:
+            names = "".join(f"\n  {name}: {reason}" for name, reason in prepared.skipped[:10])
+            more = f"\n  and {len(prepared.skipped) - 10} more" if len(prepared.skipped) > 10 else ""
+            self.warned(f"{len(prepared.skipped)} images could not be read and are left out:{names}{more}")
+        self.tasks["train"] = self.bar.add_task("step", total=config.run.steps)
+
+    def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
+        self.terms, self.rate = dict(values), images_per_second
+        self.bar.update(self.tasks["train"], completed=step)
+        now = time.monotonic()
+        if self.live is None and (now - self.printed > SECONDS_A_LINE or step == self.config.run.steps):
+            self.printed = now
+            told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            click.echo(f"step {step}/{self.config.run.steps}  {images_per_second:.0f} images/s  {told}")
+
+    def sampled(self, step: int, path: Path, x: Tensor) -> None:
+        self.sheet = (step, path)
+        if self.live is None:
+            click.echo(f"sample sheet of step {step}: {path}")
+        elif x.dim() == 4 and self.console.color_system in ("truecolor", "256"):
+            self.picture = blocks(x, self.console.width)
+
+    def warned(self, text: str) -> None:
+        self._say(f"Warning: {text}", fg="yellow", bold=True)
+
+    def _render(self) -> Group:
+        shown: list[Any] = [self.bar]
+        if self.terms:
+            grid = Table.grid(padding=(0, 2))
+            cells = [Text.assemble((f"{name} ", "cyan"), f"{value:.4g}") for name, value in self.terms.items()]
+            cells.insert(0, Text(f"{self.rate:.0f} images/s", style="bold"))
+            for i in range(0, len(cells), 5):
+                grid.add_row(*cells[i : i + 5])
+            shown.append(grid)
+        if self.sheet is not None:
+            shown.append(Text(f"samples of step {self.sheet[0]}: {self.sheet[1]}", style="dim"))
+        if self.picture is not None:
+            shown.append(self.picture)
+        return Group(*shown)
+
+
+def blocks(x: Tensor, width: int, rows: int = 16) -> Text:
+    """A few of the samples (N, C, H, W) as text: each character shows two pixels, the upper as its ink, the lower as its paper."""
+    columns = max(1, min(len(x), (width - 2) // (2 * rows)))
+    page = sheet(x[:columns], columns, gap=1).convert("RGB").resize((columns * 2 * rows, 2 * rows))
+    pixels = list(page.get_flattened_data())
+    text = Text()
+    for top in range(0, 2 * rows, 2):
+        for i in range(page.width):
+            upper, lower = (pixels[(top + below) * page.width + i] for below in (0, 1))
+            text.append("▀", style=f"rgb({upper[0]},{upper[1]},{upper[2]}) on rgb({lower[0]},{lower[1]},{lower[2]})")
+        text.append("\n")
+    return text

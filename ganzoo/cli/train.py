@@ -1,0 +1,185 @@
+"""`ganzoo run` and `ganzoo resume`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ganzoo import compose, options
+from ganzoo.catalogue import Catalogue, catalogue
+from ganzoo.cli.browse import title
+from ganzoo.compose import Config, RunOptions
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.types import KINDS
+
+if TYPE_CHECKING:
+    from ganzoo.data import Prepared
+    from ganzoo.interfaces import Strategy
+
+
+class Recipes(click.Group):
+    """One command a recipe, with the options of just the parts that this command line names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [e.name for e in catalogue().entries("recipe")]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        try:
+            return recipe_command(catalogue(), name, [])
+        except UsageError:
+            return None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0].startswith("-") and not ctx.resilient_parsing:
+            ctx.fail("the recipe comes first: ganzoo run RECIPE [OPTIONS].")
+        try:
+            return args[0], recipe_command(catalogue(), args[0], args[1:]), args[1:]
+        except UsageError:
+            if ctx.resilient_parsing:
+                return None, None, args
+            raise
+
+
+def _typed(args: list[str], name: str) -> str | None:
+    """The value that was typed for an option, told before the options are known."""
+    for i, word in enumerate(args):
+        if word == name and i + 1 < len(args):
+            return args[i + 1]
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None
+
+
+def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
+    if path is None:
+        return {}, {}, {}
+    from ganzoo.launch import read_json
+
+    return compose.read_config(read_json(Path(path)), recipe)
+
+
+def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
+    """`ganzoo run NAME`: the run's options, the parts, and each option of the parts that `args` choose."""
+    recipe = zoo.recipe(name)
+    run, exchanged, chosen = _from_config(_typed(args, "--config"), zoo.get("recipe", name).name)
+    exchanged |= {kind: typed for kind in KINDS if (typed := _typed(args, f"--{kind}"))}
+    parts = compose.chosen_parts(zoo, recipe, exchanged)
+    run_defaults = {k: v for k, v in recipe.defaults.items() if "." not in k} | run
+    params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=run_defaults)]
+    for param in params:
+        if param.name == "dataset":
+            param._custom_shell_complete = lambda ctx, param, start: [  # type: ignore[attr-defined]
+                CompletionItem(e.name, help=title(e)) for e in zoo.entries("dataset") if e.name.startswith(start)
+            ]
+    params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
+    params.append(click.Option(["--config"], type=click.Path(), help="Options from a JSON file, as a run's config.json; those typed win."))
+    params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
+    for kind, part in parts.items():
+        names = [e.name for e in zoo.entries(kind)]
+        part_default = exchanged.get(kind) or recipe.part(kind)  # type: ignore[arg-type]
+        params.append(click.Option([f"--{kind}"], metavar="NAME", help=f"{', '.join(names)}  [{part_default}]"))
+        shown = compose.default_options(recipe, kind, exchanged) | chosen.get(kind, {})
+        params += options.click_options(part.options, f"{kind}.", shown)
+
+    def callback(**typed: Any) -> None:
+        out, dry, _ = (typed.pop(key) for key in ("out", "dry_run", "config"))
+        for kind in KINDS:
+            typed.pop(kind)
+        for key, value in typed.items():
+            if value is None:
+                continue
+            kind, dot, option = key.partition("__")
+            if dot:
+                chosen.setdefault(kind, {})[option] = value
+            else:
+                run[key] = value
+        config = compose.resolve(zoo, name, run, exchanged, chosen)
+        _run(zoo, config, out, dry)
+
+    text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
+    return Command(name, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
+
+
+class Command(click.Command):
+    """A recipe's command: its help keeps the run, the parts and their options apart."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                kind = (param.name or "").partition("__")[0]
+                sections.setdefault(kind.capitalize() if kind in KINDS else "Run", []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as e:
+            known = [opt for param in self.get_params(ctx) for opt in param.opts]
+            raise click.UsageError(f"there is no option {e.option_name}.{did_you_mean(e.option_name, known)}", ctx) from None
+
+
+@click.command(cls=Recipes, subcommand_metavar="RECIPE [OPTIONS]")
+def run_command() -> None:
+    """Train RECIPE; `ganzoo run RECIPE --help` shows its options.
+
+    \b
+    ganzoo run dcgan --dataset celeba --data-dir my/data
+    ganzoo run dcgan --loss hinge --strategy.d-steps 2
+    """
+
+
+def _run(zoo: Catalogue, config: Config, out: Path | None, dry: bool) -> None:
+    from ganzoo import launch
+    from ganzoo.cli.display import Display
+
+    with Display(config) as display:
+        if dry:
+            config, prepared, strategy = launch.prepare_strategy(zoo, config, display.progress)
+            display.stop()
+            _describe(config, prepared, strategy)
+            return
+        folder = launch.start(zoo, config, out, display, display.progress, display.opened)
+    _ended(folder)
+
+
+def _ended(folder: Path) -> None:
+    click.echo(
+        f"Done. Pictures: {folder / 'samples'}, generator: {folder / 'generator.safetensors'}, losses: {folder / 'losses.png'}.\n"
+        f"Next: `ganzoo sample {folder}` draws more; `ganzoo resume {folder} --steps N` goes on."
+    )
+
+
+def _describe(config: Config, prepared: Prepared, strategy: Strategy) -> None:
+    """The resolved configuration as JSON on stdout: what a run's config.json would hold, with parameter counts and shapes."""
+    z = strategy.G.latent(2)
+    given = {key: z.new_zeros(2).long().to(strategy.device) for key in strategy.build.parts["generator"].given}
+    networks = {name: sum(p.numel() for p in module.parameters()) for name, module in strategy.named_children()}
+    told = config.to_json() | {
+        "data": {"name": prepared.name, "checksum": prepared.checksum, "count": prepared.count, **prepared.spec.to_json()},
+        "parameters": networks,
+        "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *strategy.sample(z, given).shape[1:]], "x_real": ["N", *prepared.spec.shape]},
+    }
+    click.echo(json.dumps(told, indent=1))
+
+
+@click.command("resume")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--steps", type=click.IntRange(1), help="Go on to this step; by default to where the run was meant to end.")
+def resume_command(run: Path, steps: int | None) -> None:
+    """Go on with RUN, the folder of a run that was stopped or is to be longer; bit for bit as if it had never stopped."""
+    from ganzoo import launch
+    from ganzoo.cli.display import Display
+    from ganzoo.run import read_config
+
+    config = Config.from_json(read_config(run))
+    with Display(compose.with_steps(config, steps) if steps else config) as display:
+        launch.resume(catalogue(), run, steps, display, display.progress, display.opened)
+    _ended(run)

@@ -1,0 +1,232 @@
+"""A recipe and what the user changed -> a complete configuration, checked before anything is trained -> a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from ganzoo import options
+from ganzoo.catalogue import Catalogue
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.options import option
+from ganzoo.types import KINDS, DataSpec, Part, Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganzoo.interfaces import Generator, Strategy
+
+DEFAULT_IMAGES, DEFAULT_POINTS = "fashion-10k", "ring"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is, whatever the GAN."""
+
+    dataset: str = option(DEFAULT_IMAGES, "data set, or path of a folder or zip of images, or of an array", metavar="NAME|PATH")
+    data_dir: str | None = option(None, "where downloaded data lies and goes", metavar="DIR")
+    labels: str = option("", "attributes that become labels, as Male,Smiling", metavar="A,B")
+    image_size: int | None = option(None, "pixels a side", min=4)
+    flip: bool = option(False, "mirror half of the images, at random")
+    steps: int = option(2000, "generator iterations", min=1)
+    batch_size: int = option(64, "samples a batch", min=1)
+    seed: int = option(0, "of everything random", min=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to train")
+    precision: Literal["fp32", "bf16"] = option("fp32", "of the networks' arithmetic; gradient penalties stay in fp32")
+    ema: float = option(0.0, "decay of the running average of G that is sampled, as 0.999; 0: none", min=0, max=0.999999)
+    log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
+    sample_every: int = option(100, "steps between sample sheets", min=1)
+    save_every: int = option(500, "steps between checkpoints", min=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run is made from, as plain JSON values. parts: names by kind; options: by kind, all of them."""
+
+    recipe: str
+    parts: Mapping[str, str]
+    options: Mapping[str, Mapping[str, Any]]
+    run: RunOptions
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Config:
+        return cls(data["recipe"], data["parts"], data["options"], options.make(RunOptions, data["run"], "--"))
+
+
+def chosen_parts(catalogue: Catalogue, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Part]:
+    """The recipe's parts by kind, with those that the user exchanged."""
+    return {kind: catalogue.part(kind, exchanged.get(kind) or recipe.part(kind)) for kind in KINDS}
+
+
+def default_options(recipe: Recipe, kind: str, exchanged: Mapping[str, str]) -> dict[str, Any]:
+    """The recipe's defaults for the options of one part; none where the part is not the recipe's own."""
+    if exchanged.get(kind) not in (None, recipe.part(kind)):  # type: ignore[arg-type]
+        return {}
+    return {name.removeprefix(f"{kind}."): v for name, v in recipe.defaults.items() if name.startswith(f"{kind}.")}
+
+
+def resolve(
+    catalogue: Catalogue, name: str, run: Mapping[str, Any], exchanged: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
+) -> Config:
+    """The configuration of a recipe. Later wins: the part's own defaults, the recipe's, what the user chose.
+
+    Args: run: run options by name. exchanged: parts by kind. chosen: options of parts, by kind and name.
+    Raises UsageError for what does not exist or cannot work together.
+    """
+    recipe = catalogue.recipe(name)
+    parts = chosen_parts(catalogue, recipe, exchanged)
+    check_parts(catalogue, parts)
+    resolved = {}
+    for kind, part in parts.items():
+        values = {**default_options(recipe, kind, exchanged), **chosen.get(kind, {})}
+        resolved[kind] = options.to_json(options.make(part.options, values, f"--{kind}."))
+    defaults = {key: value for key, value in recipe.defaults.items() if "." not in key}
+    if "dataset" not in defaults and any("image" not in part.data for part in parts.values()):
+        defaults["dataset"] = DEFAULT_POINTS
+    made = options.make(RunOptions, {**defaults, **run}, "--")
+    names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).name for kind in parts}  # type: ignore[arg-type]
+    return Config(catalogue.get("recipe", name).name, names, resolved, made)
+
+
+def check_parts(catalogue: Catalogue, parts: Mapping[str, Part]) -> None:
+    """Raise UsageError where the discriminator does not give what the loss needs, saying which would."""
+    D, loss, G = parts["discriminator"], parts["loss"], parts["generator"]
+
+    def fits(d: Part) -> bool:
+        return set(loss.needs) <= set(d.gives) and (d.per_sample or not loss.per_sample)
+
+    if not fits(D):
+        others = [e.name for e in catalogue.entries("discriminator") if isinstance(e.record, Part) and fits(e.record)]
+        those = f"Those that do: {', '.join(others)}." if others else "None that is installed does."
+        if missing := [name for name in loss.needs if name not in D.gives]:
+            raise UsageError(
+                f"loss {loss.name!r} needs a discriminator that gives {_quoted(missing)}; {D.name!r} gives {_quoted(D.gives)}. {those}"
+            )
+        raise UsageError(
+            f"loss {loss.name!r} takes the gradient of each sample by itself, so it needs a discriminator without BatchNorm; "
+            f"{D.name!r} has it. {those}"
+        )
+    if missing := [key for key in loss.given if key not in G.given]:
+        able = [e.name for e in catalogue.entries("generator") if isinstance(e.record, Part) and set(loss.given) <= set(e.record.given)]
+        raise UsageError(
+            f"loss {loss.name!r} needs a generator that takes {_quoted(missing)}; {G.name!r} takes {_quoted(G.given) or 'no condition'}. "
+            f"Those that do: {', '.join(able) or 'none'}."
+        )
+
+
+def needed_keys(recipe: Recipe, parts: Mapping[str, Part]) -> tuple[str, ...]:
+    """The keys of the batch that this combination reads."""
+    keys = {*recipe.keys, *(key for part in parts.values() for key in (*part.keys, *part.given))}
+    return tuple(sorted(keys))
+
+
+def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
+    """The image sizes that all parts take; empty: any. Raises UsageError where they have none in common."""
+    limits = {part.name: set(part.sizes) for part in parts.values() if part.sizes}
+    if not limits:
+        return ()
+    common = set.intersection(*limits.values())
+    if not common:
+        told = "; ".join(f"{name!r} takes {', '.join(map(str, sorted(s)))}" for name, s in limits.items())
+        raise UsageError(f"no image size fits all parts: {told}.")
+    return tuple(sorted(common))
+
+
+def check_data(catalogue: Catalogue, config: Config, spec: DataSpec) -> None:
+    """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
+    recipe = catalogue.recipe(config.recipe)
+    parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
+    name = config.run.dataset
+    if missing := [key for key in needed_keys(recipe, parts) if key not in spec.keys]:
+        raise UsageError(
+            f"{config.recipe} needs {' and '.join(_called(key) for key in missing)}; data set {name!r} has only {_quoted(spec.keys)}. "
+            f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
+            + (", and a folder with one sub-folder a class has them too." if missing == ["y"] else ".")
+        )
+    for kind, part in parts.items():
+        if spec.kind not in part.data:
+            able = [e.name for e in catalogue.entries(kind) if isinstance(e.record, Part) and spec.kind in e.record.data]
+            raise UsageError(
+                f"{kind} {part.name!r} works on {' or '.join(part.data)}; data set {name!r} is {spec.kind}, shape {spec.shape}. "
+                f"Those that take it: {', '.join(able) or 'none'}."
+            )
+    sizes = common_sizes(parts)
+    if spec.kind == "image" and sizes and spec.shape[-1] not in sizes:
+        raise UsageError(
+            f"--image-size: {config.recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {spec.shape[-1]}. "
+            f"Choose one of them, or a generator and a discriminator of any size."
+        )
+
+
+def build(catalogue: Catalogue, config: Config, spec: DataSpec, device: torch.device) -> Strategy:
+    """The strategy with its networks and optimisers, initialised from the seed alone, on the device, in channels_last.
+
+    Raises UsageError where the parts and the data don't fit; GanzooError where a plugin cannot be loaded.
+    """
+    import torch
+
+    from ganzoo.interfaces import Builders
+    from ganzoo.randomness import seed_step
+
+    check_data(catalogue, config, spec)
+    entries = {kind: catalogue.get(kind, config.parts[kind]) for kind in KINDS}
+    parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
+    check_parts(catalogue, parts)
+    classes = {kind: entry.load() for kind, entry in entries.items()}
+    made = {kind: options.make(parts[kind].options, config.options[kind], f"--{kind}.") for kind in KINDS}
+    seed_step(config.run.seed, -1)
+    builders = Builders(
+        spec,
+        lambda: classes["generator"](spec, made["generator"]),
+        lambda: classes["discriminator"](spec, made["discriminator"]),
+        classes["loss"](spec, made["loss"]),
+        parts,
+    )
+    strategy: Strategy = classes["strategy"](builders, made["strategy"])
+    if config.run.ema:
+        strategy.average(config.run.ema, 0)
+    return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_generator(catalogue: Catalogue, name: str, values: Mapping[str, Any], spec: DataSpec) -> Generator:
+    """A generator alone, for sampling."""
+    entry = catalogue.get("generator", name)
+    part = catalogue.part("generator", name)
+    generator: Generator = entry.load()(spec, options.make(part.options, values, "--generator."))
+    return generator
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    """The same configuration, for a longer or shorter run."""
+    return replace(config, run=options.make(RunOptions, {**asdict(config.run), "steps": steps}, "--"))
+
+
+def read_config(data: Any, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
+    """Run options, parts and options of parts from a configuration file: a whole config.json, or only what differs.
+
+    Raises UsageError for what it does not know.
+    """
+    if not isinstance(data, dict):
+        raise UsageError("--config: wanted a JSON object like a run's config.json.")
+    if data.get("recipe", recipe) != recipe:
+        raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {recipe!r}.")
+    known = {"recipe", "parts", "options", "run"}
+    for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo"}:
+        raise UsageError(f"--config: there is no section {key!r}.{did_you_mean(key, known)}")
+    run, parts, chosen = (data.get(key, {}) for key in ("run", "parts", "options"))
+    for section in (parts, chosen):
+        for kind in section.keys() - set(KINDS):
+            raise UsageError(f"--config: there is no part {kind!r}.{did_you_mean(kind, KINDS)}")
+    return dict(run), dict(parts), {kind: dict(values) for kind, values in chosen.items()}
+
+
+def _quoted(names: Any) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _called(key: str) -> str:
+    return "labels `y`" if key == "y" else f"`{key}`"

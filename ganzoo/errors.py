@@ -1,0 +1,33 @@
+"""Errors that a user sees: what was wanted, what was given, what to do. No traceback goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class GanzooError(Exception):
+    """Something failed, and the message says what to do about it. The command line ends with status 1."""
+
+    exit_code = 1
+
+
+class UsageError(GanzooError):
+    """What was asked for cannot be: an unknown name, a wrong option, parts that don't fit. Status 2."""
+
+    exit_code = 2
+
+
+class RunStopped(GanzooError):
+    """A run ended before its last step, with a checkpoint: by a signal (status 128 + its number) or a term that is not finite."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """" Did you mean 'x'?" for the known names that look like the wrong one, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(wrong.lower().replace("_", "-"), sorted(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

@@ -1,0 +1,212 @@
+"""The four interfaces that a GAN is made of, and `update`, the only backward pass in the project."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.types import Batch, DataSpec, Part, Terms
+
+
+class Generator(nn.Module, ABC):
+    """Maps latents to samples. Built from what the data is and from its own options."""
+
+    def __init__(self, spec: DataSpec, options: Any) -> None:
+        super().__init__()
+        self.spec, self.options = spec, options
+
+    @abstractmethod
+    def latent(self, n: int) -> Tensor:
+        """n draws from the generator's own prior, on the CPU, from the global RNG: the same z on every device."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+        """Samples (N, *spec.shape) for latents (N, ...); images in [-1, 1]. `given`: the conditions that its record declares."""
+
+
+class Discriminator(nn.Module, ABC):
+    """Judges samples."""
+
+    def __init__(self, spec: DataSpec, options: Any) -> None:
+        super().__init__()
+        self.spec, self.options = spec, options
+
+    @abstractmethod
+    def forward(self, x: Tensor, **given: Tensor) -> Any:
+        """The outputs in the order of the record's `gives`: one tensor, or a tuple. Logits are raw, shape (N,)."""
+
+
+#: A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order.
+View = Callable[[Tensor], Any]
+
+
+class Loss(ABC):
+    """What G and D minimise. Returns named 0-d terms; their sum is minimised, each is logged.
+
+    The terms of the two-player game itself are called "real" and "fake" in D's terms: the run watches their sum.
+    """
+
+    #: D has won when the sum of its "real" and "fake" terms stays below this; None where the terms do not tell (Wasserstein, BEGAN).
+    d_won: ClassVar[float | None] = None
+
+    def __init__(self, spec: DataSpec, options: Any) -> None:
+        self.spec, self.options = spec, options
+        self.watched: Terms = {}
+
+    def watch(self, **values: Tensor) -> None:
+        """Log 0-d values that are not minimised: an estimate, an accuracy. They stand beside the terms under their own names."""
+        self.watched.update({name: value.detach() for name, value in values.items()})
+
+    @abstractmethod
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+        """The terms that D minimises. x_real, x_fake: (N, *spec.shape), x_fake detached. given: the conditions of this batch."""
+
+    @abstractmethod
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+        """The terms that G minimises. x_fake carries the gradient to G."""
+
+
+@dataclass(frozen=True)
+class Builders:
+    """What a strategy builds itself from: call `generator()` and `discriminator()` as often as the algorithm has networks."""
+
+    spec: DataSpec
+    generator: Callable[[], Generator]
+    discriminator: Callable[[], Discriminator]
+    loss: Loss
+    parts: Mapping[str, Part]
+
+
+class Strategy(nn.Module, ABC):
+    """Who is updated when, and on what. Owns the networks, their optimisers and, as buffers, whatever state controls them.
+
+    A subclass's __init__ calls super().__init__(build, options), then makes `self.G`, the network that is sampled, and the rest.
+    Every optimiser is an attribute; its parameters are parameters of the strategy.
+    """
+
+    G: Generator
+
+    def __init__(self, build: Builders, options: Any) -> None:
+        super().__init__()
+        self.build, self.options, self.spec, self.loss = build, options, build.spec, build.loss
+        gives, needs = build.parts["discriminator"].gives, build.parts["loss"].needs
+        self._taken = tuple(gives.index(name) for name in needs)
+        self._taken_as_is = gives == needs
+        self.ema: Generator | None = None
+
+    @abstractmethod
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+        """One generator iteration, number t from 0; takes what it needs with next(batches). Returns what is logged, detached."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimisers by attribute name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """The conditions of this batch that the generator, the discriminator or the loss declares."""
+        wanted = {key for part in self.build.parts.values() for key in part.given}
+        return {key: batch[key] for key in sorted(wanted)}
+
+    def fake(self, n: int, given: Mapping[str, Tensor] | None = None, z: Tensor | None = None) -> Tensor:
+        """n samples of G for the latents z, or for fresh ones. (n, *spec.shape), with G's graph."""
+        z = self.G.latent(n) if z is None else z
+        return self._generate(self.G, z, given or {})
+
+    def view(self, D: Discriminator, given: Mapping[str, Tensor] | None = None) -> View:
+        """D with its conditions bound, returning what the loss needs of it."""
+        bound = {key: (given or {})[key] for key in self.build.parts["discriminator"].given}
+        if self._taken_as_is:
+            return lambda x: D(x, **bound)
+
+        def taken(x: Tensor) -> Any:
+            outputs = D(x, **bound)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            chosen = tuple(outputs[i] for i in self._taken)
+            return chosen[0] if len(chosen) == 1 else chosen
+
+        return taken
+
+    def metrics(self, **groups: Terms) -> Terms:
+        """What `step` returns: metrics(d=terms_d, g=terms_g) gives {"d/real": ..., "g/fake": ...} and what the loss watched, detached."""
+        told = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
+        told.update(self.loss.watched)
+        return told
+
+    def average(self, decay: float, t: int) -> None:
+        """Move the running average of G's weights, `ema`, towards G: with weight 1 - min(decay, (1 + t) / (10 + t)); buffers are copied."""
+        if self.ema is None:
+            self.ema = deepcopy(self.G).requires_grad_(False)
+        weight = 1 - min(decay, (1 + t) / (10 + t))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.G.parameters()), weight)
+            for mine, theirs in zip(self.ema.buffers(), self.G.buffers(), strict=True):
+                mine.copy_(theirs)
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Samples for the latents z from the averaged generator if there is one, in eval mode; leaves everything as it was."""
+        G = self.G if self.ema is None else self.ema
+        was = G.training
+        G.eval()
+        try:
+            return self._generate(G, z, given or {})
+        finally:
+            G.train(was)
+
+    def _generate(self, G: Generator, z: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+        taken: Tensor = G(z.to(self.device), **{key: given[key] for key in self.build.parts["generator"].given})
+        return taken
+
+
+def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
+    """Minimise the sum of each optimiser's terms: first all gradients, then all steps.
+
+    Only the parameters of the optimiser that the terms come with receive a gradient, so D collects nothing while G learns.
+    """
+    for i, (optimiser, terms) in enumerate(pairs):
+        optimiser.zero_grad(set_to_none=True)
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        # Several terms may share a graph (one forward of D for both), so it is kept until the last of them.
+        torch.stack(list(terms.values())).sum().backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
+    for optimiser, _ in pairs:
+        optimiser.step()
+    # Autocast keeps bf16 copies of the weights for as long as it is entered: they are stale now.
+    torch.clear_autocast_cache()
+
+
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all of its parameters. Called in every step, with a function of t or of buffers: nothing else is saved."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in fp32 even where the run is in bf16: for gradient penalties, whose gradient bf16 gets wrong by 3 %."""
+    with contextlib.ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def gradient_norms(f: View, x: Tensor) -> Tensor:
+    """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
+
+    Args: f maps (N, ...) to logits (N,) and treats every sample by itself. x: (N, ...).
+    """
+    x = x.detach().requires_grad_(True)
+    with full_precision():
+        (gradient,) = torch.autograd.grad(f(x.float()).sum(), x, create_graph=True)
+    # The square root has no gradient at 0, so a little is added beneath it.
+    return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()

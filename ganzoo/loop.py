@@ -1,0 +1,195 @@
+"""The only training loop. It knows no GAN: it seeds, steps, logs, samples and saves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo import checkpoint, pictures
+from ganzoo.errors import RunStopped
+from ganzoo.health import Health, not_finite, spread
+from ganzoo.randomness import seed_step
+from ganzoo.run import Run
+
+if TYPE_CHECKING:
+    from ganzoo.compose import RunOptions
+    from ganzoo.data import Batches
+    from ganzoo.interfaces import Strategy
+
+ROWS = 8
+
+
+class Watch:
+    """What follows a run, told of each event; this one ignores them all."""
+
+    def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None: ...
+    def sampled(self, step: int, path: Path, x: Tensor) -> None: ...
+    def saved(self, step: int, path: Path) -> None: ...
+    def warned(self, text: str) -> None: ...
+
+
+def train(
+    strategy: Strategy, batches: Batches, run: Run, options: RunOptions, watch: Watch, *, about: Mapping[str, Any], t: int = 0
+) -> None:
+    """Train from step t to options.steps, leaving metrics, sample sheets and checkpoints in the run folder.
+
+    about: what the generator's file says of itself. Raises RunStopped after a signal or a term that is not finite, when what was
+    reached has been saved.
+    """
+    state = _State(strategy, batches, run, watch, about)
+    preview = _Preview(strategy, batches, options.seed)
+    health = Health(strategy.loss.d_won)
+    autocast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=options.precision == "bf16", cache_enabled=True)
+    clock = _Clock(run, batches)
+    parameters = list(strategy.parameters())
+    with _signals() as caught:
+        if t == 0:
+            preview.take(run, 0, watch)
+        state.remember(t)
+        while t < options.steps and not caught:
+            seed_step(options.seed, t)
+            with autocast:
+                values = strategy.step(batches, t)
+            if options.ema:
+                strategy.average(options.ema, t)
+            t += 1
+            last = t == options.steps
+            if t % options.log_every == 0 or last:
+                told = _read(values)
+                bad = not_finite(told) or ("" if _finite(parameters) else "a weight")
+                if bad:
+                    good = state.save_remembered()
+                    raise RunStopped(
+                        f"{bad} is not a finite number at step {t}. The last healthy state, of step {good}, is saved; "
+                        "start again with a smaller learning rate or in --precision fp32."
+                    )
+                state.remember(t)
+                rate = clock.log(t, told)
+                watch.logged(t, told, rate)
+                if warning := health.logged(told):
+                    watch.warned(warning)
+            if t % options.sample_every == 0 or last:
+                if warning := health.sampled(preview.take(run, t, watch)):
+                    watch.warned(warning)
+            if t % options.save_every == 0 or last:
+                state.save(t)
+        if t < options.steps:
+            state.save(t)
+    if caught and t < options.steps:
+        raise RunStopped(f"stopped by {signal.Signals(caught[0]).name} after step {t}, which is saved.", 128 + caught[0])
+
+
+class _State:
+    """Saves the run, and remembers the last state that was healthy."""
+
+    def __init__(self, strategy: Strategy, batches: Batches, run: Run, watch: Watch, about: Mapping[str, Any]) -> None:
+        self.strategy, self.batches, self.run, self.watch, self.about = strategy, batches, run, watch, about
+        self._kept: dict[str, Tensor] = {}
+        self._meta: dict[str, Any] = {}
+
+    def remember(self, t: int) -> None:
+        live = {name: value.detach() for name, value in checkpoint.tensors_of(self.strategy).items()}
+        if self._kept.keys() == live.keys():
+            for name, value in live.items():
+                self._kept[name].copy_(value)
+        else:
+            self._kept = {name: value.clone() for name, value in live.items()}
+        self._meta = {"step": t, "position": self.batches.position}
+
+    def save(self, t: int) -> None:
+        """A checkpoint of this very state, and the generator's file."""
+        self._write(t, checkpoint.tensors_of(self.strategy), self.batches.position)
+
+    def save_remembered(self) -> int:
+        """A checkpoint of the last healthy state; returns its step."""
+        self._write(self._meta["step"], self._kept, self._meta["position"])
+        return int(self._meta["step"])
+
+    def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
+        path = self.run.save(t, tensors, {"position": position, **{key: self.about[key] for key in ("recipe", "plugins")}})
+        network = "model:ema." if any(name.startswith("model:ema.") for name in tensors) else "model:G."
+        generator = {name.removeprefix(network): value for name, value in tensors.items() if name.startswith(network)}
+        checkpoint.write(self.run.folder / "generator.safetensors", generator, {"step": t, **self.about})
+        if chart := pictures.curves(self.run.metrics()):
+            pictures.save(chart, self.run.folder / "losses.png")
+        self.watch.saved(t, path)
+
+
+class _Preview:
+    """The sample sheets of a run: always the same latents and conditions."""
+
+    def __init__(self, strategy: Strategy, batches: Batches, seed: int) -> None:
+        self.strategy, spec = strategy, strategy.spec
+        by_class = "y" in strategy.build.parts["generator"].given
+        self.columns = min(spec.classes, 10) if by_class else ROWS
+        n = ROWS * self.columns if spec.kind == "image" else 2500
+        self.real = batches.peek(max(n, 256))
+        seed_step(seed, -2)
+        self.z = strategy.G.latent(n)
+        self.given = {key: value[:n] for key, value in self.real.items() if key != "x"}
+        if by_class:
+            self.given["y"] = torch.arange(n, device=strategy.device) % self.columns
+
+    def take(self, run: Run, t: int, watch: Watch) -> float:
+        """Write the sheet of step t; returns the samples' spread in units of the real ones'."""
+        x = self.strategy.sample(self.z, self.given)
+        path = run.folder / "samples" / f"{t:06d}.png"
+        pictures.save(pictures.picture(x, self.strategy.spec, self.columns, self.real["x"]), path)
+        watch.sampled(t, path, x)
+        return spread(x, self.real["x"])
+
+
+class _Clock:
+    """Writes lines of metrics.jsonl with the time that the run has taken, over all its sittings."""
+
+    def __init__(self, run: Run, batches: Batches) -> None:
+        self.run, self.batches = run, batches
+        before = run.metrics()
+        self.start = time.monotonic() - (before[-1]["time"] if before else 0.0)
+        self.mark = (time.monotonic(), batches.position)
+
+    def log(self, t: int, values: Mapping[str, float]) -> float:
+        """The line of step t; returns real images a second since the line before."""
+        now, position = time.monotonic(), self.batches.position
+        rate = (position - self.mark[1]) * self.batches.batch_size / max(now - self.mark[0], 1e-9)
+        self.mark = (now, position)
+        self.run.log({"step": t, "time": round(now - self.start, 3), "images_per_second": round(rate, 1), **values})
+        return rate
+
+
+def _read(values: Mapping[str, Tensor]) -> dict[str, float]:
+    # All together: one wait for the device and not one a term.
+    numbers = torch.stack([value.float() for value in values.values()]).tolist()
+    return dict(zip(values, numbers, strict=True))
+
+
+def _finite(parameters: list[Tensor]) -> bool:
+    with torch.no_grad():
+        return bool(torch.stack(torch._foreach_norm(parameters)).isfinite().all())
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM; the second one ends the process at once."""
+    caught: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

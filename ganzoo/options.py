@@ -1,0 +1,122 @@
+"""Options of parts and runs: frozen dataclasses, made into click options, read from and written to JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import click
+
+
+def option(
+    default: Any, help: str, *, source: str = "", min: float | None = None, max: float | None = None, metavar: str | None = None
+) -> Any:
+    """A field of an options dataclass: its default, one line of help, where the default comes from, and its bounds (inclusive)."""
+    return dataclasses.field(default=default, metadata={"help": help, "source": source, "min": min, "max": max, "metavar": metavar})
+
+
+def fields(cls: type | None) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of an options dataclass by name; of None, none."""
+    return {} if cls is None else {f.name: f for f in dataclasses.fields(cls)}
+
+
+def field_type(cls: type, name: str) -> tuple[type, tuple[str, ...], bool]:
+    """The plain type of a field, its choices (of a Literal) and whether it may be None.
+
+    Raises TypeError for a type that the command line cannot show.
+    """
+    annotation = typing.get_type_hints(cls)[name]
+    optional = False
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        args = [a for a in typing.get_args(annotation) if a is not type(None)]
+        optional = True
+        annotation = args[0] if len(args) == 1 else annotation
+    if typing.get_origin(annotation) is typing.Literal:
+        choices = typing.get_args(annotation)
+        if not all(isinstance(c, str) for c in choices):
+            raise TypeError(f"{cls.__name__}.{name}: the choices of a Literal must be strings")
+        return str, choices, optional
+    if annotation not in (int, float, bool, str):
+        raise TypeError(f"{cls.__name__}.{name}: wanted int, float, bool, str or a Literal of strings, perhaps None; got {annotation}")
+    return annotation, (), optional
+
+
+def check_value(cls: type, name: str, value: Any, shown: str) -> Any:
+    """The value, checked against the field's type, choices and bounds; an int is taken where a float is wanted.
+
+    Raises UsageError with `shown`, the name that the user knows the option by.
+    """
+    wanted, choices, optional = field_type(cls, name)
+    if value is None and optional:
+        return None
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise UsageError(f"{shown}: wanted {wanted.__name__}, got {value!r}.")
+    if wanted is float and not math.isfinite(value):
+        raise UsageError(f"{shown}: wanted a finite number, got {value!r}.")
+    if choices and value not in choices:
+        raise UsageError(f"{shown}: wanted one of {', '.join(choices)}; got {value!r}.{did_you_mean(value, choices)}")
+    meta = fields(cls)[name].metadata
+    low, high = meta.get("min"), meta.get("max")
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"{low} to {high}"
+        raise UsageError(f"{shown}: wanted {bounds}, got {value}.")
+    return value
+
+
+def make(cls: type | None, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """An instance of the options dataclass from plain values, as they come from JSON or the command line; None of None.
+
+    Raises UsageError, naming the option as `prefix` + its name, for names that it has not and values that it cannot take.
+    """
+    known = fields(cls)
+    for name in values:
+        if name not in known:
+            hint = did_you_mean(name, known) or f" It has {', '.join(known) or 'no options'}."
+            raise UsageError(f"there is no option {prefix}{name}.{hint}")
+    if cls is None:
+        return None
+    return cls(**{name: check_value(cls, name, value, f"{prefix}{name}") for name, value in values.items()})
+
+
+def to_json(options: Any) -> dict[str, Any]:
+    """The options as plain JSON values; of None, an empty dict."""
+    return {} if options is None else dataclasses.asdict(options)
+
+
+def flag(name: str, prefix: str = "") -> str:
+    """The option's name on the command line: `n_critic` of the strategy is `--strategy.n-critic`."""
+    return f"--{prefix}{name.replace('_', '-')}"
+
+
+def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any] | None = None) -> list[click.Option]:
+    """One click option a field, named `--prefix.field`; `defaults` are shown in the help in the place of the class's own.
+
+    None of them has a click default: what was not typed does not appear in the parsed values.
+    """
+    import click
+
+    made: list[click.Option] = []
+    for name, f in fields(cls).items():
+        assert cls is not None
+        wanted, choices, _ = field_type(cls, name)
+        default = (defaults or {}).get(name, f.default)
+        told = f.metadata.get("help", "")
+        told += "" if default is None or default == "" else f"  [{'on' if default is True else 'off' if default is False else default}]"
+        dest = f"{prefix}{name}".replace(".", "__")
+        long = flag(name, prefix)
+        kwargs: dict[str, Any] = {"help": told, "default": None, "metavar": f.metadata.get("metavar")}
+        if wanted is bool:
+            stem = long.removeprefix("--")
+            made.append(click.Option([dest, f"--{stem}/--no-{stem}"], **kwargs))
+        else:
+            made.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
+    return made

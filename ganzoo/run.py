@@ -1,0 +1,186 @@
+"""The folder of a run: its configuration, metrics, samples and checkpoints, and who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import re
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ganzoo import checkpoint
+from ganzoo.checkpoint import BadCheckpoint, write_file
+from ganzoo.errors import GanzooError, UsageError
+
+KEEP = 3
+
+
+class Run:
+    """An open run folder, held by this process until `close`.
+
+    Raises UsageError where another process holds it or where it is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self._lock = _hold(folder / "LOCK")
+        self._metrics: IO[str] | None = None
+        for stale in (*folder.glob(".tmp-*"), *self.checkpoints.glob(".tmp-*")):
+            stale.unlink(missing_ok=True)
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping[str, Any]) -> Run:
+        """A new run in a folder that does not exist or is empty. Raises UsageError where it holds anything."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                what = "is a run already: `ganzoo resume` goes on with it" if (folder / "config.json").exists() else "is not empty"
+                raise UsageError(f"--out: {folder} {what}. Name a new folder.")
+            for part in ("samples", "checkpoints"):
+                (folder / part).mkdir()
+            run = cls(folder)
+        except OSError as e:
+            raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name a folder that can be written.") from e
+        run.write_config(config)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        read_config(folder)
+        return cls(folder)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        text = json.dumps(config, indent=1) + "\n"
+        write_file(self.folder / "config.json", lambda file: file.write(text.encode()))
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """One line of metrics.jsonl."""
+        if self._metrics is None:
+            self._metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl; a last line that was cut off is left out."""
+        path = self.folder / "metrics.jsonl"
+        lines = []
+        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(text))
+        return lines
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics and samples of steps after this one: the run goes on from here."""
+        text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step)
+        write_file(self.folder / "metrics.jsonl", lambda file: file.write(text.encode()))
+        for sheet in (self.folder / "samples").glob("*.png"):
+            if sheet.stem.isdigit() and int(sheet.stem) > step:
+                sheet.unlink()
+
+    def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> Path:
+        """A checkpoint; older ones are pruned when the new one has been read back and is good."""
+        path = checkpoint.path_of(self.checkpoints, step)
+        checkpoint.write(path, tensors, {"step": step, **meta})
+        checkpoint.prune(self.checkpoints, KEEP)
+        return path
+
+    def load(
+        self, check: Callable[[dict[str, Any]], None], warn: Callable[[str], None]
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Tensors and metadata of the newest good checkpoint; each bad one is told to `warn`. None where there is no checkpoint at all.
+
+        Raises GanzooError where there are some and none is good.
+        """
+        steps = checkpoint.steps_in(self.checkpoints)
+        for step in reversed(steps):
+            path = checkpoint.path_of(self.checkpoints, step)
+            try:
+                tensors, meta = checkpoint.read(path, check)
+                if meta["step"] != step:
+                    raise BadCheckpoint(f"{path.name}: it is the checkpoint of step {meta['step']}, under another name")
+                return tensors, meta
+            except BadCheckpoint as e:
+                warn(f"BAD CHECKPOINT, the one before it is taken: {e}")
+        if steps:
+            raise GanzooError(f"{self.folder}: none of its {len(steps)} checkpoints can be used.")
+        return None
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def new_folder(root: Path, stem: str) -> Path:
+    """The first of root/stem-001, -002, ... that is free."""
+    taken = [int(m[1]) for p in root.glob(f"{stem}-*") if (m := re.fullmatch(re.escape(stem) + r"-(\d+)", p.name))]
+    return root / f"{stem}-{max(taken, default=0) + 1:03d}"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a run. Raises UsageError where the folder is no run."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not {"recipe", "parts", "options", "run", "data"} <= config.keys():
+            raise ValueError("a section is missing")
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is no run: it has no config.json. Runs lie under runs/ where they were started.") from None
+    except (OSError, ValueError, AttributeError) as e:
+        raise UsageError(f"{folder / 'config.json'} cannot be read: {e}.") from e
+    return dict(config)
+
+
+def _hold(path: Path) -> IO[str]:
+    # lockf and not flock: it is let go at the very moment when the process dies, whatever its children inherited.
+    try:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as e:
+        raise UsageError(f"{path.parent} cannot be written: {e.strerror or e}.") from e
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise UsageError(f"{path.parent} is held by {holder}. Wait for it, or stop it with Ctrl-C there.") from None
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on, for config.json."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,132 @@
+"""The words that all modules share: the records that plugins return, and what data is. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: One batch: keys from the glossary (``x`` samples, ``y`` labels) to tensors whose first axis is N.
+Batch: TypeAlias = "Mapping[str, Tensor]"
+#: Named 0-d tensors. What is optimised is their sum, what is logged is the dict.
+Terms: TypeAlias = "dict[str, Tensor]"
+
+Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy"]
+KINDS: tuple[Kind, ...] = ("generator", "discriminator", "loss", "strategy")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What the samples are; every network takes its sizes from here.
+
+    kind: "image" (float32 in [-1, 1], shape (C, H, W)) or "points" (float32, unbounded, shape (D,)).
+    classes: number of labels; 0 where there are none. class_names: one a class, or empty.
+    """
+
+    kind: Literal["image", "points"]
+    shape: tuple[int, ...]
+    classes: int = 0
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of a batch."""
+        return ("x", "y") if self.classes else ("x",)
+
+    @property
+    def numel(self) -> int:
+        """Numbers in one sample."""
+        n = 1
+        for size in self.shape:
+            n *= size
+        return n
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "shape": list(self.shape), "classes": self.classes, "class_names": list(self.class_names)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DataSpec:
+        return cls(data["kind"], tuple(data["shape"]), data["classes"], tuple(data["class_names"]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A generator, a discriminator, a loss or a strategy that can be named on the command line.
+
+    target: "package.module:Name", imported when it is built and not before.
+    options: a frozen dataclass whose fields are made with `option`, or None.
+    gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features").
+    needs: loss: the outputs that it wants from a discriminator; it gets them in this order.
+    given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
+    keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head.
+    per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
+        loss: it needs such a discriminator (gradient penalties do).
+    data: the kinds of data that it can make or judge. sizes: the image sizes, in pixels; empty: any.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    summary: str = ""
+    options: type | None = None
+    gives: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    per_sample: bool = False
+    data: tuple[str, ...] = ("image", "points")
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A GAN by name: four parts and the defaults that its paper, or our measurement, gives them.
+
+    defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts.
+    results: what was measured with this recipe, one line a figure, each with its protocol.
+    """
+
+    name: str
+    title: str
+    generator: str
+    discriminator: str
+    loss: str
+    strategy: str
+    summary: str = ""
+    paper: str = ""
+    year: int | None = None
+    keys: tuple[str, ...] = ("x",)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
+
+    def part(self, kind: Kind) -> str:
+        """The name of its part of that kind."""
+        return str(getattr(self, kind))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set by name.
+
+    target: "package.module:function"; the function takes a `ganzoo.Request` and returns `ganzoo.Samples`.
+    keys: the keys of its batches; ("x", "y") where it always has labels. attributes: it takes `--labels`.
+    image_size: the size that is usual for it, in pixels; None: its own. classes: how many labels; 0: it depends, or none.
+    """
+
+    name: str
+    target: str
+    title: str
+    summary: str = ""
+    kind: Literal["image", "points"] = "image"
+    keys: tuple[str, ...] = ("x",)
+    classes: int = 0
+    image_size: int | None = None
+    attributes: bool = False
+    licence: str = ""
+    source: str = ""
+
+
+Record: TypeAlias = Part | Recipe | DataSet

@@ -1,0 +1,58 @@
+"""AC-GAN: Odena et al. 2016 (arXiv:1610.09585), a discriminator that also names the class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganzoo import Part, Recipe, hookimpl, option
+
+GANZOO_API = 1
+SIZES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    z_dim: int = option(100, "numbers in a latent, beside the class", source="table 2", min=1)
+    width: int = option(96, "channels of the last hidden layer; each layer before it has twice as many", source="table 2", min=1)
+
+
+@dataclass(frozen=True)
+class DiscriminatorOptions:
+    width: int = option(16, "channels of the first layer; each layer after it has twice as many", source="table 2", min=1)
+    dropout: float = option(0.5, "share of activations dropped in each layer", source="table 2", min=0, max=0.99)
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    class_weight: float = option(1.0, "of the class terms beside those of the game", source="section 3", min=0)
+
+
+@hookimpl
+def ganzoo_register() -> list[Part | Recipe]:
+    return [
+        Part(
+            "generator", "acgan", "ganzoo_acgan.model:Generator", "transposed convolutions on a latent and a class", GeneratorOptions,
+            given=("y",), data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "discriminator", "acgan", "ganzoo_acgan.model:Discriminator", "convolutions with dropout, two heads: source and class",
+            DiscriminatorOptions, gives=("logits", "class_logits"), keys=("y",), data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "loss", "acgan", "ganzoo_acgan.model:AuxiliaryClassifier", "log-likelihood of the source and of the class", LossOptions,
+            needs=("logits", "class_logits"), given=("y",),
+        ),
+        Recipe(
+            "acgan",
+            title="Auxiliary-classifier GAN",
+            paper="arXiv:1610.09585",
+            year=2016,
+            summary="draws the class that it is told; D names the class as well as the source",
+            generator="acgan",
+            discriminator="acgan",
+            loss="acgan",
+            strategy="alternating",
+            keys=("x", "y"),
+            defaults={"steps": 2000, "batch_size": 64},
+        ),
+    ]  # fmt: skip

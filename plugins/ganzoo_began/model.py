@@ -1,0 +1,149 @@
+"""Berthelot, Schumm and Metz 2017, "BEGAN: boundary equilibrium generative adversarial networks" (arXiv:1703.10717)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log2
+
+import ganzoo
+import torch
+from ganzoo import Batch, Builders, DataSpec, Terms, View
+from torch import Tensor, nn
+
+from ganzoo_began import AutoEncoderOptions, DecoderOptions, EquilibriumOptions
+
+
+def convolutions(*channels: int) -> list[nn.Module]:
+    """3 x 3 convolutions from each number of channels to the next, an ELU after each."""
+    layers: list[nn.Module] = []
+    for before, after in zip(channels, channels[1:], strict=False):
+        layers += [nn.Conv2d(before, after, 3, 1, 1), nn.ELU(inplace=True)]
+    return layers
+
+
+def doublings(spec: DataSpec) -> int:
+    """How often 8 pixels must be doubled to make the image."""
+    return int(log2(spec.shape[-1] // 8))
+
+
+def decoder(spec: DataSpec, n: int, h: int) -> nn.Sequential:
+    """Codes (N, h) to images (N, C, H, W), not bounded: figure 1. No BatchNorm, no transposed convolution."""
+    layers: list[nn.Module] = [nn.Linear(h, 8 * 8 * n), nn.Unflatten(1, (n, 8, 8))]
+    for _ in range(doublings(spec)):
+        layers += [*convolutions(n, n, n), nn.Upsample(scale_factor=2, mode="nearest")]
+    return nn.Sequential(*layers, *convolutions(n, n, n), nn.Conv2d(n, spec.shape[0], 3, 1, 1))
+
+
+def encoder(spec: DataSpec, n: int, h: int) -> nn.Sequential:
+    """Images (N, C, H, W) to codes (N, h): figure 1. The channels grow by n at each halving, which a stride does."""
+    layers: list[nn.Module] = convolutions(spec.shape[0], n)
+    stages = doublings(spec)
+    for i in range(1, stages + 1):
+        layers += [*convolutions(i * n, i * n, i * n), nn.Conv2d(i * n, (i + 1) * n, 3, 2, 1), nn.ELU(inplace=True)]
+    last = (stages + 1) * n
+    return nn.Sequential(*layers, *convolutions(last, last, last), nn.Flatten(), nn.Linear(8 * 8 * last, h))
+
+
+class Decoder(ganzoo.Generator):
+    """The discriminator's decoder with weights of its own. z (N, z_dim), uniform in [-1, 1], to images; they may leave [-1, 1]."""
+
+    options: DecoderOptions
+
+    def __init__(self, spec: DataSpec, options: DecoderOptions) -> None:
+        super().__init__(spec, options)
+        self.net = decoder(spec, options.width, options.z_dim)
+
+    def latent(self, n: int) -> Tensor:
+        return torch.rand(n, self.options.z_dim) * 2 - 1
+
+    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+        x: Tensor = self.net(z)
+        return x
+
+
+class AutoEncoder(ganzoo.Discriminator):
+    """Images (N, C, H, W) to their reconstructions, of the same shape."""
+
+    options: AutoEncoderOptions
+
+    def __init__(self, spec: DataSpec, options: AutoEncoderOptions) -> None:
+        super().__init__(spec, options)
+        self.encoder = encoder(spec, options.width, options.h_dim)
+        self.decoder = decoder(spec, options.width, options.h_dim)
+
+    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+        x = self.decoder(self.encoder(x))
+        return x
+
+
+class Reconstruction(ganzoo.Loss):
+    """Section 3.4:  L_D = L(x) - k_t L(G(z_D)),  L_G = L(G(z_G)),  with L(v) = mean |v - D(v)|, the paper's eta = 1.
+
+    D's terms come apart, and without k: the strategy weighs them.
+    """
+
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+        return {"real": (x_real - D(x_real)).abs().mean(), "fake": (x_fake - D(x_fake)).abs().mean()}
+
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+        return {"fake": (x_fake - D(x_fake)).abs().mean()}
+
+
+class Equilibrium(ganzoo.Strategy):
+    """Section 3.4: both networks learn at once, and k_t is moved so that L(G(z)) stays at gamma L(x).
+
+    k, the running mean of M and what the learning rate depends on are buffers: a resumed run has them.
+    """
+
+    options: EquilibriumOptions
+    k: Tensor
+    M_mean: Tensor
+    M_best: Tensor
+    stalled: Tensor
+    lr: Tensor
+
+    def __init__(self, build: Builders, options: EquilibriumOptions) -> None:
+        super().__init__(build, options)
+        self.G, self.D = build.generator(), build.discriminator()
+        betas = (options.beta1, 0.999)
+        self.opt_G = torch.optim.Adam(self.G.parameters(), options.lr, betas, fused=True)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), options.lr, betas, fused=True)
+        self.register_buffer("k", torch.zeros(()))
+        self.register_buffer("M_mean", torch.zeros(()))
+        self.register_buffer("M_best", torch.tensor(float("inf")))
+        self.register_buffer("stalled", torch.zeros(()))
+        self.register_buffer("lr", torch.tensor(options.lr))
+
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+        lr = float(self.lr)
+        ganzoo.set_lr(self.opt_G, lr)
+        ganzoo.set_lr(self.opt_D, lr)
+        batch = next(batches)
+        x_real, given = batch["x"], self.given(batch)
+        D, n = self.view(self.D, given), len(x_real)
+        with torch.no_grad():
+            x_fake = self.fake(n, given)  # z_D
+        L = self.loss.discriminator(D, x_real, x_fake, **given)
+        terms_d = {"real": L["real"], "fake": -self.k * L["fake"]}
+        terms_g = self.loss.generator(D, self.fake(n, given), x_real, **given)  # z_G
+        ganzoo.update((self.opt_D, terms_d), (self.opt_G, terms_g))
+        M = self.control(L["real"].detach(), terms_g["fake"].detach(), t)
+        return self.metrics(d=terms_d, g=terms_g, began={"k": self.k.clone(), "M": M, "lr": self.lr.clone()})
+
+    @torch.no_grad()
+    def control(self, L_real: Tensor, L_fake: Tensor, t: int) -> Tensor:
+        """k_{t+1} = k_t + lambda_k (gamma L(x) - L(G(z_G))), in [0, 1];  M = L(x) + |gamma L(x) - L(G(z_G))|, returned."""
+        o = self.options
+        balance = o.gamma * L_real - L_fake
+        self.k.add_(o.lambda_k * balance).clamp_(0, 1)
+        M = L_real + balance.abs()
+        # The paper halves the learning rate "when the measure of convergence stalls": here, when its mean over about 500 steps has
+        # not fallen by 1 % for `patience` steps.
+        self.M_mean.lerp_(M, max(1 / (t + 1), 1 / 500))
+        better = self.M_mean < 0.99 * self.M_best
+        self.M_best.copy_(torch.where(better, self.M_mean, self.M_best))
+        self.stalled.copy_(torch.where(better, 0.0, self.stalled + 1))
+        halve = self.stalled >= o.patience
+        self.lr.copy_(torch.where(halve, (self.lr / 2).clamp_min(min(o.lr_min, o.lr)), self.lr))
+        self.stalled.mul_(~halve)
+        return M

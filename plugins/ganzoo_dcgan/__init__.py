@@ -1,0 +1,58 @@
+"""DCGAN: Radford et al. 2015 (arXiv:1511.06434), the convolutional networks that made GANs draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ganzoo import Part, Recipe, hookimpl, option
+
+GANZOO_API = 1
+SIZES = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    z_dim: int = option(100, "numbers in a latent", source="figure 1", min=1)
+    prior: Literal["normal", "uniform"] = option("normal", "latents are N(0, 1), as in all ports, or uniform in [-1, 1], as in the paper")
+    width: int = option(64, "channels of the last hidden layer; each layer before it has twice as many; the paper has 128", min=1)
+
+
+@dataclass(frozen=True)
+class DiscriminatorOptions:
+    width: int = option(64, "channels of the first layer; each layer after it has twice as many", source="the authors' code", min=1)
+
+
+@dataclass(frozen=True)
+class CriticOptions(DiscriminatorOptions):
+    norm: Literal["none", "layer"] = option("none", "normalisation between layers, of each sample by itself")
+
+
+@hookimpl
+def ganzoo_register() -> list[Part | Recipe]:
+    return [
+        Part(
+            "generator", "dcgan", "ganzoo_dcgan.model:Generator", "transposed convolutions, BatchNorm, ReLU, tanh", GeneratorOptions,
+            data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "discriminator", "dcgan", "ganzoo_dcgan.model:Discriminator", "strided convolutions, BatchNorm, LeakyReLU",
+            DiscriminatorOptions, gives=("logits",), data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "discriminator", "dcgan-critic", "ganzoo_dcgan.model:Critic", "the same without BatchNorm, for gradient penalties",
+            CriticOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+        ),
+        Recipe(
+            "dcgan",
+            title="Deep convolutional GAN",
+            paper="arXiv:1511.06434",
+            year=2015,
+            summary="convolutions and BatchNorm in both networks, Adam with beta1 0.5",
+            generator="dcgan",
+            discriminator="dcgan",
+            loss="non-saturating",
+            strategy="alternating",
+            defaults={"steps": 1000, "batch_size": 64},
+        ),
+    ]  # fmt: skip

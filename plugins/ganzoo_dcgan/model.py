@@ -1,0 +1,86 @@
+"""Radford, Metz and Chintala 2015, "Unsupervised representation learning with deep convolutional GANs" (arXiv:1511.06434)."""
+
+from __future__ import annotations
+
+from math import log2
+
+import ganzoo
+import torch
+from ganzoo import DataSpec
+from torch import Tensor, nn
+
+from ganzoo_dcgan import CriticOptions, DiscriminatorOptions, GeneratorOptions
+
+
+def initialise(module: nn.Module) -> None:
+    """The paper's weights: convolutions N(0, 0.02); BatchNorm's scale N(1, 0.02) and shift 0, as in the authors' code."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+def doublings(spec: DataSpec) -> int:
+    """How often 4 pixels must be doubled to make the image: 3 for 32 pixels, 4 for 64, 5 for 128."""
+    return int(log2(spec.shape[-1] // 4))
+
+
+class Generator(ganzoo.Generator):
+    """Figure 1: a latent becomes 4 x 4 pixels of many channels; each layer doubles the pixels and halves the channels.
+
+    z (N, z_dim) to images (N, C, H, W) in [-1, 1]. Kernels are 4 x 4, as in the ports, which tile evenly where the paper's 5 x 5 do not.
+    """
+
+    options: GeneratorOptions
+
+    def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
+        super().__init__(spec, options)
+        n = doublings(spec)
+        widths = [options.width * 2**i for i in reversed(range(n))]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(options.z_dim, widths[0], 4, 1, 0, bias=False)]
+        for before, after in zip(widths, [*widths[1:], spec.shape[0]], strict=True):
+            layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+        self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
+
+    def latent(self, n: int) -> Tensor:
+        shape = (n, self.options.z_dim)
+        return torch.randn(shape) if self.options.prior == "normal" else torch.rand(shape) * 2 - 1
+
+    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+        x: Tensor = self.net(z[:, :, None, None])
+        return x
+
+
+class Discriminator(ganzoo.Discriminator):
+    """The generator turned round: strided convolutions down to 4 x 4 pixels, then one number. Images to raw logits (N,).
+
+    BatchNorm in all layers but the first and the last (section 3); real and fake images pass as batches of their own.
+    """
+
+    options: DiscriminatorOptions
+
+    def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
+        super().__init__(spec, options)
+        widths = [options.width * 2**i for i in range(doublings(spec))]
+        layers: list[nn.Module] = [nn.Conv2d(spec.shape[0], widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), self.norm(after), nn.LeakyReLU(0.2, inplace=True)]
+        self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)).apply(initialise)
+
+    def norm(self, channels: int) -> nn.Module:
+        return nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.flatten()
+
+
+class Critic(Discriminator):
+    """The discriminator with no normalisation across the batch, so that the gradient of a sample is its own."""
+
+    options: CriticOptions
+
+    def norm(self, channels: int) -> nn.Module:
+        # One group: mean and variance over the channels and pixels of each sample, which is LayerNorm for images.
+        return nn.GroupNorm(1, channels) if self.options.norm == "layer" else nn.Identity()

@@ -1,0 +1,102 @@
+"""Goodfellow et al. 2014, "Generative adversarial nets" (arXiv:1406.2661)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import ganzoo
+import torch
+from ganzoo import Batch, Builders, DataSpec, Terms, View
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ganzoo_gan import AlternatingOptions, DiscriminatorOptions, GeneratorOptions
+
+
+def perceptron(sizes: list[int]) -> nn.Sequential:
+    """Linear layers with LeakyReLU(0.2) between them; the last one is bare."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers[:-1])
+
+
+class Generator(ganzoo.Generator):
+    """Latents (N, z_dim) to samples (N, *spec.shape); tanh for images, no bound for points."""
+
+    options: GeneratorOptions
+
+    def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
+        super().__init__(spec, options)
+        self.net = perceptron([options.z_dim] + [options.width] * options.layers + [spec.numel])
+
+    def latent(self, n: int) -> Tensor:
+        shape = (n, self.options.z_dim)
+        return torch.randn(shape) if self.options.prior == "normal" else torch.rand(shape) * 2 - 1
+
+    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+        x: Tensor = self.net(z).unflatten(1, self.spec.shape)
+        return x.tanh() if self.spec.kind == "image" else x
+
+
+class Discriminator(ganzoo.Discriminator):
+    """Samples (N, *spec.shape) to logits (N,)."""
+
+    options: DiscriminatorOptions
+
+    def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
+        super().__init__(spec, options)
+        self.net = perceptron([spec.numel] + [options.width] * options.layers + [1])
+
+    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+        logits: Tensor = self.net(x.flatten(1))
+        return logits.squeeze(1)
+
+
+class Minimax(ganzoo.Loss):
+    """The value of the game, equation 1:  min_G max_D  E log D(x) + E log(1 - D(G(z))),  D = sigmoid of the logits.
+
+    With logits f: -log D = softplus(-f) and -log(1 - D) = softplus(f), which never take the logarithm of 0.
+    """
+
+    d_won = 0.02
+
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+        return {"real": softplus(-D(x_real)).mean(), "fake": softplus(D(x_fake)).mean()}
+
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+        return {"fake": -softplus(D(x_fake)).mean()}
+
+
+class NonSaturating(Minimax):
+    """G maximises E log D(G(z)) in the place of minimising E log(1 - D(G(z))): section 3. D's terms are the game's."""
+
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+        return {"fake": softplus(-D(x_fake)).mean()}
+
+
+class Alternating(ganzoo.Strategy):
+    """Algorithm 1: k discriminator steps, each on fresh real samples and fresh latents, then one generator step."""
+
+    options: AlternatingOptions
+
+    def __init__(self, build: Builders, options: AlternatingOptions) -> None:
+        super().__init__(build, options)
+        self.G, self.D = build.generator(), build.discriminator()
+        betas = (options.beta1, options.beta2)
+        self.opt_G = torch.optim.Adam(self.G.parameters(), options.lr_g, betas, fused=True)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), options.lr_d, betas, fused=True)
+
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+        for _ in range(self.options.d_steps):
+            batch = next(batches)
+            x_real, given = batch["x"], self.given(batch)
+            D = self.view(self.D, given)
+            with torch.no_grad():
+                x_fake = self.fake(len(x_real), given)
+            terms_d = self.loss.discriminator(D, x_real, x_fake, **given)
+            ganzoo.update((self.opt_D, terms_d))
+        terms_g = self.loss.generator(D, self.fake(len(x_real), given), x_real, **given)
+        ganzoo.update((self.opt_G, terms_g))
+        return self.metrics(d=terms_d, g=terms_g)

@@ -1,0 +1,89 @@
+"""Arjovsky et al. 2017, "Wasserstein GAN" (arXiv:1701.07875); Gulrajani et al. 2017, "Improved training" (arXiv:1704.00028)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import ganzoo
+import torch
+from ganzoo import Batch, Builders, Terms, View
+from torch import Tensor
+
+from ganzoo_wgan import ClippedCriticOptions, PenaltyOptions
+
+
+class Wasserstein(ganzoo.Loss):
+    """The critic f maximises E f(x) - E f(G(z)); G maximises E f(G(z)). Arjovsky et al., equation 2.
+
+    What the critic reaches estimates the distance of Wasserstein-1, up to the factor of f's Lipschitz constant: compare estimates
+    of one configuration only.
+    """
+
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+        terms = {"real": -D(x_real).mean(), "fake": D(x_fake).mean()}
+        self.watch(wasserstein=-(terms["real"] + terms["fake"]))
+        return terms
+
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+        return {"fake": -D(x_fake).mean()}
+
+
+def gradient_penalty(f: View, x_real: Tensor, x_fake: Tensor) -> Tensor:
+    """Pull of the critic's gradient towards norm 1, on lines between real and fake; a scalar.
+
+    Gulrajani et al., equation 3:  E[(|grad f(x_hat)|_2 - 1)^2],  x_hat = e x_real + (1 - e) x_fake,  one e of U(0, 1) a sample.
+
+    Args: f maps (N, ...) to (N,), each sample by itself. x_real, x_fake: (N, ...). Raises ValueError if their shapes differ.
+    """
+    if x_real.shape != x_fake.shape:
+        raise ValueError(f"x_real and x_fake must have one shape, got {tuple(x_real.shape)} and {tuple(x_fake.shape)}")
+    e = torch.rand(len(x_real), *[1] * (x_real.dim() - 1), device=x_real.device)
+    x_hat = e * x_real + (1 - e) * x_fake
+    return (ganzoo.gradient_norms(f, x_hat) - 1).square().mean()
+
+
+class WassersteinGP(Wasserstein):
+    """Gulrajani et al., Algorithm 1: the critic's loss and lambda times the gradient penalty."""
+
+    options: PenaltyOptions
+
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+        terms = super().discriminator(D, x_real, x_fake, **given)
+        return {**terms, "penalty": self.options.weight * gradient_penalty(D, x_real, x_fake)}
+
+
+class ClippedCritic(ganzoo.Strategy):
+    """Arjovsky et al., Algorithm 1."""
+
+    options: ClippedCriticOptions
+
+    def __init__(self, build: Builders, options: ClippedCriticOptions) -> None:
+        super().__init__(build, options)
+        self.G, self.f = build.generator(), build.discriminator()
+        # Momentum makes it unstable (section 4), so RMSprop; 0.99 and 1e-8 are what the authors' code has.
+        self.opt_G = torch.optim.RMSprop(self.G.parameters(), options.lr, alpha=0.99, eps=1e-8)
+        self.opt_f = torch.optim.RMSprop(self.f.parameters(), options.lr, alpha=0.99, eps=1e-8)
+
+    def n_critic(self, t: int) -> int:
+        """Critic steps before generator step t: many at the start and now and then, so that the critic stays near its optimum."""
+        return self.options.warmup_critic if self.options.warmup and (t < self.options.warmup or t % 500 == 0) else self.options.n_critic
+
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+        for _ in range(self.n_critic(t)):  # line 2
+            batch = next(batches)  # line 3
+            x_real, given = batch["x"], self.given(batch)
+            f = self.view(self.f, given)
+            with torch.no_grad():
+                x_fake = self.fake(len(x_real), given)  # line 4
+            terms_f = self.loss.discriminator(f, x_real, x_fake, **given)  # line 5
+            ganzoo.update((self.opt_f, terms_f))  # line 6
+            self.clip()  # line 7
+        terms_g = self.loss.generator(f, self.fake(len(x_real), given), x_real, **given)  # lines 9, 10
+        ganzoo.update((self.opt_G, terms_g))  # line 11
+        return self.metrics(d=terms_f, g=terms_g)
+
+    @torch.no_grad()
+    def clip(self) -> None:
+        """All of the critic's parameters; where it has BatchNorm, its scale and shift too, as in the authors' code."""
+        for w in self.f.parameters():
+            w.clamp_(-self.options.clip, self.options.clip)
