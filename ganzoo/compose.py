@@ -64,7 +64,7 @@ def chosen_parts(catalogue: Catalogue, recipe: Recipe, exchanged: Mapping[str, s
 
 def default_options(recipe: Recipe, kind: str, exchanged: Mapping[str, str]) -> dict[str, Any]:
     """The recipe's defaults for the options of one part; none where the part is not the recipe's own."""
-    if exchanged.get(kind) not in (None, recipe.part(kind)):  # type: ignore[arg-type]
+    if exchanged.get(kind) not in (None, recipe.part(kind)):
         return {}
     return {name.removeprefix(f"{kind}."): v for name, v in recipe.defaults.items() if name.startswith(f"{kind}.")}
 
@@ -88,7 +88,7 @@ def resolve(
     if "dataset" not in defaults and any("image" not in part.data for part in parts.values()):
         defaults["dataset"] = DEFAULT_POINTS
     made = options.make(RunOptions, {**defaults, **run}, "--")
-    names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).name for kind in parts}  # type: ignore[arg-type]
+    names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).name for kind in parts}
     return Config(catalogue.get("recipe", name).name, names, resolved, made)
 
 
@@ -189,7 +189,7 @@ def build(catalogue: Catalogue, config: Config, spec: DataSpec, device: torch.de
     strategy: Strategy = classes["strategy"](builders, made["strategy"])
     if config.run.ema:
         strategy.average(config.run.ema, 0)
-    return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def build_generator(catalogue: Catalogue, name: str, values: Mapping[str, Any], spec: DataSpec) -> Generator:

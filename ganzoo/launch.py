@@ -94,11 +94,12 @@ def prepare_strategy(
 
     torch.set_num_threads(threads())
     # Before anything is downloaded or decoded: what cannot work is said at once.
-    config = replace(config, run=replace(config.run, device=pick_device(config.run.device).type))
+    device = pick_device(config.run.device)
+    config = replace(config, run=replace(config.run, device=device.type))  # type: ignore[arg-type]
     prepared = prepare_data(catalogue, config, progress)
     if prepared.spec.kind == "image":
         config = replace(config, run=replace(config.run, image_size=prepared.spec.shape[-1]))
-    return config, prepared, compose.build(catalogue, config, prepared.spec, torch.device(config.run.device))
+    return config, prepared, compose.build(catalogue, config, prepared.spec, device)
 
 
 def plugins_of(catalogue: Catalogue, config: Config, names: tuple[str, ...] = ("recipe", *KINDS)) -> dict[str, str]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -77,9 +77,8 @@ def train(
                 watch.logged(t, told, rate)
                 if warning := health.logged(told):
                     watch.warned(warning)
-            if t % options.sample_every == 0 or last:
-                if warning := health.sampled(preview.take(run, t, watch)):
-                    watch.warned(warning)
+            if (t % options.sample_every == 0 or last) and (warning := health.sampled(preview.take(run, t, watch))):
+                watch.warned(warning)
             if t % options.save_every == 0 or last:
                 state.save(t)
         if t < options.steps:
@@ -172,9 +171,9 @@ def _read(values: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(values, numbers, strict=True))
 
 
-def _finite(parameters: list[Tensor]) -> bool:
+def _finite(parameters: Sequence[Tensor]) -> bool:
     with torch.no_grad():
-        return bool(torch.stack(torch._foreach_norm(parameters)).isfinite().all())
+        return bool(torch.stack(torch._foreach_norm(list(parameters))).isfinite().all())
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ def check_value(cls: type, name: str, value: Any, shown: str) -> Any:
 
     Raises UsageError with `shown`, the name that the user knows the option by.
     """
+    wanted: Any
     wanted, choices, optional = field_type(cls, name)
     if value is None and optional:
         return None

@@ -38,7 +38,7 @@ def sheet(x: Tensor, columns: int = 8, gap: int = 2) -> Image.Image:
     page = Image.new("L" if grey else "RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), 255 if grey else PAPER)
     for i in range(n):
         page.paste(to_image(images[i]), (gap + i % columns * (width + gap), gap + i // columns * (height + gap)))
-    factor = max(1, 512 // page.width)
+    factor = max(1, 640 // page.width)
     return page.resize((page.width * factor, page.height * factor), Image.Resampling.NEAREST)
 
 

@@ -132,7 +132,8 @@ def _records(ep: EntryPoint) -> tuple[Record, ...]:
     records: list[Record] = []
     for impl in manager.hook.ganzoo_register.get_hookimpls():
         try:
-            records.extend(impl.function())
+            made: Any = impl.function()
+            records.extend(made)
         except (Exception, SystemExit) as e:
             raise _Broken(f"its ganzoo_register() raised {type(e).__name__}: {e}") from e
     if not records:

@@ -15,7 +15,7 @@ Batch: TypeAlias = "Mapping[str, Tensor]"
 Terms: TypeAlias = "dict[str, Tensor]"
 
 Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy"]
-KINDS: tuple[Kind, ...] = ("generator", "discriminator", "loss", "strategy")
+KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Recipe:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[str, ...] = ()
 
-    def part(self, kind: Kind) -> str:
+    def part(self, kind: str) -> str:
         """The name of its part of that kind."""
         return str(getattr(self, kind))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import click
 
@@ -15,7 +15,7 @@ from ganzoo.errors import GanzooError, did_you_mean
 class Commands(click.Group):
     """Commands that are imported when they are used; an unknown one is answered with those that look like it."""
 
-    MODULES = {
+    MODULES: ClassVar[dict[str, str]] = {
         "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "doctor": "doctor",
     }  # fmt: skip
 

@@ -154,7 +154,7 @@ def _show(entry: Entry) -> None:
         _line("needs", ", ".join(record.needs))
         _line("given", ", ".join(record.given))
         _line("per sample", "no output depends on another sample" if record.per_sample and record.kind == "discriminator" else "")
-        _line("", "takes gradients of single samples: no BatchNorm in the discriminator" if record.per_sample and record.kind == "loss" else "")
+        _line("", "needs a discriminator without BatchNorm" if record.per_sample and record.kind == "loss" else "")
         _line("data", " or ".join(record.data))
         _line("sizes", ", ".join(map(str, record.sizes)))
     if rows := _option_rows(entry):

@@ -84,8 +84,8 @@ class Display(Watch):
             f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in strategy.named_children() if name != "ema"
         )
         self._say(
-            f"{config.recipe} on {prepared.name} ({prepared.count} samples, {shape}), {config.run.device}, {config.run.precision}; {counts} "
-            f"parameters; into {folder}"
+            f"{config.recipe} on {prepared.name} ({prepared.count} samples, {shape}), {config.run.device}, {config.run.precision}; "
+            f"{counts} parameters; into {folder}"
         )
         if prepared.skipped:
             names = "".join(f"\n  {name}: {reason}" for name, reason in prepared.skipped[:10])
@@ -132,7 +132,7 @@ def blocks(x: Tensor, width: int, rows: int = 16) -> Text:
     """A few of the samples (N, C, H, W) as text: each character shows two pixels, the upper as its ink, the lower as its paper."""
     columns = max(1, min(len(x), (width - 2) // (2 * rows)))
     page = sheet(x[:columns], columns, gap=1).convert("RGB").resize((columns * 2 * rows, 2 * rows))
-    pixels = list(page.get_flattened_data())
+    pixels: list[tuple[int, ...]] = list(page.get_flattened_data())  # type: ignore[arg-type]
     text = Text()
     for top in range(0, 2 * rows, 2):
         for i in range(page.width):

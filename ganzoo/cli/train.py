@@ -72,7 +72,7 @@ def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
     params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=run_defaults)]
     for param in params:
         if param.name == "dataset":
-            param._custom_shell_complete = lambda ctx, param, start: [  # type: ignore[attr-defined]
+            param._custom_shell_complete = lambda ctx, param, start: [
                 CompletionItem(e.name, help=title(e)) for e in zoo.entries("dataset") if e.name.startswith(start)
             ]
     params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
@@ -80,17 +80,15 @@ def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
     params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
     for kind, part in parts.items():
         names = [e.name for e in zoo.entries(kind)]
-        part_default = exchanged.get(kind) or recipe.part(kind)  # type: ignore[arg-type]
+        part_default = exchanged.get(kind) or recipe.part(kind)
         params.append(click.Option([f"--{kind}"], metavar="NAME", help=f"{', '.join(names)}  [{part_default}]"))
         shown = compose.default_options(recipe, kind, exchanged) | chosen.get(kind, {})
         params += options.click_options(part.options, f"{kind}.", shown)
 
     def callback(**typed: Any) -> None:
-        out, dry, _ = (typed.pop(key) for key in ("out", "dry_run", "config"))
-        for kind in KINDS:
-            typed.pop(kind)
+        out, dry = typed["out"], typed["dry_run"]
         for key, value in typed.items():
-            if value is None:
+            if value is None or key in ("out", "dry_run", "config", *KINDS):
                 continue
             kind, dot, option = key.partition("__")
             if dot:

@@ -31,7 +31,7 @@ def pixels(source: bytes | Image.Image, size: int) -> np.ndarray:
         image = Image.open(io.BytesIO(source), formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError("empty" if not source else "not a JPEG, PNG, WebP or BMP image") from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
     with image:
         if image.width * image.height > MAX_PIXELS:

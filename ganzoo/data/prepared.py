@@ -163,6 +163,8 @@ def _write(path: Path, name: str, samples: Samples, size: int | None, report: Pr
         if rows.labels is not None:
             tensors["y"] = torch.tensor(rows.labels, dtype=torch.int64)
             classes = len(samples.class_names) or max(rows.labels) + 1
+            if (low := min(rows.labels)) < 0 or (high := max(rows.labels)) >= classes:
+                raise GanzooError(f"data set '{name}': wanted labels from 0 to {classes - 1}; got {low if low < 0 else high}.")
         spec = DataSpec(samples.kind, tuple(x.shape[1:]), classes, samples.class_names if classes else ())
         checksum = hashlib.sha256(json.dumps(spec.to_json()).encode())
         for tensor in tensors.values():
@@ -198,11 +200,10 @@ def _add_images(rows: _Rows, name: str, samples: Samples, size: int | None, repo
     """Decodes all images into rows, in their order, and returns the bad ones with the reason. More than MAX_BAD of them: GanzooError."""
     from ganzoo.data.images import is_grey, pixels
 
-    assert samples.read is not None
-    assert size is not None
     read, total, skipped = samples.read, len(samples.names), list[tuple[str, str]]()
-    if not total:
+    if not total or read is None:
         raise UsageError(f"data set '{name}' has no images.")
+    assert size is not None
     if samples.labels is not None:
         rows.labels = []
 
@@ -250,11 +251,11 @@ def _add_arrays(rows: _Rows, name: str, samples: Samples, size: int | None, repo
     except (ValueError, EOFError) as error:  # numpy's, for a file that is cut off or holds objects
         raise GanzooError(f"data set '{name}' cannot be read: {error}.") from error
     x = arrays["x"]
-    kind = layout(tuple(x.shape), str(x.dtype).removeprefix("torch."), f"data set '{name}'")
+    kind = layout(tuple(x.shape), x.dtype, f"data set '{name}'")
     if (kind == "points") != (samples.kind == "points"):
         raise GanzooError(f"data set '{name}': wanted {samples.kind}s as its function says; got {x.dtype} {tuple(x.shape)}.")
     if "y" in arrays:
-        rows.labels = _labels(arrays["y"], len(x), len(samples.class_names), name)
+        rows.labels = _labels(arrays["y"], len(x), name)
     for start in range(0, len(x), CHUNK):
         chunk = x[start : start + CHUNK]
         chunk = chunk if isinstance(chunk, torch.Tensor) else torch.from_numpy(np.array(chunk, dtype=chunk.dtype.newbyteorder("=")))
@@ -272,15 +273,13 @@ def _add_arrays(rows: _Rows, name: str, samples: Samples, size: int | None, repo
     return []
 
 
-def _labels(y: Any, n: int, classes: int, name: str) -> list[int]:
-    """The labels as a list, checked: n whole numbers from 0 to classes - 1 (to anything, if classes is 0)."""
+def _labels(y: Any, n: int, name: str) -> list[int]:
+    """The labels as a list, checked to be n whole numbers."""
     kind = str(y.dtype).removeprefix("torch.")
     shape = tuple(y.shape)
     if not kind.startswith(("int", "uint")) or shape not in ((n,), (n, 1)):
         raise GanzooError(f"data set '{name}': wanted {n} whole numbers as labels 'y'; got {kind} {shape}.")
     labels: list[int] = y.reshape(-1).tolist()
-    if min(labels) < 0 or max(labels) >= (classes or n):
-        raise GanzooError(f"data set '{name}': wanted labels from 0 to {(classes or n) - 1}; got {min(labels)} to {max(labels)}.")
     return labels
 
 

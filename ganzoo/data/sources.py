@@ -117,25 +117,27 @@ def arrays_in_file(path: Path) -> Samples:
     return Samples(print_, arrays=lambda: load(path), size=min(height, width))
 
 
-def layout(shape: tuple[int, ...], dtype: str, what: str) -> str:
-    """What an array is: "NHW", "NHWC" or "NCHW" for uint8 images, "points" for float points; UsageError for all else."""
+def layout(shape: tuple[int, ...], dtype: Any, what: str) -> str:
+    """What an array is: "NHW", "NHWC" or "NCHW" for uint8 images, "points" for float points; UsageError for all else.
+
+    dtype: numpy's, torch's or its name. (N, 3, H, 3) counts as NCHW.
+    """
+    name = str(getattr(dtype, "name", dtype)).removeprefix("torch.")  # numpy's name is without the byte order
     if 0 not in shape:
-        if dtype.startswith(("float", "bfloat")) and len(shape) == 2:
+        if name.startswith(("float", "bfloat")) and len(shape) == 2:
             return "points"
-        if dtype == "uint8" and len(shape) == 3:
+        if name == "uint8" and len(shape) == 3:
             return "NHW"
-        if dtype == "uint8" and len(shape) == 4 and shape[1] in (1, 3):
-            return "NCHW"
-        if dtype == "uint8" and len(shape) == 4 and shape[3] in (1, 3):
-            return "NHWC"
+        if name == "uint8" and len(shape) == 4 and {1, 3} & {shape[1], shape[3]}:
+            return "NCHW" if shape[1] in (1, 3) else "NHWC"
     raise UsageError(
         f"{what}: wanted uint8 images (0 to 255) of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, or float points "
-        f"of shape (N, D); got {dtype} {shape}. Save it in one of these forms."
+        f"of shape (N, D); got {name} {shape}. Save it in one of these forms."
     )
 
 
 def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
+    return name.startswith((".", "__MACOSX")) and name != ".."
 
 
 def _images(files: Iterable[str], where: Path) -> tuple[list[str], str]:
@@ -157,6 +159,8 @@ def _classes(names: list[str]) -> tuple[list[int] | None, tuple[str, ...]]:
     depth = 0
     while all(len(p) > depth + 1 for p in parts):
         folders = sorted({p[depth] for p in parts})
+        if not {"", ".."}.isdisjoint(folders):
+            break  # a zip may call its members anything; these are no names of classes
         if len(folders) > 1:
             index = {folder: i for i, folder in enumerate(folders)}
             return [index[p[depth]] for p in parts], tuple(folders)
@@ -171,11 +175,11 @@ def _digest(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _describe_npy(path: Path) -> tuple[tuple[int, ...], str]:
+def _describe_npy(path: Path) -> tuple[tuple[int, ...], Any]:
     import numpy as np
 
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array.shape, str(array.dtype)
+    return array.shape, array.dtype
 
 
 def _load_npy(path: Path) -> Mapping[str, Any]:
@@ -184,14 +188,14 @@ def _load_npy(path: Path) -> Mapping[str, Any]:
     return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
 
 
-def _describe_npz(path: Path) -> tuple[tuple[int, ...], str]:
+def _describe_npz(path: Path) -> tuple[tuple[int, ...], Any]:
     import numpy as np
 
     with zipfile.ZipFile(path) as archive, archive.open("x.npy") as file:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
-        return shape, str(dtype)
+        return shape, dtype
 
 
 def _load_npz(path: Path) -> Mapping[str, Any]:
@@ -201,7 +205,7 @@ def _load_npz(path: Path) -> Mapping[str, Any]:
         return {key: arrays[key] for key in ("x", "y") if key in arrays}
 
 
-def _describe_safetensors(path: Path) -> tuple[tuple[int, ...], str]:
+def _describe_safetensors(path: Path) -> tuple[tuple[int, ...], Any]:
     entry = safetensors_header(path, MAX_HEADER_BYTES)["x"]
     names = {"U8": "uint8", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
     return tuple(entry["shape"]), names.get(entry["dtype"], entry["dtype"])
@@ -214,7 +218,7 @@ def _load_safetensors(path: Path) -> Mapping[str, Any]:
         return {key: file.get_tensor(key) for key in ("x", "y") if key in file.keys()}  # noqa: SIM118
 
 
-_ARRAYS: dict[str, tuple[Callable[[Path], tuple[tuple[int, ...], str]], Callable[[Path], Mapping[str, Any]]]] = {
+_ARRAYS: dict[str, tuple[Callable[[Path], tuple[tuple[int, ...], Any]], Callable[[Path], Mapping[str, Any]]]] = {
     ".npy": (_describe_npy, _load_npy),
     ".npz": (_describe_npz, _load_npz),
     ".safetensors": (_describe_safetensors, _load_safetensors),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import log2
 
-import ganzoo
 import torch
-from ganzoo import DataSpec, Terms, View
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, softplus
 
+import ganzoo
+from ganzoo import DataSpec, Terms, View
 from ganzoo_acgan import DiscriminatorOptions, GeneratorOptions, LossOptions
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import log2
 
-import ganzoo
 import torch
-from ganzoo import Batch, Builders, DataSpec, Terms, View
 from torch import Tensor, nn
 
+import ganzoo
+from ganzoo import Batch, Builders, DataSpec, Terms, View
 from ganzoo_began import AutoEncoderOptions, DecoderOptions, EquilibriumOptions
 
 
 def convolutions(*channels: int) -> list[nn.Module]:
     """3 x 3 convolutions from each number of channels to the next, an ELU after each."""
     layers: list[nn.Module] = []
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, 1, 1), nn.ELU(inplace=True)]
     return layers
 
@@ -72,8 +73,8 @@ class AutoEncoder(ganzoo.Discriminator):
         self.decoder = decoder(spec, options.width, options.h_dim)
 
     def forward(self, x: Tensor, **given: Tensor) -> Tensor:
-        x = self.decoder(self.encoder(x))
-        return x
+        reconstruction: Tensor = self.decoder(self.encoder(x))
+        return reconstruction
 
 
 class Reconstruction(ganzoo.Loss):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import log2
 
-import ganzoo
 import torch
-from ganzoo import DataSpec
 from torch import Tensor, nn
 
+import ganzoo
+from ganzoo import DataSpec
 from ganzoo_dcgan import CriticOptions, DiscriminatorOptions, GeneratorOptions
 
 
@@ -64,7 +65,7 @@ class Discriminator(ganzoo.Discriminator):
         super().__init__(spec, options)
         widths = [options.width * 2**i for i in range(doublings(spec))]
         layers: list[nn.Module] = [nn.Conv2d(spec.shape[0], widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), self.norm(after), nn.LeakyReLU(0.2, inplace=True)]
         self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)).apply(initialise)
 

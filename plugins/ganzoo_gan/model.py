@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-import ganzoo
 import torch
-from ganzoo import Batch, Builders, DataSpec, Terms, View
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+import ganzoo
+from ganzoo import Batch, Builders, DataSpec, Terms, View
 from ganzoo_gan import AlternatingOptions, DiscriminatorOptions, GeneratorOptions
 
 

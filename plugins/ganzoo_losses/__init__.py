@@ -24,7 +24,10 @@ class R1Options:
 @hookimpl
 def ganzoo_register() -> list[Part]:
     return [
-        Part("loss", "least-squares", "ganzoo_losses.model:LeastSquares", "LSGAN, arXiv:1611.04076", LeastSquaresOptions, needs=("logits",)),
+        Part(
+            "loss", "least-squares", "ganzoo_losses.model:LeastSquares", "squared distances from targets, arXiv:1611.04076",
+            LeastSquaresOptions, needs=("logits",),
+        ),
         Part("loss", "hinge", "ganzoo_losses.model:Hinge", "margins of 1 for D, arXiv:1705.02894", needs=("logits",)),
         Part(
             "loss", "r1", "ganzoo_losses.model:R1", "non-saturating, D's gradient at real samples pulled to 0, arXiv:1801.04406",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ganzoo
-from ganzoo import Terms, View
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+import ganzoo
+from ganzoo import Terms, View
 from ganzoo_losses import LeastSquaresOptions, R1Options
 
 

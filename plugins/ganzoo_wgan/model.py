@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import ganzoo
 import torch
-from ganzoo import Batch, Builders, Terms, View
 from torch import Tensor
 
+import ganzoo
+from ganzoo import Batch, Builders, Terms, View
 from ganzoo_wgan import ClippedCriticOptions, PenaltyOptions
 
 
