@@ -9,13 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.hookspecs import hookimpl
 from ganzoo.options import option
 from ganzoo.types import Batch, DataSet, DataSpec, Part, Recipe, Terms
 
 if TYPE_CHECKING:
-    from ganzoo.data import Batches, Request, Samples, images_in_folder, images_in_zip
+    from ganzoo.data import Batches, Request, Samples, arrays_in_file, images_in_folder, images_in_zip
     from ganzoo.interfaces import (
         Builders,
         Discriminator,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 API_VERSION = 1
 
 _LAZY = {
-    **dict.fromkeys(("Batches", "Request", "Samples", "images_in_folder", "images_in_zip"), "ganzoo.data"),
+    **dict.fromkeys(("Batches", "Request", "Samples", "arrays_in_file", "images_in_folder", "images_in_zip"), "ganzoo.data"),
     **dict.fromkeys(
         ("Builders", "Discriminator", "Generator", "Loss", "Strategy", "View", "full_precision", "gradient_norms", "set_lr", "update"),
         "ganzoo.interfaces",
@@ -59,6 +59,8 @@ __all__ = [
     "Terms",
     "UsageError",
     "View",
+    "arrays_in_file",
+    "did_you_mean",
     "full_precision",
     "gradient_norms",
     "hookimpl",

@@ -15,6 +15,7 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from ganzoo.data.cache import safetensors_header
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
     Raises GanzooError where the disk refuses; what was there before is untouched.
     """
     packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps({"format": FORMAT, **meta}, sort_keys=True)
-    data = serialise(packed, {"ganzoo": text, "sha256": _NO_HASH})
+    # One metadata key: safetensors writes several in an order that changes from process to process.
+    data = serialise(packed, {"ganzoo": json.dumps({"format": FORMAT, "sha256": _NO_HASH, **meta}, sort_keys=True)})
     end = 8 + int.from_bytes(data[:8], "little")
     if end - 8 > MAX_HEADER:
         raise GanzooError(f"the header of {path.name} would be {end - 8} bytes, more than {MAX_HEADER}: the network has too many tensors.")
@@ -144,16 +145,14 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises BadCheckpoint where it is none, or longer than 1 MB.
     """
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= MAX_HEADER:
-                raise BadCheckpoint(f"{path.name}: it is not a ganzoo file: its header is {length} bytes long")
-            header = json.loads(file.read(length))
-            meta = json.loads(header["__metadata__"]["ganzoo"])
+        header = safetensors_header(path, MAX_HEADER)
+        meta = json.loads(header["__metadata__"]["ganzoo"])
     except OSError as e:
         raise BadCheckpoint(f"{path}: {e.strerror or e}") from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise BadCheckpoint(f"{path.name}: it is not a ganzoo file, or its header is damaged") from e
+    except ValueError as e:
+        raise BadCheckpoint(f"{path.name}: {e}") from e
+    except (KeyError, TypeError) as e:
+        raise BadCheckpoint(f"{path.name}: it is a safetensors file, but not one of ganzoo's") from e
     if meta.get("format") != FORMAT:
         raise BadCheckpoint(f"{path.name}: its format is {meta.get('format')!r}, this ganzoo reads {FORMAT}: upgrade ganzoo")
     return header, meta
@@ -165,6 +164,7 @@ def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> t
     check: looks at the header before any tensor is read, and raises BadCheckpoint. Raises BadCheckpoint, naming the file.
     """
     header, meta = read_header(path)
+    said = str(meta.pop("sha256", ""))
     if check is not None:
         try:
             check(header)
@@ -172,7 +172,6 @@ def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> t
             raise BadCheckpoint(f"{path.name}: {e}") from e
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
-    said = header["__metadata__"].get("sha256", "")
     whole = hashlib.sha256(data[:end].replace(said.encode(), _NO_HASH.encode(), 1))
     whole.update(memoryview(data)[end:])
     if whole.hexdigest() != said:

@@ -1,0 +1,520 @@
+"""Does each recipe do what its paper says? A cheap check, on a processor, that anybody can run again.
+
+    python benchmarks/validate.py                              # all checks, three seeds each
+    python benchmarks/validate.py dcgan ring-r1 --seeds 0 1 2  # some
+    python benchmarks/validate.py --table                      # only the table, from the results that there are
+
+Images are judged by a small convolutional network, trained here once on Fashion-MNIST's 60,000 training images at 32 pixels:
+
+* cFID: Fréchet distance between Gaussians fitted to its 128 penultimate features of 5,000 samples and of the 60,000 training images.
+  The GANs learn from the other 10,000 images (data set `fashion-10k`), so a copy of what a GAN has seen scores the floor and no less.
+  It is no FID: it has another network, other data and another scale, and compares nothing but figures of this script with one another.
+* classes: how many of the ten the network sees in at least 1 % of the samples; confidence: its mean highest probability.
+* spread: standard deviation of the samples, pixel by pixel, as a share of the real images'.
+
+Points of `ring` (eight Gaussians, standard deviation 0.02, on a circle of radius 2) are judged as in VEEGAN (arXiv:1705.07761): 2,500
+samples, of high quality within 3 standard deviations of a mode; a mode is covered that has one of them; KL of their histogram over the
+modes from the uniform one.
+
+Every check has a control that must miss its limits: an untrained generator, or the recipe without what makes it work. The limits leave
+slack over what was measured when they were set: they tell whether something broke, not whether a GAN is good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import ganzoo
+from ganzoo import compose, launch
+from ganzoo.catalogue import catalogue
+from ganzoo.checkpoint import read, write
+from ganzoo.compose import Config
+from ganzoo.data import Batches, Prepared, prepare
+from ganzoo.health import spread
+from ganzoo.loop import Watch
+from ganzoo.pictures import to_bytes
+from ganzoo.randomness import seed_step
+from ganzoo.run import machine, read_config
+from ganzoo.types import KINDS
+
+SAMPLES, POINTS = 5000, 2500
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is measured.
+
+    options: what is typed beside the recipe's defaults. limits: figure -> (lowest, highest) that every seed must keep; none: reported only.
+    control: options of a run that must miss a limit; None: the untrained generator must. why: the reason for the options.
+    """
+
+    recipe: str
+    options: Mapping[str, Any]
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    control: Mapping[str, Any] | None = None
+    why: str = ""
+
+
+ANY = math.inf
+FASHION = {"dataset": "fashion-10k", "image_size": 32}
+RING = {
+    "dataset": "ring", "batch_size": 256, "generator.z_dim": 2, "generator.width": 128, "discriminator.width": 128,
+    "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+}  # fmt: skip
+CHECKS: dict[str, Check] = {
+    "dcgan": Check("dcgan", FASHION),
+    "gan": Check("gan", FASHION),
+    "acgan": Check("acgan", FASHION, control={"loss.class_weight": 0.0}),
+    "began": Check("began", FASHION),
+    "wgan": Check("wgan", FASHION),
+    "wgan-gp": Check("wgan-gp", FASHION),
+    "ring-gan": Check("gan", {**RING, "steps": 3000}),
+    "ring-r1": Check("gan", {**RING, "loss": "r1", "loss.gamma": 1.0, "ema": 0.995, "steps": 3000}),
+    "ring-wgan-gp": Check(
+        "gan", {**RING, "loss": "wgan-gp", "loss.weight": 0.1, "strategy.d_steps": 5, "ema": 0.99, "steps": 1500},
+    ),
+}  # fmt: skip
+
+
+# --- Training, as `ganzoo run` does it ---
+
+
+def configured(check: Check, seed: int, more: Mapping[str, Any]) -> Config:
+    """The configuration that `ganzoo run` would make of these options."""
+    run: dict[str, Any] = {"seed": seed}
+    exchanged: dict[str, str] = {}
+    chosen: dict[str, dict[str, Any]] = {}
+    for key, value in {**check.options, **more}.items():
+        kind, dot, name = key.partition(".")
+        if dot:
+            chosen.setdefault(kind, {})[name] = value
+        elif key in KINDS:
+            exchanged[key] = value
+        else:
+            run[key] = value
+    return compose.resolve(catalogue(), check.recipe, run, exchanged, chosen)
+
+
+def command(check: Check, seed: int | str, more: Mapping[str, Any]) -> str:
+    """The same as a command line."""
+    typed = {**check.options, **more, "seed": seed}
+    return " ".join(["ganzoo run", check.recipe, *(f"--{key.replace('_', '-')} {value}" for key, value in typed.items())])
+
+
+class Quiet(Watch):
+    """Remembers the warnings of a run."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warned(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def trained(config: Config, folder: Path) -> tuple[Path, list[str]]:
+    """The folder of the finished run and its warnings; one that is finished already is taken as it is, one that was cut off goes on."""
+    watch = Quiet()
+    if not (folder / "config.json").exists():
+        launch.start(catalogue(), config, folder, watch)
+    elif _same(read_config(folder), config):
+        if metrics(folder)[-1]["step"] < config.run.steps:
+            launch.resume(catalogue(), folder, None, watch)
+    else:
+        raise SystemExit(f"{folder} is a run with other options. Remove it, or name another folder with --keep.")
+    return folder, watch.warnings
+
+
+def _same(written: Mapping[str, Any], config: Config) -> bool:
+    wanted = json.loads(json.dumps(config.to_json()))
+    free = ("device", "data_dir", "log_every", "sample_every", "save_every", "image_size")
+    runs = [{key: value for key, value in told["run"].items() if key not in free} for told in (written, wanted)]
+    return runs[0] == runs[1] and all(written[key] == wanted[key] for key in ("recipe", "parts", "options"))
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@torch.no_grad()
+def draw(generator: ganzoo.Generator, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """n samples, and the classes that they were drawn for, each as often as the next; images as they would be saved, 8 bits a pixel."""
+    seed_step(seed, -3)
+    y = torch.arange(n) % max(generator.spec.classes, 1)
+    takes = next(e.record.given for e in catalogue().entries("generator") if e.load() is type(generator))
+    parts = []
+    for start in range(0, n, 250):
+        some = y[start : start + 250]
+        parts.append(generator(generator.latent(len(some)), **({"y": some} if "y" in takes else {})))
+    x = torch.cat(parts)
+    return (to_bytes(x).float().div_(127.5).sub_(1) if generator.spec.kind == "image" else x), y
+
+
+def untrained(config: Config) -> ganzoo.Generator:
+    """The generator before step 0."""
+    _, _, strategy = launch.prepare_strategy(catalogue(), config)
+    return strategy.G.eval()
+
+
+# --- The judge of images ---
+
+
+class Classifier(nn.Module):
+    """Images (N, 1, 32, 32) in [-1, 1] to features (N, 128) and logits (N, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(1, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, 2, 1), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(64 * 16, 128), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(x)
+        return features, self.head(features)
+
+
+def fit(data: Prepared, epochs: int = 3, batch_size: int = 128) -> Classifier:
+    """The classifier, trained on all images with Adam; its learning rate rises to 3e-3 and falls to 0."""
+    seed_step(0, -1)
+    network = Classifier().to(memory_format=torch.channels_last)
+    batches = Batches(data.load(), data.spec, batch_size, seed=0, device=torch.device("cpu"))
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)
+    steps = epochs * data.count // batch_size
+    for t in range(steps):
+        ganzoo.set_lr(optimiser, 3e-3 * min((t + 1) / (0.2 * steps), (steps - t) / (0.8 * steps)))
+        batch = next(batches)
+        loss = cross_entropy(network(batch["x"])[1], batch["y"])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network.eval()
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean (D,) and covariance (D, D) of features, in float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Gaussian:
+        return cls(features.double().mean(0), features.double().T.cov())
+
+    def frechet(self, other: Gaussian) -> float:
+        """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); its root has the eigenvalues of the root of C1^(1/2) C2 C1^(1/2)."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+        cross = torch.linalg.eigvalsh(root @ other.covariance @ root).clamp_min(0).sqrt().sum()
+        apart = (self.mean - other.mean).square().sum()
+        return float(apart + self.covariance.trace() + other.covariance.trace() - 2 * cross)
+
+
+class Judge:
+    """The classifier, what it sees in real images, and what it thinks of others."""
+
+    def __init__(self, cache: Path, data_dir: Path | None) -> None:
+        self.path = cache / "fashion-classifier.safetensors"
+        held_out = prepare("fashion-10k", catalogue().dataset("fashion-10k"), image_size=32)
+        self.real, self.y = _images(held_out)
+        self.classes = held_out.spec.class_names
+        network = Classifier()
+        if not self.path.exists():
+            told("training the classifier on Fashion-MNIST's 60,000 training images ...")
+            data = prepare("fashion-mnist", catalogue().dataset("fashion-mnist"), image_size=32, data_dir=data_dir)
+            network = fit(data)
+            seen = Gaussian.of(self._look(network, _images(data)[0])[0])
+            cache.mkdir(parents=True, exist_ok=True)
+            tensors = {**network.state_dict(), "reference.mean": seen.mean, "reference.covariance": seen.covariance}
+            write(self.path, tensors, {"what": "classifier of benchmarks/validate.py"})
+        tensors, _ = read(self.path)
+        self.reference = Gaussian(tensors.pop("reference.mean"), tensors.pop("reference.covariance"))
+        network.load_state_dict(tensors)
+        self.network = network.eval()
+        self.name = hashlib.sha256(b"".join(value.numpy().tobytes() for value in tensors.values())).hexdigest()[:8]
+        _, logits = self._look(self.network, self.real)
+        self.accuracy = float((logits.argmax(1) == self.y).double().mean())
+
+    @staticmethod
+    @torch.no_grad()
+    def _look(network: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
+        seen = [network(part.to(memory_format=torch.channels_last)) for part in x.split(500)]
+        return torch.cat([features for features, _ in seen]), torch.cat([logits for _, logits in seen])
+
+    def figures(self, x: Tensor) -> tuple[Figures, Tensor, Tensor]:
+        """What is said of any images (N, 1, 32, 32); their features, and the classes that are seen in them."""
+        features, logits = self._look(self.network, x)
+        seen = logits.argmax(1)
+        shares = seen.bincount(minlength=10) / len(x)
+        figures = {
+            "cFID": Gaussian.of(features).frechet(self.reference),
+            "classes": float((shares >= 0.01).sum()),
+            "largest_class": float(shares.max()),
+            "confidence": float(logits.softmax(1).amax(1).mean()),
+            "spread": spread(x, self.real),
+        }
+        return figures, features, seen
+
+    def of_classes(self, x: Tensor, y: Tensor, seen: Tensor, features: Tensor) -> Figures:
+        """Of samples of given classes: how often the class is seen, and how varied each class is, in units of the real images' variety."""
+        own, _ = self._look(self.network, self.real)
+        pixels, deep = [], []
+        for c in range(10):
+            pixels.append(float(x[y == c].std(0).mean() / self.real[self.y == c].std(0).mean()))
+            deep.append(float(features[y == c].std(0).mean() / own[self.y == c].std(0).mean()))
+        return {
+            "class_accuracy": float((seen == y).double().mean()),
+            "sigma_ratio": statistics.mean(pixels),
+            "sigma_ratio_lowest": min(pixels),
+            "sigma_ratio_features": statistics.mean(deep),
+        }
+
+    def known(self) -> dict[str, Any]:
+        """Floor and ceiling: what real images and noise get."""
+        order = torch.randperm(len(self.real), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+        noise = torch.rand((SAMPLES, 1, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+        return {
+            "classifier": self.name,
+            "test_accuracy": self.accuracy,
+            "real": self.figures(self.real[order])[0],
+            "noise": self.figures(noise)[0],
+        }
+
+
+def _images(data: Prepared) -> tuple[Tensor, Tensor]:
+    tensors = data.load()
+    return tensors["x"].float().div_(127.5).sub_(1), tensors["y"]
+
+
+# --- What is measured ---
+
+
+def ring_figures(x: Tensor) -> Figures:
+    """Of points (N, 2): modes covered, share of high quality, KL of the modes' histogram to uniform."""
+    angles = 2 * math.pi * torch.arange(8) / 8
+    apart = torch.cdist(x, 2 * torch.stack((angles.cos(), angles.sin()), 1))
+    distance, nearest = apart.min(1)
+    good = distance <= 3 * 0.02
+    counts = nearest[good].bincount(minlength=8).double()
+    p = counts / counts.sum().clamp_min(1)
+    kl = float((p * (p * 8).clamp_min(1e-300).log()).sum()) if good.any() else math.log(8)
+    return {"modes": float((counts > 0).sum()), "high_quality": float(good.double().mean()), "KL": kl}
+
+
+def began_figures(lines: Sequence[Mapping[str, float]]) -> Figures:
+    """How the control went: M at the start and the end, the balance that is kept, and k."""
+    tenth = max(1, len(lines) // 10)
+    last = lines[-tenth:]
+    return {
+        "M_first": statistics.mean(line["began/M"] for line in lines[:tenth]),
+        "M_last": statistics.mean(line["began/M"] for line in last),
+        "balance": statistics.mean(line["g/fake"] for line in last) / statistics.mean(line["d/real"] for line in last),
+        "k_lowest": min(line["began/k"] for line in lines),
+        "k_highest": max(line["began/k"] for line in lines),
+        "lr_last": lines[-1]["began/lr"],
+    }
+
+
+def measured(generator: ganzoo.Generator, seed: int, judge: Judge | None) -> Figures:
+    """The figures of one generator."""
+    if judge is None:
+        return ring_figures(draw(generator, POINTS, seed)[0])
+    x, y = draw(generator, SAMPLES, seed)
+    figures, features, seen = judge.figures(x)
+    part = next(e.record for e in catalogue().entries("generator") if e.load() is type(generator))
+    return {**figures, **(judge.of_classes(x, y, seen, features) if "y" in part.given else {})}
+
+
+def missed(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The limits that these figures do not keep."""
+    return [name for name, (low, high) in limits.items() if not low <= figures.get(name, math.nan) <= high]
+
+
+def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is measured of one check."""
+    check = CHECKS[name]
+    rows, controls, warnings = [], [], set()
+    for seed in seeds:
+        config = configured(check, seed, more)
+        begin = time.monotonic()
+        folder, said = trained(config, runs / f"{name}-{seed}")
+        generator, _ = launch.load_generator(catalogue(), folder)
+        lines = metrics(folder)
+        row = {**measured(generator, seed, judge), "seconds": lines[-1]["time"]}
+        if check.recipe == "began":
+            row |= began_figures(lines)
+        rows.append(row)
+        warnings |= set(said)
+        told(f"{name}, seed {seed}, {time.monotonic() - begin:.0f} s: {_line(row)}")
+    before = measured(untrained(configured(check, seeds[0], more)), seeds[0], judge)
+    told(f"{name}, untrained: {_line(before)}")
+    if check.control is not None:
+        folder, _ = trained(configured(check, seeds[0], {**more, **check.control}), runs / f"{name}-control-{seeds[0]}")
+        controls.append(measured(launch.load_generator(catalogue(), folder)[0], seeds[0], judge))
+        told(f"{name}, control: {_line(controls[0])}")
+    figures = {
+        key: {"seeds": [row[key] for row in rows], "min": min(row[key] for row in rows), "mean": statistics.mean(row[key] for row in rows),
+              "max": max(row[key] for row in rows)}
+        for key in rows[0]
+    }  # fmt: skip
+    failed = {f"seed {seed}": bad for seed, row in zip(seeds, rows, strict=True) if (bad := missed(row, check.limits))}
+    for what, row in (("untrained", before), *(("control", row) for row in controls)):
+        if check.limits and not missed(row, check.limits):
+            failed[what] = ["keeps all limits, and must not"]
+    config = configured(check, seeds[0], more)
+    return {
+        "check": name,
+        "recipe": check.recipe,
+        "steps": config.run.steps,
+        "why": check.why,
+        "runs": [command(check, seed, more) for seed in seeds],
+        "control_run": command(check, seeds[0], {**more, **check.control}) if check.control is not None else "",
+        "seeds": list(seeds),
+        "figures": figures,
+        "untrained": before,
+        "control": controls[0] if controls else None,
+        "limits": {key: [None if math.isinf(v) else v for v in pair] for key, pair in check.limits.items()},
+        "failed": failed,
+        "warnings": sorted(warnings),
+        "judge": judge.known() if judge else None,
+    }
+
+
+def _line(figures: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+
+
+# --- The table ---
+
+
+IN_TABLE = ("cFID", "classes", "confidence", "spread", "seconds", "modes", "high_quality", "KL")
+
+
+def _range(result: Mapping[str, Any], key: str, digits: int = 3) -> str:
+    found = result["figures"][key]
+    shown = [f"{found[k]:.{digits}g}" for k in ("mean", "min", "max")]
+    return shown[1] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def _verdict(result: Mapping[str, Any]) -> str:
+    if not result["limits"]:
+        return "reported"
+    return "no: " + "; ".join(f"{who}: {', '.join(what)}" for who, what in result["failed"].items()) if result["failed"] else "yes"
+
+
+def table(out: Path) -> str:
+    """The Markdown of all results in the folder."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in (out / f"{name}.json" for name in CHECKS) if path.exists()]
+    images, rings = [r for r in results if r["judge"]], [r for r in results if not r["judge"]]
+    lines = ["# Validation", "", "Made by `benchmarks/validate.py`, which says what each figure is. Mean (lowest to highest) over the seeds."]
+    if images:
+        real, noise = images[0]["judge"]["real"], images[0]["judge"]["noise"]
+        judges = {(r["judge"]["classifier"], f"{r['judge']['test_accuracy']:.3f}") for r in images}
+        lines += [
+            "", "## Fashion-MNIST at 32 pixels, as a classifier sees it", "",
+            "Trained on the 10,000 images of `fashion-10k`; compared with the 60,000 training images, which no GAN saw. cFID is not FID. "
+            f"Classifier (accuracy on fashion-10k): {', '.join(f'{name} ({accuracy})' for name, accuracy in sorted(judges))}.", "",
+            "| recipe | steps | cFID | classes of 10 | confidence | spread | untrained: cFID | s a seed | limits kept |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        for what, row in (("real images (floor)", real), ("uniform noise", noise)):
+            lines.append(f"| {what} | | {row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f} | | | |")
+        for r in images:
+            lines.append(
+                f"| {r['check']} | {r['steps']} | {_range(r, 'cFID')} | {_range(r, 'classes')} | {_range(r, 'confidence', 2)} | "
+                f"{_range(r, 'spread', 2)} | {r['untrained']['cFID']:.3g} | {r['figures']['seconds']['mean']:.0f} | {_verdict(r)} |"
+            )
+    if rings:
+        lines += [
+            "", "## Ring of eight Gaussians", "",
+            "| check | steps | modes of 8 | high quality | KL | untrained: modes, high quality | s a seed | limits kept |",
+            "|---|---|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        for r in rings:
+            lines.append(
+                f"| {r['check']} | {r['steps']} | {_range(r, 'modes')} | {_range(r, 'high_quality')} | {_range(r, 'KL')} | "
+                f"{r['untrained']['modes']:.0f}, {r['untrained']['high_quality']:.3f} | {r['figures']['seconds']['mean']:.0f} | "
+                f"{_verdict(r)} |"
+            )
+    for r in results:
+        extra = [key for key in r["figures"] if key not in IN_TABLE]
+        lines += ["", f"### {r['check']}", "", f"`{r['runs'][0]}`, and seeds {', '.join(map(str, r['seeds']))}. {r['why']}".rstrip()]
+        lines += ["", *(f"- {key.replace('_', ' ')}: {_range(r, key)}" for key in extra)] if extra else []
+        if r["control"]:
+            shown = {key: r["control"][key] for key in (r["limits"] or r["control"])}
+            lines.append(f"- control, `{r['control_run']}`: {_line(shown)}")
+        lines += [f"- limit: {key} from {low} to {high}" for key, (low, high) in r["limits"].items()]
+        lines += [f"- a run warned: {warning}" for warning in r["warnings"]]
+        m = r["machine"]
+        lines.append(f"- {r['date']}, ganzoo {r['ganzoo']}, torch {m['torch']}, {m['threads']} thread, {m['processor']}: `{r['command']}`")
+    return "\n".join(lines) + "\n"
+
+
+def told(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-dir", type=Path, default=None, help="where Fashion-MNIST lies or goes; also GANZOO_DATA")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--keep", type=Path, help="keep the runs in this folder, and take those that are finished there")
+    parser.add_argument("--steps", type=int, help="another number of steps, to try the script itself")
+    parser.add_argument("--table", action="store_true", help="train nothing; write validation.md from the results that there are")
+    args = parser.parse_args()
+    if unknown := set(args.checks) - set(CHECKS):
+        parser.error(f"there is no check {', '.join(sorted(unknown))}; there is {', '.join(CHECKS)}")
+    torch.set_num_threads(launch.threads())
+    args.out.mkdir(parents=True, exist_ok=True)
+    judge = None
+    bad = []
+    more = {"steps": args.steps} if args.steps else {}
+    threads = [f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"] if "OMP_NUM_THREADS" in os.environ else []
+    for name in [] if args.table else args.checks or CHECKS:
+        images = CHECKS[name].options["dataset"] != "ring"
+        if images and judge is None:
+            judge = Judge(args.out / "cache", args.data_dir)
+            told(f"classifier {judge.name}: accuracy {judge.accuracy:.4f} on fashion-10k")
+        with tempfile.TemporaryDirectory(prefix="ganzoo-validate-") as temporary:
+            result = run_check(name, args.seeds, args.keep or Path(temporary), judge if images else None, more)
+        typed = [*threads, "python benchmarks/validate.py", name, "--seeds", *args.seeds, *(["--steps", args.steps] if args.steps else [])]
+        result |= {
+            "command": " ".join(map(str, typed)),
+            "ganzoo": ganzoo.__version__,
+            "machine": machine(),
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+        (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        (args.out / "validation.md").write_text(table(args.out), encoding="utf-8")
+        bad += [name] if result["failed"] else []
+    if args.table:
+        (args.out / "validation.md").write_text(table(args.out), encoding="utf-8")
+    if bad:
+        sys.exit(f"limits not kept: {', '.join(bad)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""`update` and the parts of a strategy that every GAN uses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from zoo import built, small
+
+from ganzoo.interfaces import update
+
+
+def test_all_gradients_are_taken_before_any_step():
+    """Two players of a * b, at once: stepping one before the other's gradient would change it."""
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    update((torch.optim.SGD([a], 0.1), {"a": a * b}), (torch.optim.SGD([b], 0.1), {"b": -a * b}))
+    assert (float(a.detach()), float(b.detach())) == pytest.approx((2 - 0.3, 3 + 0.2))
+
+
+def test_terms_are_summed():
+    a = torch.tensor(1.0, requires_grad=True)
+    update((torch.optim.SGD([a], 1.0), {"one": 2 * a, "two": 3 * a}))
+    assert float(a.detach()) == -4
+
+
+def test_terms_may_share_a_graph():
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    shared = (a * b) ** 2
+    update((torch.optim.SGD([a], 0.01), {"a": shared}), (torch.optim.SGD([b], 0.01), {"b": shared}))
+    assert float(a.detach()) == pytest.approx(2 - 0.01 * 2 * 6 * 3)
+    assert float(b.detach()) == pytest.approx(3 - 0.01 * 2 * 6 * 2)
+
+
+def test_only_the_optimisers_own_parameters_get_a_gradient():
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True)
+    update((torch.optim.SGD([a], 0.1), {"a": a * b}))
+    assert b.grad is None
+
+
+def test_under_autocast_the_next_forward_uses_the_new_weights():
+    """Autocast caches its bf16 copies of weights until it is left; a generator step after a critic step must not see old ones."""
+    net = torch.nn.Linear(4, 1, bias=False)
+    x = torch.ones(2, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = net(x).detach().clone()
+        update((torch.optim.SGD(net.parameters(), 1.0), {"loss": net(x).mean()}))
+        assert not torch.equal(net(x), before)
+
+
+def test_the_average_follows_the_generator_and_copies_its_buffers(images):
+    strategy, batches = built(small("dcgan", images(), ema=0.5))
+    start = [p.clone() for p in strategy.ema.parameters()]
+    strategy.step(batches, 100)
+    strategy.average(0.5, 100)
+    for was, mine, theirs in zip(start, strategy.ema.parameters(), strategy.G.parameters(), strict=True):
+        assert torch.allclose(mine, (was + theirs) / 2)
+    assert all(torch.equal(a, b) for a, b in zip(strategy.ema.buffers(), strategy.G.buffers(), strict=True))
+
+
+def test_samples_come_from_the_average_in_eval_mode(images):
+    strategy, _ = built(small("dcgan", images(), ema=0.9))
+    z = strategy.G.latent(4)
+    with torch.no_grad():
+        for p in strategy.ema.parameters():
+            p.zero_()
+    assert (strategy.sample(z) == 0).all()
+    assert strategy.G.training
+
+
+def test_a_loss_sees_only_the_outputs_that_it_needs(images):
+    strategy, batches = built(small("acgan", images(), {"loss": "hinge"}))
+    assert strategy.view(strategy.D)(next(batches)["x"]).shape == (8,)

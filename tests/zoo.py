@@ -1,0 +1,47 @@
+"""Small versions of every recipe, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganzoo import compose, options
+from ganzoo.catalogue import Catalogue, catalogue
+from ganzoo.compose import Config
+from ganzoo.data import Batches
+from ganzoo.interfaces import Strategy
+from ganzoo.launch import prepare_strategy
+from ganzoo.types import KINDS, Recipe
+
+RECIPES = [e.name for e in catalogue().entries("recipe")]
+
+
+def small(recipe: str, data: Path | str, exchanged: dict[str, str] | None = None, **run: Any) -> Config:
+    """The recipe with narrow networks and short warm-ups, on the given data."""
+    zoo: Catalogue = catalogue()
+    record = zoo.recipe(recipe)
+    assert isinstance(record, Recipe)
+    parts = compose.chosen_parts(zoo, record, exchanged or {})
+    chosen = {kind: {"width": 8} for kind in KINDS if "width" in options.fields(parts[kind].options)}
+    if "warmup" in options.fields(parts["strategy"].options):
+        chosen["strategy"] = {"warmup": 1, "warmup_critic": 2, "n_critic": 2}
+    values = {"dataset": str(data), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, **run}
+    return compose.resolve(zoo, recipe, values, exchanged or {}, chosen)
+
+
+def built(config: Config) -> tuple[Strategy, Batches]:
+    """Its strategy and its batches, as a run has them."""
+    config, prepared, strategy = prepare_strategy(catalogue(), config)
+    batches = Batches(prepared.load(), prepared.spec, config.run.batch_size, seed=config.run.seed, device=torch.device("cpu"))
+    return strategy, batches
+
+
+def flags(config: Config) -> list[str]:
+    """The command line of a configuration."""
+    words = [f"--dataset={config.run.dataset}", f"--batch-size={config.run.batch_size}", "--device=cpu", f"--seed={config.run.seed}"]
+    words += [f"--{kind}={name}" for kind, name in config.parts.items()]
+    for kind, values in config.options.items():
+        words += [f"{options.flag(name, f'{kind}.')}={value}" for name, value in values.items() if not isinstance(value, bool)]
+    return [config.recipe, *words]
