@@ -427,7 +427,7 @@ def table(out: Path) -> str:
     """The Markdown of all results in the folder."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in (out / f"{name}.json" for name in CHECKS) if path.exists()]
     images, rings = [r for r in results if r["judge"]], [r for r in results if not r["judge"]]
-    lines = ["# Validation", "", "Made by `benchmarks/validate.py`, which says what each figure is. Mean (lowest to highest) over the seeds."]
+    lines = ["# Validation", "", "Made by `benchmarks/validate.py`, which says what each figure is. Mean (lowest to highest) over seeds."]
     if images:
         real, noise = images[0]["judge"]["real"], images[0]["judge"]["noise"]
         judges = {(r["judge"]["classifier"], f"{r['judge']['test_accuracy']:.3f}") for r in images}

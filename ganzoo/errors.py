@@ -26,8 +26,8 @@ class RunStopped(GanzooError):
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" for the known names that look like the wrong one, or an empty string."""
+    """The words "Did you mean 'x'?", after a blank, for the known name that is most like the wrong one; or an empty string."""
     import difflib
 
-    close = difflib.get_close_matches(wrong.lower().replace("_", "-"), sorted(known), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    close = difflib.get_close_matches(wrong.lower().replace("_", "-"), sorted(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

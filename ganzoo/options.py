@@ -76,16 +76,17 @@ def check_value(cls: type, name: str, value: Any, shown: str) -> Any:
 def make(cls: type | None, values: Mapping[str, Any], prefix: str = "") -> Any:
     """An instance of the options dataclass from plain values, as they come from JSON or the command line; None of None.
 
-    Raises UsageError, naming the option as `prefix` + its name, for names that it has not and values that it cannot take.
+    Raises UsageError, naming the option as on the command line, `prefix` first, for names that it has not and values that it cannot take.
     """
-    known = fields(cls)
+    known = {name: f"{prefix}{name.replace('_', '-')}" for name in fields(cls)}
     for name in values:
         if name not in known:
-            hint = did_you_mean(name, known) or f" It has {', '.join(known) or 'no options'}."
-            raise UsageError(f"there is no option {prefix}{name}.{hint}")
+            wrong = f"{prefix}{name.replace('_', '-')}"
+            hint = did_you_mean(wrong, known.values()) or f" There is {', '.join(known.values()) or 'none here'}."
+            raise UsageError(f"there is no option {wrong}.{hint}")
     if cls is None:
         return None
-    return cls(**{name: check_value(cls, name, value, f"{prefix}{name}") for name, value in values.items()})
+    return cls(**{name: check_value(cls, name, value, known[name]) for name, value in values.items()})
 
 
 def to_json(options: Any) -> dict[str, Any]:

@@ -33,9 +33,12 @@ class Recipes(click.Group):
         except UsageError:
             return None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0].startswith("-") and not ctx.resilient_parsing:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names and not ctx.resilient_parsing:
             ctx.fail("the recipe comes first: ganzoo run RECIPE [OPTIONS].")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
             return args[0], recipe_command(catalogue(), args[0], args[1:]), args[1:]
         except UsageError:

@@ -1,0 +1,247 @@
+"""The command line as its user meets it: statuses, sentences, what it prints, what it imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from zoo import flags, small
+
+HEAVY = ("torch", "torchvision", "numpy")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"], ["--version"], ["list"], ["list", "--kind", "all"], ["list", "--json"], ["show", "dcgan"], ["show", "wgan-gp"],
+        ["show", "celeba"], ["plugins"], ["run", "--help"], ["run", "wgan", "--help"], ["run", "dcgan", "--loss", "hinge", "--help"],
+        ["resume", "--help"], ["sample", "--help"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_trains_nothing_imports_no_torch(words):
+    code = f"""
+import sys
+from ganzoo.cli import main
+try:
+    main({words!r})
+except SystemExit as e:
+    assert not e.code, e.code
+bad = [name for name in {HEAVY!r} if name in sys.modules]
+assert not bad, bad
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_list_names_each_recipe_with_paper_year_and_origin(ganzoo):
+    rows = [line.split("\t") for line in ganzoo("list").stdout.splitlines()]
+    assert {row[0] for row in rows} >= {"gan", "dcgan", "wgan", "wgan-gp", "began", "acgan"}
+    dcgan = next(row for row in rows if row[0] == "dcgan")
+    assert dcgan[2:4] == ["arXiv:1511.06434", "2015"]
+    assert dcgan[4].startswith("pyganzoo ")
+
+
+def test_list_takes_patterns_kinds_and_keys(ganzoo):
+    names = lambda *words: [e["name"] for e in json.loads(ganzoo("list", *words, "--json").stdout)]  # noqa: E731
+    assert names("*wgan*") == ["wgan", "wgan-gp"]
+    assert {"minimax", "non-saturating", "least-squares", "hinge", "wasserstein", "wgan-gp", "r1"} <= set(names("--kind", "loss"))
+    labelled = names("--kind", "dataset", "--with", "y")
+    assert "fashion-10k" in labelled
+    assert "ring" not in labelled
+    done = ganzoo("list", "dcgn")
+    assert (done.returncode, "Did you mean 'dcgan'" in done.stderr) == (2, True)
+
+
+def test_show_tells_options_with_defaults_and_sources(ganzoo):
+    text = ganzoo("show", "wgan").stdout
+    for said in ("Wasserstein GAN", "arXiv:1701.07875", "--strategy.n-critic", "Algorithm 1", "--strategy.clip", "0.01", "32, 64, 128"):
+        assert said in text
+    assert "with labels" in ganzoo("show", "acgan").stdout
+
+
+def test_help_of_a_recipe_shows_the_options_of_the_parts_that_are_named(ganzoo):
+    own = ganzoo("run", "wgan", "--help").stdout
+    assert "--strategy.n-critic" in own
+    assert "--loss.gamma" not in own
+    swapped = ganzoo("run", "dcgan", "--loss", "r1", "--discriminator=dcgan-critic", "--help").stdout
+    assert "--loss.gamma" in swapped
+    assert "--discriminator.norm" in swapped
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runn"], "Did you mean 'run'"),
+        (["run", "dcgn"], "Did you mean 'dcgan'"),
+        (["run", "dcgan", "--loss", "hing"], "Did you mean 'hinge'"),
+        (["run", "dcgan", "--step", "3"], "Did you mean '--steps'"),
+        (["run", "dcgan", "--steps", "many"], "--steps"),
+        (["run", "dcgan", "--steps", "0"], "--steps: wanted at least 1, got 0"),
+        (["run", "wgan", "--strategy.n-critic", "0"], "--strategy.n-critic: wanted at least 1"),
+        (["run", "dcgan", "--dataset", "fashion10k"], "Did you mean 'fashion-10k'"),
+        (["run", "dcgan", "--dataset", "./no/such/folder"], "no/such/folder"),
+        (["run", "dcgan", "--dataset", "ring"], "works on image"),
+        (["run", "dcgan", "--image-size", "33"], "16, 32, 64, 128, 256 pixels a side, got 33"),
+        (["run", "dcgan", "--loss", "began"], "Those that do: began-autoencoder"),
+        (["run", "acgan", "--dataset", "ring"], "labels `y`"),
+        (["run", "dcgan", "--device", "cuda"], "--device cuda"),
+        (["run", "dcgan", "--labels", "Male"], "--labels"),
+        (["run", "dcgan", "--config", "/no/such/file.json"], "cannot be read"),
+        (["run", "--dataset", "ring", "gan"], "the recipe comes first"),
+        (["resume", "/no/such/run"], "is no run"),
+        (["sample", "/no/such/file.safetensors"], "does not exist"),
+        (["show", "dcgn"], "Did you mean"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(words, said, ganzoo, tmp_path):
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    done = ganzoo(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_traceback_is_shown_with_debug_only(ganzoo):
+    assert "Traceback" not in ganzoo("run", "dcgn").stderr
+    assert "Traceback" in ganzoo("run", "dcgn", "--debug").stderr
+
+
+def test_dry_run_prints_everything_and_makes_nothing(ganzoo, images, tmp_path):
+    done = ganzoo("run", "wgan", "--dataset", images(3, 32), "--strategy.clip", "0.02", "--dry-run", cwd=tmp_path)
+    told = json.loads(done.stdout[done.stdout.index("{") :])
+    assert told["options"]["strategy"]["clip"] == 0.02
+    assert told["options"]["strategy"]["n_critic"] == 5
+    assert told["run"]["image_size"] == 32
+    assert told["shapes"]["x_fake"] == ["N", 3, 32, 32]
+    assert told["parameters"]["G"] > 100_000
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def finished(ganzoo, images, tmp_path_factory):
+    """A finished run of acgan, made by the command line."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = ganzoo("run", *flags(small("acgan", images(3), steps=3)), "--steps=3", f"--out={folder}")
+    assert done.returncode == 0, done.stderr
+    assert f"ganzoo sample {folder}" in done.stdout
+    return folder
+
+
+def test_a_run_is_repeated_from_its_config(ganzoo, finished, tmp_path):
+    done = ganzoo("run", "acgan", "--config", finished / "config.json", "--seed", "7", "--out", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((folder / "config.json").read_text()) for folder in (finished, tmp_path / "again"))
+    assert two["run"].pop("seed") == 7
+    one["run"].pop("seed")
+    assert (one["run"], one["options"], one["parts"]) == (two["run"], two["options"], two["parts"])
+
+
+def test_runs_are_numbered(ganzoo, images, tmp_path):
+    for _ in range(2):
+        assert ganzoo("run", *flags(small("gan", images())), "--steps=1", cwd=tmp_path).returncode == 0
+    stem = images().stem
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [f"gan-{stem}-001", f"gan-{stem}-002"]
+
+
+def test_sampling_needs_the_file_alone(ganzoo, finished, tmp_path):
+    alone = tmp_path / "generator.safetensors"
+    alone.write_bytes((finished / "generator.safetensors").read_bytes())
+    env = {"GANZOO_CACHE": str(tmp_path / "empty")}
+    done = ganzoo("sample", alone, "--labels", "2,2,0", env=env)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "sample-0.png") as sheet:
+        assert sheet.mode == "RGB"
+    done = ganzoo("sample", alone, "--folder", "-n", "5", "--labels", "1", env=env)
+    assert [p.name for p in sorted((tmp_path / "samples-0").iterdir())] == [f"{i:06d}-class-1.png" for i in range(5)]
+    with Image.open(tmp_path / "samples-0" / "000000-class-1.png") as image:
+        assert image.size == (16, 16)
+
+
+def test_the_seed_decides_what_is_drawn(ganzoo, finished, tmp_path):
+    drawn = []
+    for seed, name in ((0, "a"), (0, "b"), (1, "c")):
+        assert ganzoo("sample", finished, "--seed", seed, "--out", tmp_path / f"{name}.png").returncode == 0
+        drawn.append((tmp_path / f"{name}.png").read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_interpolation_goes_from_one_latent_to_another(ganzoo, finished, tmp_path):
+    done = ganzoo("sample", finished, "--interpolate", "-n", "16", "--out", tmp_path / "i.png")
+    assert done.returncode == 0, done.stderr
+    from ganzoo.cli.sample import _between
+
+    ends = torch.randn(4, 7)
+    rows = _between(ends, 8).view(2, 8, 7)
+    assert torch.allclose(rows[:, 0], ends[0::2], atol=1e-5)
+    assert torch.allclose(rows[:, -1], ends[1::2], atol=1e-5)
+
+
+@pytest.mark.parametrize(("labels", "said"), [("9", "0 to 2"), ("cat", "'cat'")])
+def test_a_class_that_there_is_not_is_refused(labels, said, ganzoo, finished):
+    done = ganzoo("sample", finished, "--labels", labels)
+    assert (done.returncode, said in done.stderr) == (2, True)
+
+
+def test_sampling_refuses_a_checkpoint_and_a_damaged_file(ganzoo, finished, tmp_path):
+    done = ganzoo("sample", finished / "checkpoints" / "000003.safetensors")
+    assert (done.returncode, "is a checkpoint of acgan" in done.stderr) == (2, True)
+    bad = tmp_path / "generator.safetensors"
+    bad.write_bytes((finished / "generator.safetensors").read_bytes()[:-1])
+    assert ganzoo("sample", bad).returncode == 1
+
+
+def test_a_run_whose_plugin_is_gone_names_it(ganzoo, finished):
+    env = {"GANZOO_DISABLE_PLUGINS": "acgan"}
+    for words in (["resume", finished, "--steps", "5"], ["sample", finished]):
+        done = ganzoo(*words, env=env)
+        assert done.returncode == 2
+        assert "pyganzoo/acgan" in done.stderr
+
+
+def test_plugins_and_doctor_tell_what_a_bug_report_needs(ganzoo):
+    told = json.loads(ganzoo("plugins", "--json").stdout)
+    assert all(p["state"] == "ok" and p["location"] and p["seconds"] < 1 for p in told)
+    told = json.loads(ganzoo("doctor", "--json").stdout)
+    assert told["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert told["machine"]["threads"] == 1
+    assert told["cache"]["folder"] == os.environ["GANZOO_CACHE"]
+    assert set(told["plugins"]) == {p["name"] for p in json.loads(ganzoo("plugins", "--json").stdout)}
+
+
+def test_the_shell_completes_commands_recipes_and_options(ganzoo):
+    def complete(words):
+        env = {"_GANZOO_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - (words[-1] != " "))}
+        return ganzoo(env=env).stdout
+
+    assert "plain,resume" in complete("ganzoo res")
+    assert "plain,wgan-gp" in complete("ganzoo run wg")
+    assert "--strategy.n-critic" in complete("ganzoo run wgan --strategy.n")
+    assert "plain,fashion-10k" in complete("ganzoo run dcgan --dataset fash")
+
+
+def test_the_display_of_a_terminal_draws_a_run(images, tmp_path, monkeypatch, capsys):
+    from rich.console import Console
+
+    from ganzoo import launch
+    from ganzoo.catalogue import catalogue
+    from ganzoo.cli import display
+
+    monkeypatch.setattr(display, "is_terminal", lambda: True)
+    monkeypatch.setattr(display, "Console", lambda **_: Console(force_terminal=True, width=100, color_system="truecolor"))
+    config = small("dcgan", images(), steps=3, sample_every=1)
+    with display.Display(config) as shown:
+        launch.start(catalogue(), config, tmp_path / "run", shown, shown.progress, shown.opened)
+        shown.warned("something odd")
+    text = capsys.readouterr().out
+    for said in ("images/s", "d/real", "3/3", "something odd", "▀", "samples of step 3"):
+        assert said in text

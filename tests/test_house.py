@@ -1,0 +1,160 @@
+"""The rules of the house: who imports whom, no pickle, lint, types, and what the packaging says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+import ganzoo
+from ganzoo import hookspecs
+from ganzoo.catalogue import catalogue
+
+CORE = sorted((ROOT / "ganzoo").rglob("*.py"))
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.py").exists())
+
+#: Each module may import those of its own layer and of the layers before it.
+LAYERS = [
+    {"types", "errors"},
+    {"options", "hookspecs", "randomness", "interfaces", "data"},
+    {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health"},
+    {"loop"},
+    {"launch"},
+    {"cli", "__main__"},
+]
+
+
+def imports(path):
+    """The modules that a file imports, wherever in it, but for type checkers only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(module):
+    return next(i for i, names in enumerate(LAYERS) if module in names)
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_what_is_below_it(path):
+    own = path.relative_to(ROOT / "ganzoo").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        module = rest.split(".")[0]
+        if first == "ganzoo" and (ROOT / "ganzoo" / module).exists() | (ROOT / "ganzoo" / f"{module}.py").exists():
+            assert module == own or layer(module) <= layer(own), f"{own} imports {module}"
+            if own == "loop":
+                assert module not in ("catalogue", "cli", "plugins")
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_plugin_uses_public_names_only_and_no_other_plugin(path):
+    own = path.relative_to(ROOT / "plugins").parts[0]
+    public = set(ganzoo.__all__)
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        assert not first.startswith("ganzoo_") or first == own, name
+        if first == "ganzoo":
+            assert rest == "" or rest in public, f"{name} is not public"
+    for used in re.findall(r"\bganzoo\.(\w+)", path.read_text(encoding="utf-8")):
+        assert used in public or f'"{used}' in str(FOLDERS), used
+
+
+def test_every_public_name_is_there():
+    for name in ganzoo.__all__:
+        assert getattr(ganzoo, name) is not None
+    with pytest.raises(AttributeError):
+        _ = ganzoo.no_such_name
+
+
+def test_a_manifest_imports_ganzoo_and_the_standard_library_only():
+    for folder in FOLDERS:
+        for name in imports(ROOT / "plugins" / folder / "__init__.py"):
+            first = name.partition(".")[0]
+            assert first == "ganzoo" or first in sys.stdlib_module_names, f"{folder}: {name}"
+
+
+def test_no_pickle_is_read_or_written():
+    """Neither by name nor by what would do it underneath."""
+    words = r"\bimport pickle", r"\bpickle\.", r"torch\.(load|save)\b", "weights_only", "allow_pickle=True", r"\bdcp\.", "joblib", "shelve"
+    forbidden = re.compile("|".join(words))
+    for path in (*CORE, *PLUGINS, *(ROOT / "benchmarks").rglob("*.py")):
+        found = forbidden.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{path}: {found[0] if found else ''}"
+
+
+def test_a_run_a_resume_and_a_sample_touch_no_pickle(images, tmp_path):
+    """The whole way, with pickle taken away."""
+    data = images()
+    code = f"""
+import pickle, sys
+def refuse(*a, **k): raise AssertionError("pickle")
+import torch, ganzoo.loop, ganzoo.cli.train, torchvision
+for name in ("load", "loads", "dump", "dumps", "Pickler", "Unpickler"): setattr(pickle, name, refuse)
+torch.load = torch.save = refuse
+from ganzoo.cli import main
+for words in (["run", "gan", "--dataset", {str(data)!r}, "--steps", "2", "--batch-size", "4", "--out", {str(tmp_path / "r")!r}],
+              ["resume", {str(tmp_path / "r")!r}, "--steps", "3"], ["sample", {str(tmp_path / "r")!r}]):
+    try: main(words)
+    except SystemExit as e: assert not e.code, words
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_plugin_folder_is_an_entry_point_and_has_a_card():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert sorted(project["project"]["entry-points"]["ganzoo"].values()) == FOLDERS
+    for folder in FOLDERS:
+        assert len((ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8").splitlines()) > 10, folder
+    loaded = {p.module: p for p in catalogue().plugins if p.distribution == "pyganzoo"}
+    assert sorted(loaded) == FOLDERS
+    assert all(p.state == "ok" for p in loaded.values()), "install again: pip install -e ."
+
+
+def test_every_plugin_is_short():
+    for folder in FOLDERS:
+        if folder != "ganzoo_datasets":
+            lines = sum(len(p.read_text(encoding="utf-8").splitlines()) for p in (ROOT / "plugins" / folder).glob("*.py"))
+            assert lines <= 270, f"{folder}: {lines} lines"
+
+
+def test_every_hook_and_option_is_documented():
+    for name in dir(hookspecs):
+        if name.startswith("ganzoo_"):
+            assert getattr(hookspecs, name).__doc__
+    from ganzoo import options
+    from ganzoo.compose import RunOptions
+
+    for cls in [RunOptions, *(e.record.options for e in catalogue().entries() if getattr(e.record, "options", None))]:
+        for name, f in options.fields(cls).items():
+            assert f.metadata.get("help"), f"{cls.__module__}.{cls.__name__}.{name}"
+
+
+def test_dependencies_have_no_upper_pins_and_each_is_explained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for requirement in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
+        assert "<" not in requirement
+        assert "==" not in requirement
+        assert f"**{re.split('[><=]', requirement)[0]}**" in text, requirement
+
+
+@pytest.mark.parametrize("command", [["ruff", "check", "."], ["mypy"]], ids=lambda c: c[0])
+def test_lint_and_types_hold(command):
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,289 @@
+"""The run: stopping, resuming, saying what goes wrong, and losing nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from zoo import flags, small
+
+from ganzoo import checkpoint, launch
+from ganzoo.catalogue import catalogue
+from ganzoo.errors import RunStopped, UsageError
+from ganzoo.health import D_WON_LINES, Health, not_finite, spread
+from ganzoo.loop import Watch
+from ganzoo.randomness import generator, seed_of
+
+
+class Told(Watch):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.warnings, self.steps, self.sheets, self.saves = [], [], [], []
+
+    def logged(self, step, values, images_per_second):
+        self.steps.append(step)
+
+    def sampled(self, step, path, x):
+        self.sheets.append(step)
+
+    def saved(self, step, path):
+        self.saves.append(step)
+
+    def warned(self, text):
+        self.warnings.append(text)
+
+
+def start(config, folder, watch=None):
+    return launch.start(catalogue(), config, folder, watch or Told())
+
+
+def test_a_run_leaves_what_was_promised(images, tmp_path):
+    told = Told()
+    config = small("acgan", images(3), steps=7, log_every=2, sample_every=3, save_every=4)
+    folder = start(config, tmp_path / "run", told)
+    assert (told.steps, told.sheets, told.saves) == ([2, 4, 6, 7], [0, 3, 6, 7], [4, 7])
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 7]
+    assert {"time", "images_per_second", "d/real", "d/fake", "d/class_real", "d/class_fake", "g/fake", "g/class", "class_accuracy"} == (
+        lines[0].keys() - {"step"}
+    )
+    assert sorted(p.name for p in (folder / "samples").iterdir()) == ["000000.png", "000003.png", "000006.png", "000007.png"]
+    with Image.open(folder / "samples" / "000007.png") as sheet:
+        assert sheet.mode == "RGB"
+    with Image.open(folder / "losses.png") as chart:
+        assert len(chart.getcolors(1 << 20)) > 3
+    written = json.loads((folder / "config.json").read_text())
+    assert written["recipe"] == "acgan"
+    assert written["run"]["image_size"] == 16
+    assert written["plugins"]["pyganzoo/acgan"]
+    assert len(written["data"]["checksum"]) == 64
+    assert written["machine"]["torch"] == torch.__version__
+    assert (folder / "generator.safetensors").exists()
+
+
+def test_a_run_of_points_draws_them(tmp_path):
+    config = small("gan", "ring", steps=2)
+    folder = start(config, tmp_path / "run")
+    with Image.open(folder / "samples" / "000002.png") as sheet:
+        assert sheet.size == (512, 512)
+
+
+def test_logging_sampling_and_saving_more_often_change_nothing(images, tmp_path):
+    def weights(name, **run):
+        folder = start(small("dcgan", images(), steps=6, **run), tmp_path / name)
+        return checkpoint.read(checkpoint.path_of(folder / "checkpoints", 6))[0]
+
+    rare = weights("rare", log_every=6, sample_every=6, save_every=6)
+    often = weights("often", log_every=1, sample_every=1, save_every=1)
+    assert all(torch.equal(rare[name], often[name]) for name in rare)
+
+
+def test_a_longer_run_and_a_resumed_one_write_the_same_lines(images, tmp_path):
+    whole = start(small("gan", images(), steps=8), tmp_path / "whole")
+    parts = start(small("gan", images(), steps=3), tmp_path / "parts")
+    launch.resume(catalogue(), parts, 8, Told())
+
+    def lines(folder):
+        told = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k not in ("time", "images_per_second")} for line in told]
+
+    assert lines(whole) == lines(parts)
+    assert json.loads((parts / "config.json").read_text())["run"]["steps"] == 8
+
+
+def test_what_came_after_the_checkpoint_is_forgotten_and_done_again(images, tmp_path):
+    folder = start(small("gan", images(), steps=4, save_every=2), tmp_path / "run")
+    checkpoint.path_of(folder / "checkpoints", 4).unlink()
+    with open(folder / "metrics.jsonl", "a") as f:
+        f.write('{"step": 5, "ti')
+    launch.resume(catalogue(), folder, None, Told())
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_bad_checkpoint_costs_its_steps_and_not_the_run(images, tmp_path):
+    folder = start(small("gan", images(), steps=4, save_every=2), tmp_path / "run")
+    good = checkpoint.read(checkpoint.path_of(folder / "checkpoints", 4))[0]
+    path = checkpoint.path_of(folder / "checkpoints", 4)
+    path.write_bytes(path.read_bytes()[:-9])
+    told = Told()
+    launch.resume(catalogue(), folder, None, told)
+    assert "BAD CHECKPOINT" in told.warnings[0]
+    again = checkpoint.read(path)[0]
+    assert all(torch.equal(good[name], again[name]) for name in good)
+
+
+def test_a_finished_run_is_not_resumed_without_more_steps(images, tmp_path):
+    folder = start(small("gan", images(), steps=2), tmp_path / "run")
+    with pytest.raises(UsageError, match="at step 2 already"):
+        launch.resume(catalogue(), folder, None, Told())
+
+
+def test_a_run_is_not_resumed_on_other_data(images, tmp_path):
+    from safetensors.torch import save_file
+
+    data = tmp_path / "data.safetensors"
+    save_file({"x": torch.zeros(9, 1, 16, 16, dtype=torch.uint8)}, data)
+    folder = start(small("gan", data, steps=2), tmp_path / "run")
+    save_file({"x": torch.ones(9, 1, 16, 16, dtype=torch.uint8)}, data)
+    with pytest.raises(UsageError, match="has changed since the run was started"):
+        launch.resume(catalogue(), folder, 4, Told())
+
+
+def test_a_folder_that_holds_anything_is_not_taken(images, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        start(small("gan", images()), tmp_path / "run")
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_term_that_is_not_finite_stops_the_run_with_the_last_healthy_state(images, tmp_path):
+    """A learning rate that throws the weights away within a few steps."""
+    config = small("gan", images(), {"loss": "least-squares"}, steps=500, save_every=500)
+    config.options["strategy"].update(lr_d=1e12, lr_g=1e12)  # type: ignore[attr-defined]
+    with pytest.raises(RunStopped, match="not a finite number at step") as e:
+        start(config, tmp_path / "run")
+    assert e.value.exit_code == 1
+    (step,) = checkpoint.steps_in(tmp_path / "run" / "checkpoints")
+    tensors, _ = checkpoint.read(checkpoint.path_of(tmp_path / "run" / "checkpoints", step))
+    assert all(value.isfinite().all() for name, value in tensors.items() if name.startswith("model:"))
+    assert f"of step {step}" in str(e.value)
+
+
+def begin(folder, config, *more, stdout=subprocess.DEVNULL):
+    """A long run in a process of its own, when it has begun to train."""
+    words = [*flags(config), "--steps=1000000", f"--out={folder}", *more]
+    process = subprocess.Popen([sys.executable, "-m", "ganzoo", "run", *words], stdout=stdout, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 60
+    while not (folder / "metrics.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_step_with_a_checkpoint(number, code, images, tmp_path):
+    with begin(tmp_path / "run", small("gan", images())) as process:
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert f"stopped by {number.name} after step" in err
+    assert "Traceback" not in err
+    (step,) = checkpoint.steps_in(tmp_path / "run" / "checkpoints")
+    assert f"after step {step}," in err
+    assert checkpoint.read(checkpoint.path_of(tmp_path / "run" / "checkpoints", step))[1]["step"] == step
+
+
+def test_the_second_signal_ends_at_once(images, tmp_path):
+    """The first one waits for the end of the step: here a step of a million critic iterations."""
+    config = small("wgan", images())
+    config.options["strategy"].update(warmup=1, warmup_critic=1_000_000)  # type: ignore[attr-defined]
+    words = [*flags(config), f"--out={tmp_path / 'run'}"]
+    with subprocess.Popen([sys.executable, "-m", "ganzoo", "run", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "run" / "samples" / "000000.png").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+
+
+def test_one_process_at_a_time_holds_a_run(images, tmp_path, ganzoo):
+    with begin(tmp_path / "run", small("gan", images()), "--save-every=5") as process:
+        done = ganzoo("resume", tmp_path / "run")
+        assert done.returncode == 2
+        assert f"is held by process {process.pid} on" in done.stderr
+        process.kill()
+        process.communicate()
+    assert ganzoo("resume", tmp_path / "run", "--steps", checkpoint.steps_in(tmp_path / "run" / "checkpoints")[-1] + 2).returncode == 0
+
+
+def test_health_is_silent_while_both_players_play():
+    health = Health(0.02)
+    assert not any(health.logged({"d/real": 0.6, "d/fake": 0.7}) for _ in range(100))
+    assert not any(health.sampled(0.9) for _ in range(100))
+
+
+def test_health_warns_once_when_D_has_won_and_again_after_a_recovery():
+    health = Health(0.02)
+    won, fair = {"d/real": 0.001, "d/fake": 0.002}, {"d/real": 0.5, "d/fake": 0.5}
+    told = [bool(health.logged(line)) for line in [won] * 50 + [fair] + [won] * 50]
+    assert [i for i, said in enumerate(told) if said] == [D_WON_LINES - 1, 50 + D_WON_LINES]
+
+
+def test_health_does_not_judge_a_critic_by_its_terms():
+    health = Health(None)
+    assert not any(health.logged({"d/real": 0.0, "d/fake": 0.0}) for _ in range(100))
+
+
+def test_health_warns_when_all_samples_are_one(images, tmp_path):
+    x = torch.randn(1, 1, 8, 8).repeat(64, 1, 1, 1)
+    real = torch.randn(64, 1, 8, 8)
+    assert spread(x, real) == pytest.approx(0, abs=1e-6)
+    assert spread(real, real) == pytest.approx(1)
+    health = Health(None)
+    said = [health.sampled(spread(x, real)) for _ in range(3)]
+    assert said[:2] == ["", ""]
+    assert "collapsed" in said[2]
+
+
+def test_a_generator_that_draws_one_picture_is_reported_while_it_trains(images, tmp_path, monkeypatch):
+    config = small("gan", images(), steps=6, sample_every=1)
+    monkeypatch.setattr("ganzoo_gan.model.Generator.latent", lambda self, n: torch.zeros(n, self.options.z_dim))
+    told = Told()
+    start(config, tmp_path / "run", told)
+    assert any("collapsed" in text for text in told.warnings)
+
+
+def test_the_first_bad_term_is_named():
+    assert not_finite({"a": 1.0, "b": float("inf"), "c": float("nan")}) == "b"
+    assert not_finite({"a": 1.0}) == ""
+
+
+def test_draws_depend_on_their_keys_alone():
+    assert seed_of(0, "order", 1) != seed_of(0, "order", 2) != seed_of(1, "order", 2)
+    a = torch.rand(3, generator=generator(0, "x"))
+    torch.rand(5)
+    assert torch.equal(a, torch.rand(3, generator=generator(0, "x")))
+
+
+def test_threads_follow_what_is_allowed(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert launch.threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(launch, "cgroup_cores", lambda: 2.5)
+    assert launch.threads() == 2
+    monkeypatch.setattr(launch, "cgroup_cores", lambda: None)
+    assert launch.threads() == 8
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "20000 100000"}, 1.0),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_cgroups_of_both_versions_are_read(files, cores, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert launch.cgroup_cores(tmp_path) == cores

@@ -1,0 +1,219 @@
+"""Discovery: broken plugins are told apart and harm nobody; names never depend on the order of loading."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from importlib.metadata import PathDistribution
+
+import pytest
+
+from ganzoo.catalogue import Catalogue, catalogue
+from ganzoo.compose import check_parts, chosen_parts
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.plugins import discover
+
+GOOD = """
+from ganzoo import Part, Recipe, hookimpl
+GANZOO_API = 1
+
+@hookimpl
+def ganzoo_register():
+    return [Part("loss", "mine", "{module}.model:Mine", needs=("logits",))]
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A function that installs a plugin into a folder on sys.path and returns its entry points."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def install(distribution, source, name=None, model="class Mine: ...\n", version="1.2"):
+        module = f"zz_{distribution.replace('-', '_')}"
+        package = tmp_path / module
+        package.mkdir(exist_ok=True)
+        (package / "__init__.py").write_text(textwrap.dedent(source).replace("{module}", module))
+        (package / "model.py").write_text(model)
+        info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[ganzoo]\n{name or distribution} = {module}\n")
+        return list(PathDistribution(info).entry_points)
+
+    yield install
+    for name in set(sys.modules) - before:
+        if name.startswith("zz_"):
+            del sys.modules[name]
+
+
+BROKEN = {
+    "import error": ("import no_such_module_at_all", "broken", "no_such_module_at_all"),
+    "exit at import": ("raise SystemExit(3)", "broken", "SystemExit"),
+    "misspelled hook": (
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_registr(): return []", "broken", "ganzoo_registr",
+    ),
+    "wrong signature": (
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(catalogue): return []", "broken", "catalogue",
+    ),
+    "keyword-only parameter": (
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(*, catalogue): return []", "broken", "catalogue",
+    ),
+    "exception in the hook": (
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(): 1 / 0", "broken", "ZeroDivisionError",
+    ),
+    "another interface": ("GANZOO_API = 99", "incompatible", "99"),
+    "no interface named": ("from ganzoo import hookimpl", "incompatible", "no GANZOO_API"),
+    "no hook": ("GANZOO_API = 1", "broken", "registers nothing"),
+    "not a record": (
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(): return ['dcgan']", "broken", "wanted a Part",
+    ),
+    "a bad name": (GOOD.replace('"mine"', '"My Loss"'), "broken", "small letters"),
+    "a bad kind": (GOOD.replace('"loss"', '"lossy"'), "broken", "kind"),
+    "a string for a tuple": (GOOD.replace('("logits",)', '"logits"'), "broken", "needs"),
+    "a target without a module": (GOOD.replace(".model:", ".modell:"), "broken", "modell"),
+    "a target without its class": (GOOD.replace(":Mine", ":Yours"), "broken", "Yours"),
+    "a target that is no path": (GOOD.replace(".model:Mine", ""), "broken", "package.module:Name"),
+    "the same name twice": (GOOD.replace("return [", "return 2 * ["), "broken", "twice"),
+    "torch in the manifest": ("import torch\n" + GOOD, "ok", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_ends_as_a_state_with_its_reason_and_the_others_work(case, site):
+    source, state, reason = BROKEN[case]
+    found = discover([*site("stranger", source), *site("sound", GOOD)], disabled=(), strict=False)
+    plugins = {p.name: p for p in found}
+    assert plugins["stranger"].state == state
+    assert reason in plugins["stranger"].reason
+    assert (plugins["stranger"].distribution, plugins["stranger"].version) == ("stranger", "1.2")
+    assert plugins["sound"].state == "ok"
+    assert [r.name for r in plugins["sound"].records] == ["mine"]
+
+
+def test_an_option_that_the_command_line_cannot_show_is_a_fault(site):
+    source = """
+        from dataclasses import dataclass
+        from ganzoo import Part, hookimpl, option
+        GANZOO_API = 1
+        @dataclass(frozen=True)
+        class Options:
+            sizes: list = option((), "a list")
+        @hookimpl
+        def ganzoo_register():
+            return [Part("loss", "mine", "{module}.model:Mine", options=Options)]
+        """
+    (plugin,) = discover(site("stranger", source), disabled=(), strict=False)
+    assert plugin.state == "broken"
+    assert "Options.sizes" in plugin.reason
+
+
+def test_strict_raises_what_the_plugin_raises(site):
+    with pytest.raises(ModuleNotFoundError):
+        discover(site("stranger", "import no_such_module_at_all"), disabled=(), strict=True)
+
+
+@pytest.mark.parametrize("by", ["stranger", "its-name", "*"])
+def test_a_disabled_plugin_is_never_imported(by, site):
+    (plugin,) = discover(site("stranger", "raise SystemExit", name="its-name"), disabled=[by], strict=True)
+    assert plugin.state == "disabled"
+    assert "zz_stranger" not in sys.modules
+
+
+def test_built_ins_can_be_disabled_too(ganzoo):
+    done = ganzoo("list", "--json", env={"GANZOO_DISABLE_PLUGINS": "wgan,began"})
+    assert {e["name"] for e in json.loads(done.stdout)} == {"acgan", "dcgan", "gan"}
+
+
+def test_a_manifest_that_imports_torch_is_refused_where_nobody_else_has(ganzoo, site, tmp_path):
+    site("heavy", "import torch\n" + GOOD)
+    done = ganzoo("plugins", "--json", env={"PYTHONPATH": str(tmp_path)})
+    told = {p["name"]: p for p in json.loads(done.stdout)}
+    assert told["heavy"]["state"] == "broken"
+    assert "imports torch" in told["heavy"]["reason"].replace("numpy, ", "")
+    assert told["dcgan"]["state"] == "ok"
+
+
+def test_a_broken_plugin_is_mentioned_by_list_and_leaves_the_rest(ganzoo, site, tmp_path):
+    site("stranger", "raise RuntimeError('out of order')")
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = ganzoo("list", env=env)
+    assert done.returncode == 0
+    assert "dcgan" in done.stdout
+    assert "1 plugin could not be loaded" in done.stderr
+    assert "out of order" in ganzoo("plugins", env=env).stdout
+
+
+RECIPE = """
+from ganzoo import Recipe, hookimpl
+GANZOO_API = 1
+
+@hookimpl
+def ganzoo_register():
+    return [Recipe("{name}", "One of theirs", generator="mlp", discriminator="mlp", loss="hinge", strategy="alternating")]
+"""
+
+
+def plus(*found):
+    return Catalogue([*catalogue().plugins, *found])
+
+
+def test_a_built_in_keeps_its_short_name_and_the_stranger_is_reached_in_full(site):
+    zoo = plus(*discover(site("stranger", RECIPE.replace("{name}", "dcgan")), disabled=(), strict=True))
+    assert zoo.get("recipe", "dcgan").plugin.distribution == "pyganzoo"
+    assert zoo.get("recipe", "stranger/dcgan").record.title == "One of theirs"
+    assert zoo.get("recipe", "pyganzoo/dcgan").plugin.distribution == "pyganzoo"
+    assert [e.name for e in zoo.entries("recipe")].count("dcgan") == 1
+    assert "stranger/dcgan" in [e.name for e in zoo.entries("recipe")]
+
+
+def test_two_strangers_with_one_name_must_be_named_in_full_whatever_their_order(site):
+    one = discover(site("aaa", RECIPE.replace("{name}", "newgan")), disabled=(), strict=True)
+    two = discover(site("bbb", RECIPE.replace("{name}", "newgan")), disabled=(), strict=True)
+    for found in ([*one, *two], [*two, *one]):
+        zoo = plus(*found)
+        with pytest.raises(UsageError, match=r"aaa/newgan.*bbb/newgan|bbb/newgan.*aaa/newgan"):
+            zoo.get("recipe", "newgan")
+        assert zoo.get("recipe", "bbb/newgan").plugin.distribution == "bbb"
+
+
+def test_an_unknown_name_is_answered_with_those_like_it():
+    with pytest.raises(UsageError, match="Did you mean 'dcgan'"):
+        catalogue().get("recipe", "dcgn")
+    with pytest.raises(UsageError, match="'wgan-gp'"):
+        catalogue().get("recipe", "WGAN_GP")
+
+
+def test_a_target_that_cannot_be_imported_names_its_plugin(site):
+    (plugin,) = discover(site("stranger", GOOD, model="import no_such_module_at_all\nclass Mine: ..."), disabled=(), strict=True)
+    with pytest.raises(GanzooError, match=r"stranger 1\.2.*no_such_module_at_all"):
+        plus(plugin).get("loss", "mine").load()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "exchanged", "said"),
+    [
+        ("dcgan", {"loss": "began"}, "gives 'reconstruction'; 'dcgan' gives 'logits'. Those that do: began-autoencoder."),
+        ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: dcgan-critic, mlp."),
+        ("dcgan", {"loss": "acgan", "discriminator": "acgan"}, "a generator that takes 'y'; 'dcgan' takes no condition"),
+        ("began", {"loss": "hinge"}, "gives 'logits'"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_with_those_that_would(recipe, exchanged, said):
+    zoo = catalogue()
+    with pytest.raises(UsageError) as e:
+        check_parts(zoo, chosen_parts(zoo, zoo.recipe(recipe), exchanged))
+    assert said in str(e.value)
+
+
+@pytest.mark.parametrize("recipe", [e.name for e in catalogue().entries("recipe")])
+def test_every_recipe_fits_together(recipe):
+    zoo = catalogue()
+    check_parts(zoo, chosen_parts(zoo, zoo.recipe(recipe), {}))
+
+
+def test_every_target_of_the_zoo_resolves():
+    for entry in catalogue().entries():
+        if entry.kind != "recipe":
+            assert callable(entry.load())
