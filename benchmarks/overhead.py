@@ -182,7 +182,7 @@ def said(result: Mapping[str, Any]) -> str:
 def overhead_table(result: Mapping[str, Any]) -> str:
     lines = [
         "# What the loop costs", "", said(result), "",
-        "DCGAN at 32 pixels. Ratio: ganzoo's time over that of the loop by hand, all segments together; then the lowest and the highest.", "",
+        "DCGAN at 32 pixels. Ratio: ganzoo's time over that of the loop by hand, all segments together; then the extremes.", "",
         "| precision | steps each | clock | ganzoo, ms a step | by hand, ms a step | ratio | segments |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -252,7 +252,7 @@ class Judge:
         self.reference = Gaussian(tensors.pop("reference.mean"), tensors.pop("reference.covariance"))
         network.load_state_dict(tensors)
         self.network = network.eval()
-        self.name = hashlib.sha256(b"".join(value.numpy().tobytes() for value in tensors.values())).hexdigest()[:8]
+        self.name = hashlib.sha256(b"".join(value.numpy().tobytes() for _, value in sorted(tensors.items()))).hexdigest()[:8]
         _, logits = self._look(self.network, self.real)
         self.accuracy = float((logits.argmax(1) == self.y).double().mean())
 
