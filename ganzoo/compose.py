@@ -10,7 +10,7 @@ from ganzoo import options
 from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import option
-from ganzoo.types import KINDS, DataSpec, Part, Recipe
+from ganzoo.types import KINDS, DataSet, DataSpec, Part, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -136,16 +136,30 @@ def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
     return tuple(sorted(common))
 
 
+def expected(record: DataSet | None, run: RunOptions, sizes: tuple[int, ...]) -> DataSpec | None:
+    """What the data will be, as far as it can be told before it is prepared, which may take minutes; None where nothing can."""
+    if record is None and run.image_size is None:
+        return None
+    if record is not None and record.kind == "points":
+        return DataSpec("points", (2,))
+    size = run.image_size or (sizes[0] if sizes else 1)
+    labelled = record is None or "y" in record.keys or (record.attributes and run.labels)
+    return DataSpec("image", (3, size, size), 1 if labelled else 0)
+
+
 def check_data(catalogue: Catalogue, config: Config, spec: DataSpec) -> None:
     """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
     recipe = catalogue.recipe(config.recipe)
     parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
     name = config.run.dataset
     if missing := [key for key in needed_keys(recipe, parts) if key not in spec.keys]:
+        advice = f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
+        if "y" in missing:
+            attributes = any(e.name == name and isinstance(e.record, DataSet) and e.record.attributes for e in catalogue.entries("dataset"))
+            advice = f"name its attributes with --labels; or {advice}" if attributes else advice
+            advice += ", and a folder with one sub-folder a class has them too"
         raise UsageError(
-            f"{config.recipe} needs {' and '.join(_called(key) for key in missing)}; data set {name!r} has only {_quoted(spec.keys)}. "
-            f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
-            + (", and a folder with one sub-folder a class has them too." if missing == ["y"] else ".")
+            f"{config.recipe} needs {' and '.join(_called(key) for key in missing)}; data set {name!r} has only {_quoted(spec.keys)}: {advice}."
         )
     for kind, part in parts.items():
         if spec.kind not in part.data:

@@ -69,11 +69,14 @@ def prepare_data(catalogue: Catalogue, config: Config, progress: Progress | None
     record = None
     if not _is_path(catalogue, run.dataset):
         record = catalogue.dataset(run.dataset)
+    sizes = compose.common_sizes(parts)
+    if (spec := compose.expected(record, run, sizes)) is not None:
+        compose.check_data(catalogue, config, spec)
     return prepare(
         run.dataset,
         record,
         image_size=run.image_size,
-        sizes=compose.common_sizes(parts),
+        sizes=sizes,
         data_dir=Path(run.data_dir) if run.data_dir else None,
         labels=tuple(name.strip() for name in run.labels.split(",") if name.strip()),
         progress=progress,

@@ -90,7 +90,8 @@ class Display(Watch):
         if prepared.skipped:
             names = "".join(f"\n  {name}: {reason}" for name, reason in prepared.skipped[:10])
             more = f"\n  and {len(prepared.skipped) - 10} more" if len(prepared.skipped) > 10 else ""
-            self.warned(f"{len(prepared.skipped)} images could not be read and are left out:{names}{more}")
+            count = len(prepared.skipped)
+            self.warned(f"{count} image{'s' * (count > 1)} could not be read, left out:{names}{more}")
         if prepared.note:
             self.warned(prepared.note)
         self.tasks["train"] = self.bar.add_task("step", total=config.run.steps)
