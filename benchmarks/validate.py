@@ -75,39 +75,30 @@ class Check:
 
 ANY = math.inf
 FASHION = {"dataset": "fashion-10k", "image_size": 32}
-NARROW = {"generator.width": 32, "discriminator.width": 32}
 RING = {
     "dataset": "ring", "batch_size": 256, "generator.z_dim": 2, "generator.width": 128, "discriminator.width": 128,
     "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
 }  # fmt: skip
 CHECKS: dict[str, Check] = {
-    "dcgan": Check(
-        "dcgan", {**FASHION, **NARROW, "steps": 2500, "ema": 0.99},
-        {"cFID": (0, 120), "classes": (10, 10), "spread": (0.8, 1.2)},
-    ),
-    "gan": Check("gan", {**FASHION, "steps": 4000, "ema": 0.999}, {"cFID": (0, 450), "classes": (5, 10), "spread": (0.6, 1.2)}),
+    "dcgan": Check("dcgan", FASHION, {"cFID": (0, 120), "classes": (10, 10), "spread": (0.8, 1.2)}),
+    "gan": Check("gan", FASHION, {"cFID": (0, 450), "classes": (5, 10), "spread": (0.6, 1.2)}),
     "acgan": Check(
-        "acgan", {**FASHION, "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1, "steps": 1500, "ema": 0.99},
-        {"class_accuracy": (0.8, 1), "cFID": (0, 200), "sigma_ratio": (0.5, 1.2)}, {"loss.class_weight": 0.0},
+        "acgan", FASHION, {"class_accuracy": (0.65, 1), "cFID": (0, 200), "sigma_ratio": (0.5, 1.2)}, {"loss.class_weight": 0.0},
     ),
     "began": Check(
-        "began",
-        {
-            **FASHION, "generator.width": 16, "discriminator.width": 16, "strategy.lambda_k": 0.02, "strategy.lr": 4e-4,
-            "strategy.gamma": 0.7, "steps": 1500,
-        },
+        "began", FASHION,
         {"M_last_of_first": (0, 0.85), "balance": (0.6, 0.8), "k_lowest": (0, 1), "k_highest": (1e-3, 1)}, {"strategy.lambda_k": 0.0},
         "The limits are those of the control alone: M falls, L(G(z)) / L(x) stays near gamma, k works. They tell nothing of the samples.",
     ),
     "wgan": Check(
-        "wgan", {**FASHION, **NARROW, "strategy.lr": 2e-4, "strategy.warmup_critic": 25, "steps": 1000, "ema": 0.99},
-        {"cFID": (0, 400), "classes": (5, 10)},
+        "wgan", {**FASHION, "strategy.warmup_critic": 25}, {"cFID": (0, 250), "classes": (9, 10), "spread": (0.7, 1.2)},
+        why="A shorter warm-up than the recipe's, to fit the budget.",
     ),
     "wgan-gp": Check(
-        "wgan-gp", {**FASHION, **NARROW, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "steps": 600, "ema": 0.99},
-        {"cFID": (0, 250), "classes": (9, 10), "spread": (0.8, 1.2)},
+        "wgan-gp", {**FASHION, "steps": 400}, {"cFID": (0, 250), "classes": (9, 10), "spread": (0.7, 1.2)},
+        why="Fewer steps than the recipe's, to fit the budget.",
     ),
-    "ring-gan": Check("gan", {**RING, "steps": 3000}, why="Reported only: the plain game is known to drop modes."),
+    "ring-gan": Check("gan", {**RING, "ema": 0.0, "steps": 3000}, why="Reported only: the plain game is known to drop modes."),
     "ring-r1": Check(
         "gan", {**RING, "loss": "r1", "loss.gamma": 1.0, "ema": 0.995, "steps": 3000},
         {"modes": (8, 8), "high_quality": (0.5, 1), "KL": (0, 0.05)},

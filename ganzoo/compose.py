@@ -158,8 +158,9 @@ def check_data(catalogue: Catalogue, config: Config, spec: DataSpec) -> None:
             attributes = any(e.name == name and isinstance(e.record, DataSet) and e.record.attributes for e in catalogue.entries("dataset"))
             advice = f"name its attributes with --labels; or {advice}" if attributes else advice
             advice += ", and a folder with one sub-folder a class has them too"
+        wanted = " and ".join(map(_called, missing))
         raise UsageError(
-            f"{config.recipe} needs {' and '.join(_called(key) for key in missing)}; data set {name!r} has only {_quoted(spec.keys)}: {advice}."
+            f"{config.recipe} needs {wanted}; data set {name!r} has only {_quoted(spec.keys)}: {advice}."
         )
     for kind, part in parts.items():
         if spec.kind not in part.data:

@@ -180,7 +180,9 @@ def test_wgan_warms_its_critic_up_as_the_authors_do(images):
 
 def test_began_moves_k_by_its_law(images):
     """L(x) = 1 and L(G(z)) = 0 with gamma 0.5 and lambda_k 0.001: k goes 0, 0.0005, 0.001, and M is 1.5."""
-    strategy, _ = built(small("began", images()))
+    config = small("began", images())
+    config.options["strategy"].update(gamma=0.5, lambda_k=0.001)  # type: ignore[attr-defined]
+    strategy, _ = built(config)
     ks = []
     for t in range(2):
         M = strategy.control(torch.tensor(1.0), torch.tensor(0.0), t)

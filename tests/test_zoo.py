@@ -134,7 +134,7 @@ def test_a_configuration_survives_json(recipe, images):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_killed_and_resumed_run_equals_a_straight_one_bit_for_bit(recipe, images, ganzoo, tmp_path):
     """In processes of their own; killed by SIGKILL wherever it happens to be."""
-    words = [*flags(small(recipe, images(), ema=0.9)), "--ema=0.9", "--flip", "--save-every=3", "--sample-every=4"]
+    words = [*flags(small(recipe, images(), ema=0.9)), "--flip", "--save-every=3", "--sample-every=4"]
     killed, straight = tmp_path / "killed", tmp_path / "straight"
     command = [sys.executable, "-m", "ganzoo", "run", *words, "--steps=1000000", f"--out={killed}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ) as process:
@@ -190,7 +190,8 @@ def test_dcgan_at_64_pixels_has_the_parameters_of_the_usual_port(size, G, D, ima
     """The counts of the PyTorch example: 100 latents, 64 channels, 3 colours."""
     from ganzoo.compose import resolve
 
-    config = resolve(catalogue(), "dcgan", {"dataset": str(images(3, size, n=8)), "device": "cpu"}, {}, {})
+    wide = {"generator": {"width": 64}, "discriminator": {"width": 64}}
+    config = resolve(catalogue(), "dcgan", {"dataset": str(images(3, size, n=8)), "device": "cpu", "ema": 0.0}, {}, wide)
     strategy, _ = built(config)
     assert sum(p.numel() for p in strategy.G.parameters()) == G
     assert sum(p.numel() for p in strategy.D.parameters()) == D

@@ -27,7 +27,7 @@ def small(recipe: str, data: Path | str, exchanged: dict[str, str] | None = None
     chosen = {kind: {"width": 8} for kind in KINDS if "width" in options.fields(parts[kind].options)}
     if "warmup" in options.fields(parts["strategy"].options):
         chosen["strategy"] = {"warmup": 1, "warmup_critic": 2, "n_critic": 2}
-    values = {"dataset": str(data), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, **run}
+    values = {"dataset": str(data), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
     return compose.resolve(zoo, recipe, values, exchanged or {}, chosen)
 
 
@@ -40,7 +40,8 @@ def built(config: Config) -> tuple[Strategy, Batches]:
 
 def flags(config: Config) -> list[str]:
     """The command line of a configuration."""
-    words = [f"--dataset={config.run.dataset}", f"--batch-size={config.run.batch_size}", "--device=cpu", f"--seed={config.run.seed}"]
+    words = [f"--ema={config.run.ema}"]
+    words += [f"--dataset={config.run.dataset}", f"--batch-size={config.run.batch_size}", "--device=cpu", f"--seed={config.run.seed}"]
     words += [f"--{kind}={name}" for kind, name in config.parts.items()]
     for kind, values in config.options.items():
         words += [f"{options.flag(name, f'{kind}.')}={value}" for name, value in values.items() if not isinstance(value, bool)]

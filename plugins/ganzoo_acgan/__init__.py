@@ -53,6 +53,9 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="acgan",
             strategy="alternating",
             keys=("x", "y"),
-            defaults={"steps": 2000, "batch_size": 64},
+            defaults={
+                "steps": 1200, "batch_size": 64, "ema": 0.99,
+                "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
+            },
         ),
     ]  # fmt: skip

@@ -57,6 +57,9 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="began-autoencoder",
             loss="began",
             strategy="equilibrium",
-            defaults={"steps": 3000, "batch_size": 16, "generator.width": 32, "discriminator.width": 32},
+            defaults={
+                "steps": 1500, "batch_size": 16, "generator.width": 16, "discriminator.width": 16,
+                "strategy.lambda_k": 0.02, "strategy.lr": 4e-4, "strategy.gamma": 0.7,
+            },
         ),
     ]  # fmt: skip

@@ -53,6 +53,6 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="dcgan",
             loss="non-saturating",
             strategy="alternating",
-            defaults={"steps": 1000, "batch_size": 64},
+            defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
         ),
     ]  # fmt: skip

@@ -60,6 +60,6 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="mlp",
             loss="non-saturating",
             strategy="alternating",
-            defaults={"steps": 4000, "batch_size": 128},
+            defaults={"steps": 4000, "batch_size": 128, "ema": 0.999},
         ),
     ]  # fmt: skip

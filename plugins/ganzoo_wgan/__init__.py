@@ -45,7 +45,9 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="dcgan",
             loss="wasserstein",
             strategy="clipped-critic",
-            defaults={"steps": 1500, "batch_size": 64},
+            defaults={
+                "steps": 1000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32, "strategy.lr": 2e-4,
+            },
         ),
         Recipe(
             "wgan-gp",
@@ -58,8 +60,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="wgan-gp",
             strategy="alternating",
             defaults={
-                "steps": 1000, "batch_size": 64, "strategy.d_steps": 5,
-                "strategy.lr_g": 1e-4, "strategy.lr_d": 1e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+                "steps": 600, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                "strategy.d_steps": 5, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
             },
         ),
     ]  # fmt: skip
