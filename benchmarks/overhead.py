@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,8 @@ class ByHand:
         self.opt_D = torch.optim.Adam(self.D.parameters(), o["lr_d"], (o["beta1"], o["beta2"]), fused=True)
         self.images = prepared.load()["x"]
         self.batch_size, self.z_dim = config.run.batch_size, config.options["generator"]["z_dim"]
-        self.bf16 = config.run.precision == "bf16"
+        self.bf16, self.decay = config.run.precision == "bf16", config.run.ema
+        self.average = deepcopy(self.G).requires_grad_(False)
         self.order, self.place = torch.randperm(len(self.images)), 0
 
     def steps(self, n: int) -> None:
@@ -75,6 +77,9 @@ class ByHand:
                 loss_g.backward()
                 opt_G.step()
                 D.requires_grad_(True)
+            if self.decay:
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(self.average.parameters()), list(G.parameters()), 1 - self.decay)
 
 
 class Turns(loop.Watch):

@@ -34,7 +34,7 @@ class RunOptions:
     seed: int = option(0, "of everything random", min=0)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to train")
     precision: Literal["fp32", "bf16"] = option("fp32", "of the networks' arithmetic; gradient penalties stay in fp32")
-    ema: float = option(0.0, "decay of the running average of G that is sampled, as 0.999; 0: none", min=0, max=0.999999)
+    ema: float = option(0.0, "decay of an average of G, which is sampled then; alone: 0.999; 0: none", min=0, max=0.999999, bare=0.999)
     log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
     sample_every: int = option(100, "steps between sample sheets", min=1)
     save_every: int = option(500, "steps between checkpoints", min=1)

@@ -147,11 +147,12 @@ class Strategy(nn.Module, ABC):
         """Move the running average of G's weights, `ema`, towards G: with weight 1 - min(decay, (1 + t) / (10 + t)); buffers are copied."""
         if self.ema is None:
             self.ema = deepcopy(self.G).requires_grad_(False)
-        weight = 1 - min(decay, (1 + t) / (10 + t))
+        share = 1 - min(decay, (1 + t) / (10 + t))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.parameters()), list(self.G.parameters()), weight)
-            for mine, theirs in zip(self.ema.buffers(), self.G.buffers(), strict=True):
-                mine.copy_(theirs)
+            for mine, weights in zip(self.ema.parameters(), self.G.parameters(), strict=True):
+                mine.lerp_(weights, share)
+            for kept, buffer in zip(self.ema.buffers(), self.G.buffers(), strict=True):
+                kept.copy_(buffer)
 
     @torch.no_grad()
     def sample(self, z: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:

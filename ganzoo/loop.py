@@ -173,7 +173,7 @@ def _read(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 def _finite(parameters: Sequence[Tensor]) -> bool:
     with torch.no_grad():
-        return bool(torch.stack(torch._foreach_norm(list(parameters))).isfinite().all())
+        return bool(torch.nn.utils.get_total_norm(parameters).isfinite())
 
 
 @contextlib.contextmanager

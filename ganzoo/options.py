@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 
 
 def option(
-    default: Any, help: str, *, source: str = "", min: float | None = None, max: float | None = None, metavar: str | None = None
+    default: Any,
+    help: str,
+    *,
+    source: str = "",
+    min: float | None = None,
+    max: float | None = None,
+    metavar: str | None = None,
+    bare: Any = None,
 ) -> Any:
-    """A field of an options dataclass: its default, one line of help, where the default comes from, and its bounds (inclusive)."""
-    return dataclasses.field(default=default, metadata={"help": help, "source": source, "min": min, "max": max, "metavar": metavar})
+    """A field of an options dataclass: its default, one line of help, where the default comes from, and its bounds (inclusive).
+
+    bare: the value that the flag stands for where it is typed without one.
+    """
+    told = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare}
+    return dataclasses.field(default=default, metadata=told)
 
 
 def fields(cls: type | None) -> dict[str, dataclasses.Field[Any]]:
@@ -120,5 +131,7 @@ def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any
             stem = long.removeprefix("--")
             made.append(click.Option([dest, f"--{stem}/--no-{stem}"], **kwargs))
         else:
+            if f.metadata.get("bare") is not None:
+                kwargs |= {"is_flag": False, "flag_value": f.metadata["bare"]}
             made.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
     return made

@@ -20,6 +20,7 @@ class Some:
     kind: Literal["a", "b"] = option("a", "which")
     deep: bool = option(False, "whether")
     name: str | None = option(None, "a word")
+    ema: float = option(0.0, "a decay", bare=0.999)
 
 
 def test_values_survive_json():
@@ -63,3 +64,13 @@ def test_each_field_becomes_a_flag_and_only_what_is_typed_comes_back():
 
     command.main(["--part.width", "7", "--part.deep", "--part.kind=b"], standalone_mode=False)
     assert command.typed == {"part__width": 7, "part__deep": True, "part__kind": "b"}
+
+
+@pytest.mark.parametrize(("words", "value"), [(["--ema"], 0.999), (["--ema", "0.5"], 0.5), (["--ema", "--width", "3"], 0.999)])
+def test_a_flag_may_stand_alone_for_its_usual_value(words, value):
+    @click.command(params=[*options.click_options(Some)])
+    def command(**typed):
+        command.typed = typed
+
+    command.main(words, standalone_mode=False)
+    assert command.typed["ema"] == value
