@@ -32,7 +32,7 @@ from ganzoo.catalogue import catalogue
 from ganzoo.compose import Config
 from ganzoo.data import Batches, Prepared
 from ganzoo.interfaces import Strategy
-from ganzoo.run import Run, machine
+from ganzoo.run import machine
 
 DATA = {"dataset": "fashion-10k", "image_size": 32, "device": "cpu"}
 IMAGES_SECONDS = 10.0
@@ -85,10 +85,20 @@ class ByHand:
 class Turns(loop.Watch):
     """Stops ganzoo's loop every `segment` steps for as many steps of the other one, and takes the time of both."""
 
-    def __init__(self, other: ByHand, segment: int) -> None:
-        self.other, self.segment = other, segment
+    other: ByHand
+
+    def __init__(self, segment: int) -> None:
+        self.segment = segment
         self.ours: list[tuple[float, float]] = []
         self.theirs: list[tuple[float, float]] = []
+        self.mark = _now()
+
+    def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None:
+        """Called before the first step: both are made warm, then the clock starts."""
+        self.other = ByHand(config, prepared)
+        self.other.steps(3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bf16"):
+            _steps(strategy, _batches(config, prepared), 3)
         self.mark = _now()
 
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
@@ -117,20 +127,10 @@ def _since(mark: tuple[float, float]) -> tuple[float, float]:
 def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
     """Both loops in turns, for segment * segments steps each."""
     config = compose.resolve(catalogue(), "dcgan", {**DATA, "precision": precision, "steps": segment * segments}, {}, {})
-    config, prepared, strategy = launch.prepare_strategy(catalogue(), config)
-    other = ByHand(config, prepared)
-    batches = _batches(config, prepared)
-    # Both are warm before the clock starts.
-    other.steps(3)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        for t in range(3):
-            strategy.step(batches, t)
+    turns = Turns(segment)
     with tempfile.TemporaryDirectory(prefix="ganzoo-overhead-") as temporary:
-        run = Run.create(Path(temporary) / "run", config.to_json())
-        with run:
-            turns = Turns(other, segment)
-            loop.train(strategy, batches, run, config.run, turns, about=launch.about(catalogue(), config, prepared))
-            turns.end()
+        launch.start(catalogue(), config, Path(temporary) / "run", turns, opened=turns.opened)
+        turns.end()
     figures: dict[str, Any] = {"steps": segment * segments, "segment": segment, "precision": precision, "batch_size": config.run.batch_size}
     for i, clock in enumerate(("wall", "processor")):
         ours, theirs = [pair[i] for pair in turns.ours], [pair[i] for pair in turns.theirs]

@@ -28,6 +28,11 @@ class Entry:
         """distribution/name: clear whatever else is installed."""
         return f"{self.plugin.distribution}/{self.record.name}"
 
+    @property
+    def stored(self) -> str:
+        """What a run writes down: a stranger's name in full, which stays clear when others are installed."""
+        return self.name if self.plugin.distribution == CORE else self.qualified
+
     def load(self) -> Any:
         """Import what the record's target names."""
         assert not isinstance(self.record, Recipe)

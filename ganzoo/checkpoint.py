@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -62,7 +63,8 @@ def restore(strategy: Strategy, tensors: Mapping[str, Tensor]) -> None:
     for name, value in tensors.items():
         if name.startswith("model:"):
             continue
-        attribute, parameter, key = name.split(":")
+        attribute, _, slot = name.partition(":")
+        parameter, _, key = slot.rpartition(":")
         p = parameters[parameter]
         # Fused optimisers walk parameters and their state side by side in memory, so the layout must be the parameter's.
         # Step counters stay on the CPU, where torch keeps them unless the optimiser is fused on another device.
@@ -91,11 +93,13 @@ def check_names(strategy: Strategy, header: Mapping[str, Any]) -> None:
             if shape != tuple(wanted.shape) or dtype != _DTYPES.get(wanted.dtype):
                 raise BadCheckpoint(f"{name!r} is {dtype} {shape}; this run has {_DTYPES.get(wanted.dtype)} {tuple(wanted.shape)}")
             continue
-        attribute, parameter, *_ = (*name.split(":"), "", "")
+        attribute, _, slot = name.partition(":")
+        parameter, _, _ = slot.rpartition(":")
         if attribute not in optimisers or parameter not in parameters:
             raise BadCheckpoint(f"it has {name!r}, which no optimiser of this run has")
-        if shape not in ((), tuple(parameters[parameter].shape)):
-            raise BadCheckpoint(f"{name!r} is {shape}; the parameter is {tuple(parameters[parameter].shape)}")
+        p = parameters[parameter]
+        if shape != () and (shape != tuple(p.shape) or dtype != _DTYPES.get(p.dtype)):
+            raise BadCheckpoint(f"{name!r} is {dtype} {shape}; the parameter is {_DTYPES.get(p.dtype)} {tuple(p.shape)}")
 
 
 _DTYPES = {
@@ -109,7 +113,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
 
     Raises GanzooError where the disk refuses; what was there before is untouched.
     """
-    packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    packed: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in tensors.items():
+        here = value.detach().cpu().contiguous()
+        # One tensor under two names (tied weights) is written twice: safetensors refuses shared memory.
+        packed[name] = here.clone() if here.untyped_storage().data_ptr() in seen else here
+        seen.add(here.untyped_storage().data_ptr())
     # One metadata key: safetensors writes several in an order that changes from process to process.
     data = serialise(packed, {"ganzoo": json.dumps({"format": FORMAT, "sha256": _NO_HASH, **meta}, sort_keys=True)})
     end = 8 + int.from_bytes(data[:8], "little")
@@ -135,7 +145,8 @@ def write_file(path: Path, fill: Callable[[Any], Any]) -> None:
         finally:
             os.close(folder)
     except OSError as e:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise GanzooError(f"{path} cannot be written: {e.strerror or e}. Nothing that was there is lost.") from e
 
 
@@ -147,11 +158,13 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         header = safetensors_header(path, MAX_HEADER)
         meta = json.loads(header["__metadata__"]["ganzoo"])
+        if not isinstance(meta, dict):
+            raise TypeError("wanted an object")
     except OSError as e:
         raise BadCheckpoint(f"{path}: {e.strerror or e}") from e
     except ValueError as e:
         raise BadCheckpoint(f"{path.name}: {e}") from e
-    except (KeyError, TypeError) as e:
+    except (LookupError, TypeError, AttributeError, RecursionError) as e:
         raise BadCheckpoint(f"{path.name}: it is a safetensors file, but not one of ganzoo's") from e
     if meta.get("format") != FORMAT:
         raise BadCheckpoint(f"{path.name}: its format is {meta.get('format')!r}, this ganzoo reads {FORMAT}: upgrade ganzoo")
@@ -191,9 +204,8 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"{step:06d}.safetensors"
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints, if the newest of all can be read."""
-    steps = steps_in(folder)
-    read(path_of(folder, steps[-1]))
-    for step in steps[:-keep]:
+def prune(folder: Path, keep: int, newest: int) -> None:
+    """Delete all but the last `keep` checkpoints, if the newest, which was written just now, reads back."""
+    read(path_of(folder, newest))
+    for step in steps_in(folder)[:-keep]:
         path_of(folder, step).unlink(missing_ok=True)

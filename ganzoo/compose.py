@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo import options
-from ganzoo.catalogue import Catalogue
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.catalogue import Catalogue, Entry
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.options import option
 from ganzoo.types import KINDS, DataSet, DataSpec, Part, Recipe
 
@@ -54,7 +56,36 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Config:
+        """The configuration of a run's config.json. Raises UsageError for what cannot be one."""
+        _check_shape(data)
+        if missing := [kind for kind in KINDS if kind not in data["parts"] or kind not in data["options"]]:
+            raise UsageError(f"config.json: the {missing[0]} or its options are missing.")
         return cls(data["recipe"], data["parts"], data["options"], options.make(RunOptions, data["run"], "--"))
+
+    def fingerprint(self) -> str:
+        """A hash of all that decides what a step computes; a run may be longer, elsewhere, and tell of itself more or less often."""
+        told = self.to_json()
+        for free in ("steps", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every"):
+            del told["run"][free]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _check_shape(data: Any) -> None:
+    """Raise UsageError where sections of a configuration are not what they must be; those that are absent are let pass."""
+    if not isinstance(data, dict):
+        raise UsageError("configuration: wanted a JSON object like a run's config.json.")
+    for key in ("run", "parts", "options"):
+        if not isinstance(data.get(key, {}), dict):
+            raise UsageError(f"configuration: {key}: wanted an object, got {data[key]!r}.")
+    for kind in (*data.get("parts", {}), *data.get("options", {})):
+        if kind not in KINDS:
+            raise UsageError(f"configuration: there is no part {kind!r}.{did_you_mean(kind, KINDS)}")
+    for kind, name in {"recipe": data.get("recipe", ""), **data.get("parts", {})}.items():
+        if not isinstance(name, str):
+            raise UsageError(f"configuration: {kind}: wanted a name, got {name!r}.")
+    for kind, values in data.get("options", {}).items():
+        if not isinstance(values, dict):
+            raise UsageError(f"configuration: options of the {kind}: wanted an object, got {values!r}.")
 
 
 def chosen_parts(catalogue: Catalogue, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Part]:
@@ -88,8 +119,8 @@ def resolve(
     if "dataset" not in defaults and any("image" not in part.data for part in parts.values()):
         defaults["dataset"] = DEFAULT_POINTS
     made = options.make(RunOptions, {**defaults, **run}, "--")
-    names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).name for kind in parts}
-    return Config(catalogue.get("recipe", name).name, names, resolved, made)
+    names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).stored for kind in parts}
+    return Config(catalogue.get("recipe", name).stored, names, resolved, made)
 
 
 def check_parts(catalogue: Catalogue, parts: Mapping[str, Part]) -> None:
@@ -109,6 +140,13 @@ def check_parts(catalogue: Catalogue, parts: Mapping[str, Part]) -> None:
         raise UsageError(
             f"loss {loss.name!r} takes the gradient of each sample by itself, so it needs a discriminator without BatchNorm; "
             f"{D.name!r} has it. {those}"
+        )
+    strategy = parts["strategy"]
+    if set(strategy.needs) != set(loss.gives):
+        asks = f"must be weighed by its strategy ({_quoted(loss.gives)})" if loss.gives else "is minimised as it is"
+        able = [e.name for e in catalogue.entries("strategy") if isinstance(e.record, Part) and set(e.record.needs) == set(loss.gives)]
+        raise UsageError(
+            f"loss {loss.name!r} {asks}, which strategy {strategy.name!r} does not do. Those that do: {', '.join(able) or 'none'}."
         )
     if missing := [key for key in loss.given if key not in G.given]:
         able = [e.name for e in catalogue.entries("generator") if isinstance(e.record, Part) and set(loss.given) <= set(e.record.given)]
@@ -191,33 +229,40 @@ def build(catalogue: Catalogue, config: Config, spec: DataSpec, device: torch.de
     entries = {kind: catalogue.get(kind, config.parts[kind]) for kind in KINDS}
     parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
     check_parts(catalogue, parts)
-    classes = {kind: entry.load() for kind, entry in entries.items()}
     made = {kind: options.make(parts[kind].options, config.options[kind], f"--{kind}.") for kind in KINDS}
+
+    def part(kind: str, *given: Any) -> Any:
+        return construct(entries[kind], *given, made[kind])
+
     seed_step(config.run.seed, -1)
-    builders = Builders(
-        spec,
-        lambda: classes["generator"](spec, made["generator"]),
-        lambda: classes["discriminator"](spec, made["discriminator"]),
-        classes["loss"](spec, made["loss"]),
-        parts,
-    )
-    strategy: Strategy = classes["strategy"](builders, made["strategy"])
+    builders = Builders(spec, lambda: part("generator", spec), lambda: part("discriminator", spec), part("loss", spec), parts)
+    strategy: Strategy = part("strategy", builders)
     if config.run.ema:
         strategy.average(config.run.ema, 0)
     return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def construct(entry: Entry, *given: Any) -> Any:
+    """A part made by its plugin's class. Raises GanzooError that names the plugin where that fails, or where it is no such part."""
+    from ganzoo import interfaces
+
+    made = entry.load()
+    base = getattr(interfaces, entry.kind.capitalize())
+    if not (isinstance(made, type) and issubclass(made, base)):
+        raise GanzooError(f"{entry.kind} {entry.name!r} of {entry.plugin.origin}: wanted a ganzoo.{base.__name__}, got {made!r}.")
+    try:
+        return made(*given)
+    except GanzooError:
+        raise
+    except Exception as e:
+        raise GanzooError(f"{entry.kind} {entry.name!r} of {entry.plugin.origin} cannot be built: {type(e).__name__}: {e}") from e
+
+
 def build_generator(catalogue: Catalogue, name: str, values: Mapping[str, Any], spec: DataSpec) -> Generator:
     """A generator alone, for sampling."""
-    entry = catalogue.get("generator", name)
-    part = catalogue.part("generator", name)
-    generator: Generator = entry.load()(spec, options.make(part.options, values, "--generator."))
+    made = options.make(catalogue.part("generator", name).options, values, "--generator.")
+    generator: Generator = construct(catalogue.get("generator", name), spec, made)
     return generator
-
-
-def with_steps(config: Config, steps: int) -> Config:
-    """The same configuration, for a longer or shorter run."""
-    return replace(config, run=options.make(RunOptions, {**asdict(config.run), "steps": steps}, "--"))
 
 
 def read_config(data: Any, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
@@ -225,17 +270,13 @@ def read_config(data: Any, recipe: str) -> tuple[dict[str, Any], dict[str, str],
 
     Raises UsageError for what it does not know.
     """
-    if not isinstance(data, dict):
-        raise UsageError("--config: wanted a JSON object like a run's config.json.")
+    _check_shape(data)
     if data.get("recipe", recipe) != recipe:
         raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {recipe!r}.")
     known = {"recipe", "parts", "options", "run"}
     for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo"}:
         raise UsageError(f"--config: there is no section {key!r}.{did_you_mean(key, known)}")
     run, parts, chosen = (data.get(key, {}) for key in ("run", "parts", "options"))
-    for section in (parts, chosen):
-        for kind in section.keys() - set(KINDS):
-            raise UsageError(f"--config: there is no part {kind!r}.{did_you_mean(kind, KINDS)}")
     return dict(run), dict(parts), {kind: dict(values) for kind, values in chosen.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -141,6 +140,7 @@ class Strategy(nn.Module, ABC):
         """What `step` returns: metrics(d=terms_d, g=terms_g) gives {"d/real": ..., "g/fake": ...} and what the loss watched, detached."""
         told = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
         told.update(self.loss.watched)
+        self.loss.watched = {}
         return told
 
     def average(self, decay: float, t: int) -> None:
@@ -192,13 +192,9 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute in fp32 even where the run is in bf16: for gradient penalties, whose gradient bf16 gets wrong by 3 %."""
-    with contextlib.ExitStack() as stack:
-        for device in ("cpu", "cuda"):
-            stack.enter_context(torch.autocast(device, enabled=False))
-        yield
+def full_precision(x: Tensor) -> torch.autocast:
+    """A context that computes in fp32 on x's device even where the run is in bf16: bf16 gets a penalty's gradient wrong by 3 %."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def gradient_norms(f: View, x: Tensor) -> Tensor:
@@ -207,7 +203,7 @@ def gradient_norms(f: View, x: Tensor) -> Tensor:
     Args: f maps (N, ...) to logits (N,) and treats every sample by itself. x: (N, ...).
     """
     x = x.detach().requires_grad_(True)
-    with full_precision():
+    with full_precision(x):
         (gradient,) = torch.autograd.grad(f(x.float()).sum(), x, create_graph=True)
     # The square root has no gradient at 0, so a little is added beneath it.
     return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()

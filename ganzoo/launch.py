@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import compose
+from ganzoo import compose, options
 from ganzoo.catalogue import Catalogue
-from ganzoo.compose import Config
+from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.types import KINDS
 
@@ -66,27 +66,32 @@ def prepare_data(catalogue: Catalogue, config: Config, progress: Progress | None
 
     run = config.run
     parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
-    record = None
-    if not _is_path(catalogue, run.dataset):
-        record = catalogue.dataset(run.dataset)
+    entry = None if _is_path(catalogue, run.dataset) else catalogue.get("dataset", run.dataset)
+    record = None if entry is None else catalogue.dataset(run.dataset)
     sizes = compose.common_sizes(parts)
     if (spec := compose.expected(record, run, sizes)) is not None:
         compose.check_data(catalogue, config, spec)
-    return prepare(
-        run.dataset,
-        record,
-        image_size=run.image_size,
-        sizes=sizes,
-        data_dir=Path(run.data_dir) if run.data_dir else None,
-        labels=tuple(name.strip() for name in run.labels.split(",") if name.strip()),
-        progress=progress,
-    )
+    try:
+        return prepare(
+            run.dataset,
+            record,
+            image_size=run.image_size,
+            sizes=sizes,
+            data_dir=Path(run.data_dir) if run.data_dir else None,
+            labels=tuple(name.strip() for name in run.labels.split(",") if name.strip()),
+            progress=progress,
+        )
+    except GanzooError:
+        raise
+    except (Exception, SystemExit) as e:
+        whose = f" of {entry.plugin.origin}" if entry is not None else ""
+        raise GanzooError(f"data set {run.dataset!r}{whose} cannot be prepared: {type(e).__name__}: {e}") from e
 
 
 def _is_path(catalogue: Catalogue, name: str) -> bool:
-    if any(entry.name == name or entry.qualified == name for entry in catalogue.entries("dataset")):
+    if any(name in (entry.name, entry.qualified) for entry in catalogue.entries("dataset")):
         return False
-    return Path(name).exists() or name.startswith((".", "/", "~")) or "." in name
+    return Path(name).exists() or "/" in name or "." in name or name.startswith("~")
 
 
 def prepare_strategy(
@@ -96,6 +101,14 @@ def prepare_strategy(
     import torch
 
     torch.set_num_threads(threads())
+    torch.backends.cudnn.deterministic = True
+    # A run is resumed from anywhere.
+    run = config.run
+    if _is_path(catalogue, run.dataset):
+        run = replace(run, dataset=str(Path(run.dataset).expanduser().resolve()))
+    if run.data_dir:
+        run = replace(run, data_dir=str(Path(run.data_dir).expanduser().resolve()))
+    config = replace(config, run=run)
     # Before anything is downloaded or decoded: what cannot work is said at once.
     device = pick_device(config.run.device)
     config = replace(config, run=replace(config.run, device=device.type))  # type: ignore[arg-type]
@@ -121,7 +134,7 @@ def about(catalogue: Catalogue, config: Config, prepared: Prepared) -> dict[str,
         "spec": prepared.spec.to_json(),
         "dataset": prepared.name,
         "seed": config.run.seed,
-        "plugins": plugins_of(catalogue, config),
+        "plugins": plugins_of(catalogue, config, ("generator",)),
     }
 
 
@@ -159,18 +172,21 @@ def resume(
     watch: Watch,
     progress: Progress | None = None,
     opened: Callable[[Path, Config, Prepared, Strategy], None] | None = None,
+    device: str | None = None,
 ) -> None:
-    """Go on with a run from its newest good checkpoint, to its last step or to `steps`.
+    """Go on with a run from its newest good checkpoint, to its last step or to `steps`, perhaps on another device.
 
     Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
-    from ganzoo.run import Run, read_config
+    from ganzoo.run import Run, machine, read_config
 
     written = read_config(folder)
     config = Config.from_json(written)
     with Run.open(folder) as run:
         if steps is not None:
-            config = compose.with_steps(config, steps)
+            config = replace(config, run=options.make(RunOptions, {**asdict(config.run), "steps": steps}, "--"))
+        if device is not None:
+            config = replace(config, run=replace(config.run, device=device))  # type: ignore[arg-type]
         for name, version in written.get("plugins", {}).items():
             now = {f"{p.distribution}/{p.name}": p for p in catalogue.plugins if p.state == "ok"}.get(name)
             if now is None:
@@ -183,14 +199,17 @@ def resume(
                 f"data set {config.run.dataset!r} has changed since the run was started: its checksum is {prepared.checksum[:12]}, "
                 f"it was {written['data']['checksum'][:12]}. Bring the old data back, or start a new run."
             )
-        if steps is not None:
-            run.write_config({**written, "run": {**written["run"], "steps": steps}})
-        _train(catalogue, config, prepared, strategy, run, watch, opened)
+        now_made = machine() | {"device": config.run.device}
+        then = written.get("machine", {}) | {"device": written["run"].get("device")}
+        differ = [key for key in ("torch", "threads", "device") if now_made[key] != then.get(key)]
+        if odd := [f"{key} {now_made[key]} (was {then.get(key)})" for key in differ]:
+            watch.warned(f"not bit for bit as if it had never stopped: {', '.join(odd)}.")
+        _train(catalogue, config, prepared, strategy, run, watch, opened, {**written, "run": asdict(config.run)})
 
 
 def _train(
     catalogue: Catalogue, config: Config, prepared: Prepared, strategy: Strategy, run: Any, watch: Watch,
-    opened: Callable[[Path, Config, Prepared, Strategy], None] | None,
+    opened: Callable[[Path, Config, Prepared, Strategy], None] | None, written: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     import torch
 
@@ -204,9 +223,16 @@ def _train(
         tensors, meta = loaded
         checkpoint.restore(strategy, tensors)
         t, position = meta["step"], meta["position"]
-        run.forget_after(t)
+        if meta.get("config") != config.fingerprint():
+            raise UsageError(
+                f"{run.folder / 'config.json'} has been changed since its checkpoints were written: a run goes on as it began. "
+                f"Bring it back, or start a new run with `ganzoo run {config.recipe} --config {run.folder / 'config.json'}`."
+            )
     if t >= config.run.steps:
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
+    run.forget_after(t)
+    if written is not None:
+        run.write_config(written)
     batches = Batches(
         prepared.load(),
         prepared.spec,
@@ -218,7 +244,8 @@ def _train(
     )
     if opened is not None:
         opened(run.folder, config, prepared, strategy)
-    train(strategy, batches, run, config.run, watch, about=about(catalogue, config, prepared), t=t)
+    made_with = {"recipe": config.recipe, "plugins": plugins_of(catalogue, config), "config": config.fingerprint()}
+    train(strategy, batches, run, config.run, watch, about=about(catalogue, config, prepared), made_with=made_with, t=t)
 
 
 def load_generator(catalogue: Catalogue, path: Path) -> tuple[Any, Mapping[str, Any]]:
@@ -226,6 +253,8 @@ def load_generator(catalogue: Catalogue, path: Path) -> tuple[Any, Mapping[str, 
 
     Raises UsageError where there is none, or where the plugin that it needs is not installed.
     """
+    import torch
+
     from ganzoo import checkpoint
     from ganzoo.types import DataSpec
 
@@ -238,19 +267,26 @@ def load_generator(catalogue: Catalogue, path: Path) -> tuple[Any, Mapping[str, 
     if "generator" not in said:
         raise UsageError(f"{file} is a checkpoint of {said.get('recipe', 'a run')}; sample from the generator.safetensors of its run.")
     loaded = {f"{p.distribution}/{p.name}" for p in catalogue.plugins if p.state == "ok"}
-    for name, version in said["plugins"].items():
-        if name not in loaded:
-            raise UsageError(f"{file} was made with plugin {name} {version}, which is not loaded. See `ganzoo plugins`.")
-    generator = compose.build_generator(catalogue, said["generator"], said["options"], DataSpec.from_json(said["spec"]))
+    try:
+        spec, name, values = DataSpec.from_json(said["spec"]), str(said["generator"]), dict(said["options"])
+        missing = {name: version for name, version in dict(said["plugins"]).items() if name not in loaded}
+    except (LookupError, TypeError, ValueError, AttributeError) as e:
+        raise UsageError(f"{file}: its header does not say how the generator is built ({e!r}).") from e
+    for plugin, version in missing.items():
+        raise UsageError(f"{file} was made with plugin {plugin} {version}, which is not loaded. See `ganzoo plugins`.")
+    # First without memory: what the header says is not believed before it has been compared with the tensors that are there.
+    with torch.device("meta"):
+        generator = compose.build_generator(catalogue, name, values, spec)
 
     def fits(header: dict[str, Any]) -> None:
         own = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
         found = {name: tuple(info["shape"]) for name, info in header.items() if name != "__metadata__"}
         if own != found:
             odd = sorted(set(own.items()) ^ set(found.items()))[0][0]
-            raise checkpoint.BadCheckpoint(f"its tensor {odd!r} does not fit generator {said['generator']!r}")
+            raise checkpoint.BadCheckpoint(f"its tensor {odd!r} does not fit generator {name!r}")
 
     tensors, _ = checkpoint.read(file, fits)
+    generator = compose.build_generator(catalogue, name, values, spec)
     generator.load_state_dict(tensors)
     return generator.eval(), said
 
@@ -261,8 +297,5 @@ def read_json(path: Path) -> Any:
 
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{path} cannot be read as JSON: {e}.") from e
-
-
-__all__ = ["GanzooError", "about", "load_generator", "resume", "start"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganzoo import checkpoint, pictures
-from ganzoo.errors import RunStopped
+from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.health import Health, not_finite, spread
 from ganzoo.randomness import seed_step
 from ganzoo.run import Run
@@ -35,23 +35,32 @@ class Watch:
     def sampled(self, step: int, path: Path, x: Tensor) -> None: ...
     def saved(self, step: int, path: Path) -> None: ...
     def warned(self, text: str) -> None: ...
+    def abandoned(self) -> None: ...
 
 
 def train(
-    strategy: Strategy, batches: Batches, run: Run, options: RunOptions, watch: Watch, *, about: Mapping[str, Any], t: int = 0
+    strategy: Strategy,
+    batches: Batches,
+    run: Run,
+    options: RunOptions,
+    watch: Watch,
+    *,
+    about: Mapping[str, Any],
+    made_with: Mapping[str, Any],
+    t: int = 0,
 ) -> None:
     """Train from step t to options.steps, leaving metrics, sample sheets and checkpoints in the run folder.
 
-    about: what the generator's file says of itself. Raises RunStopped after a signal or a term that is not finite, when what was
-    reached has been saved.
+    about: what the generator's file says of itself; made_with: what a checkpoint says.
+    Raises RunStopped after a signal or a term that is not finite, when what was reached has been saved.
     """
-    state = _State(strategy, batches, run, watch, about)
+    state = _State(strategy, batches, run, watch, about, made_with)
     preview = _Preview(strategy, batches, options.seed)
     health = Health(strategy.loss.d_won)
-    autocast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=options.precision == "bf16", cache_enabled=True)
-    clock = _Clock(run, batches)
+    autocast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=options.precision == "bf16")
+    clock = _Clock(run, batches, watch)
     parameters = list(strategy.parameters())
-    with _signals() as caught:
+    with _signals(watch) as caught:
         if t == 0:
             preview.take(run, 0, watch)
         state.remember(t)
@@ -63,7 +72,8 @@ def train(
                 strategy.average(options.ema, t)
             t += 1
             last = t == options.steps
-            if t % options.log_every == 0 or last:
+            logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or bool(caught)
+            if logs or saves:
                 told = _read(values)
                 bad = not_finite(told) or ("" if _finite(parameters) else "a weight")
                 if bad:
@@ -72,6 +82,7 @@ def train(
                         f"{bad} is not a finite number at step {t}. The last healthy state, of step {good}, is saved; "
                         "start again with a smaller learning rate or in --precision fp32."
                     )
+            if logs:
                 state.remember(t)
                 rate = clock.log(t, told)
                 watch.logged(t, told, rate)
@@ -79,10 +90,8 @@ def train(
                     watch.warned(warning)
             if (t % options.sample_every == 0 or last) and (warning := health.sampled(preview.take(run, t, watch))):
                 watch.warned(warning)
-            if t % options.save_every == 0 or last:
-                state.save(t)
-        if t < options.steps:
-            state.save(t)
+            if saves:
+                state.save(t, must=last or bool(caught))
     if caught and t < options.steps:
         raise RunStopped(f"stopped by {signal.Signals(caught[0]).name} after step {t}, which is saved.", 128 + caught[0])
 
@@ -90,8 +99,10 @@ def train(
 class _State:
     """Saves the run, and remembers the last state that was healthy."""
 
-    def __init__(self, strategy: Strategy, batches: Batches, run: Run, watch: Watch, about: Mapping[str, Any]) -> None:
-        self.strategy, self.batches, self.run, self.watch, self.about = strategy, batches, run, watch, about
+    def __init__(
+        self, strategy: Strategy, batches: Batches, run: Run, watch: Watch, about: Mapping[str, Any], made_with: Mapping[str, Any]
+    ) -> None:
+        self.strategy, self.batches, self.run, self.watch, self.about, self.made_with = strategy, batches, run, watch, about, made_with
         self._kept: dict[str, Tensor] = {}
         self._meta: dict[str, Any] = {}
 
@@ -104,22 +115,30 @@ class _State:
             self._kept = {name: value.clone() for name, value in live.items()}
         self._meta = {"step": t, "position": self.batches.position}
 
-    def save(self, t: int) -> None:
-        """A checkpoint of this very state, and the generator's file."""
-        self._write(t, checkpoint.tensors_of(self.strategy), self.batches.position)
+    def save(self, t: int, must: bool) -> None:
+        """A checkpoint of this very state, and the generator's file. Where the disk refuses, training goes on, unless it `must`."""
+        try:
+            self._write(t, checkpoint.tensors_of(self.strategy), self.batches.position)
+        except GanzooError as e:
+            if must:
+                raise
+            self.watch.warned(f"{e} Training goes on and tries again at the next checkpoint.")
 
     def save_remembered(self) -> int:
-        """A checkpoint of the last healthy state; returns its step."""
-        self._write(self._meta["step"], self._kept, self._meta["position"])
-        return int(self._meta["step"])
+        """A checkpoint of the last healthy state; returns its step. Those after it, if any, are put aside."""
+        step = int(self._meta["step"])
+        self.run.forget_after(step)
+        self._write(step, self._kept, self._meta["position"])
+        return step
 
     def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
-        path = self.run.save(t, tensors, {"position": position, **{key: self.about[key] for key in ("recipe", "plugins")}})
+        path = self.run.save(t, tensors, {"position": position, **self.made_with})
         network = "model:ema." if any(name.startswith("model:ema.") for name in tensors) else "model:G."
         generator = {name.removeprefix(network): value for name, value in tensors.items() if name.startswith(network)}
         checkpoint.write(self.run.folder / "generator.safetensors", generator, {"step": t, **self.about})
-        if chart := pictures.curves(self.run.metrics()):
-            pictures.save(chart, self.run.folder / "losses.png")
+        with _best_effort(self.watch):
+            if chart := pictures.curves(self.run.metrics()):
+                pictures.save(chart, self.run.folder / "losses.png")
         self.watch.saved(t, path)
 
 
@@ -142,16 +161,17 @@ class _Preview:
         """Write the sheet of step t; returns the samples' spread in units of the real ones'."""
         x = self.strategy.sample(self.z, self.given)
         path = run.folder / "samples" / f"{t:06d}.png"
-        pictures.save(pictures.picture(x, self.strategy.spec, self.columns, self.real["x"]), path)
-        watch.sampled(t, path, x)
+        with _best_effort(watch):
+            pictures.save(pictures.picture(x, self.strategy.spec, self.columns, self.real["x"]), path)
+            watch.sampled(t, path, x)
         return spread(x, self.real["x"])
 
 
 class _Clock:
     """Writes lines of metrics.jsonl with the time that the run has taken, over all its sittings."""
 
-    def __init__(self, run: Run, batches: Batches) -> None:
-        self.run, self.batches = run, batches
+    def __init__(self, run: Run, batches: Batches, watch: Watch) -> None:
+        self.run, self.batches, self.watch = run, batches, watch
         before = run.metrics()
         self.start = time.monotonic() - (before[-1]["time"] if before else 0.0)
         self.mark = (time.monotonic(), batches.position)
@@ -161,7 +181,8 @@ class _Clock:
         now, position = time.monotonic(), self.batches.position
         rate = (position - self.mark[1]) * self.batches.batch_size / max(now - self.mark[0], 1e-9)
         self.mark = (now, position)
-        self.run.log({"step": t, "time": round(now - self.start, 3), "images_per_second": round(rate, 1), **values})
+        with _best_effort(self.watch):
+            self.run.log({"step": t, "time": round(now - self.start, 3), "images_per_second": round(rate, 1), **values})
         return rate
 
 
@@ -177,12 +198,22 @@ def _finite(parameters: Sequence[Tensor]) -> bool:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def _best_effort(watch: Watch) -> Iterator[None]:
+    """A sheet, a chart or a line that cannot be written costs a warning and not the run."""
+    try:
+        yield
+    except (OSError, GanzooError) as e:
+        watch.warned(str(e))
+
+
+@contextlib.contextmanager
+def _signals(watch: Watch) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM; the second one ends the process at once."""
     caught: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
         if caught:
+            watch.abandoned()
             os._exit(128 + number)
         caught.append(number)
 

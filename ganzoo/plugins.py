@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -9,8 +11,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,7 @@ from typing import Any, Literal
 import pluggy
 
 from ganzoo import hookspecs, options
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.types import KINDS, DataSet, Part, Recipe, Record
 
 GROUP = "ganzoo"
@@ -47,7 +50,7 @@ class Plugin:
         return f"{self.distribution} {self.version}".strip()
 
 
-class _Broken(Exception):
+class _Broken(GanzooError):
     """Why a plugin cannot be used, and the state that this puts it in."""
 
     def __init__(self, reason: str, state: State = "broken") -> None:
@@ -72,7 +75,20 @@ def discover(
     disabled = set(disabled)
     origins = {ep: _origin(ep) for ep in found}
     ordered = sorted(origins, key=lambda ep: (origins[ep][0] != CORE, origins[ep][0], ep.name))
-    return tuple(_load(ep, *origins[ep], disabled=disabled, strict=strict) for ep in ordered)
+    return tuple(_once(_load(ep, *origins[ep], disabled=disabled, strict=strict) for ep in ordered))
+
+
+def _once(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
+    """The plugins; of two in one distribution that register the same name, the second, by name, is broken."""
+    seen: dict[tuple[str, str, str], str] = {}
+    for plugin in plugins:
+        keys = [(plugin.distribution, kind_of(record), record.name) for record in plugin.records]
+        if taken := next((key for key in keys if key in seen), None):
+            reason = f"it registers the {taken[1]} {taken[2]!r}, as plugin {seen[taken]!r} of the same distribution does"
+            plugin = replace(plugin, state="broken", reason=reason, records=())
+        else:
+            seen.update(dict.fromkeys(keys, plugin.name))
+        yield plugin
 
 
 @functools.cache
@@ -102,12 +118,17 @@ def _load(ep: EntryPoint, distribution: str, version: str, disabled: set[str], s
         return plugin("ok", records=_records(ep))
     except _Broken as e:
         if strict:
-            raise
+            raise _Broken(f"plugin {ep.name} of {distribution} {version}: {e}", e.state) from e
         return plugin(e.state, str(e))
-    except (Exception, SystemExit) as e:
-        if strict:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # an extension's panic is no Exception
+        if strict and isinstance(e, Exception):
             raise
-        return plugin("broken", f"importing {ep.value} raised {type(e).__name__}: {e}")
+        reason = f"importing {ep.value} raised {type(e).__name__}: {e}"
+        if strict:
+            raise _Broken(f"plugin {ep.name} of {distribution} {version}: {reason}") from e
+        return plugin("broken", reason)
 
 
 def _records(ep: EntryPoint) -> tuple[Record, ...]:
@@ -115,8 +136,10 @@ def _records(ep: EntryPoint) -> tuple[Record, ...]:
     from ganzoo import API_VERSION
 
     before = set(HEAVY) & sys.modules.keys()
-    module = ep.load()
-    if heavy := sorted(set(HEAVY) & sys.modules.keys() - before):
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of anybody's --json
+        module = ep.load()
+    # What an earlier import has brought in is not seen in sys.modules, so the manifest's own text is looked at as well.
+    if heavy := sorted(set(HEAVY) & sys.modules.keys() - before | _top_level_imports(module)):
         raise _Broken(f"its manifest imports {', '.join(heavy)}; name what is heavy as 'package.module:Name' in the records")
     api = getattr(module, "GANZOO_API", None)
     if api != API_VERSION:
@@ -134,7 +157,9 @@ def _records(ep: EntryPoint) -> tuple[Record, ...]:
         try:
             made: Any = impl.function()
             records.extend(made)
-        except (Exception, SystemExit) as e:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:
             raise _Broken(f"its ganzoo_register() raised {type(e).__name__}: {e}") from e
     if not records:
         raise _Broken("it registers nothing: no @hookimpl named ganzoo_register, or an empty list")
@@ -147,6 +172,17 @@ def _records(ep: EntryPoint) -> tuple[Record, ...]:
             raise _Broken(f"it registers the {key[0]} {key[1]!r} twice")
         seen.add(key)
     return tuple(records)
+
+
+def _top_level_imports(module: Any) -> set[str]:
+    """The heavy packages that the module's own source imports outside of any function."""
+    try:
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, TypeError, ValueError):
+        return set()
+    names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.partition(".")[0] for name in names} & set(HEAVY)
 
 
 def kind_of(record: Record) -> str:
@@ -169,16 +205,32 @@ def _fault(record: Any) -> str:
         return "a name is made of small letters, digits and single hyphens"
     if isinstance(record, Recipe):
         empty = [kind for kind in KINDS if not record.part(kind)]
-        return f"it names no {empty[0]}" if empty else ""
+        return f"it names no {empty[0]}" if empty else _defaults_fault(record.defaults)
     if isinstance(record, Part):
         if record.kind not in KINDS:
             return f"kind: wanted one of {', '.join(KINDS)}, got {record.kind!r}"
-        for name in options.fields(record.options):
-            try:
-                options.field_type(record.options, name)  # type: ignore[arg-type]
-            except (TypeError, NameError) as e:
-                return str(e)
+        try:
+            for name, f in options.fields(record.options).items():
+                assert record.options is not None
+                options.field_type(record.options, name)
+                if f.default is MISSING:
+                    return f"{record.options.__name__}.{name} has no default"
+                options.check_value(record.options, name, f.default, f"the default of {record.options.__name__}.{name}")
+        except (TypeError, NameError, UsageError) as e:
+            return str(e)
     return _target_fault(record.target)
+
+
+def _defaults_fault(defaults: Any) -> str:
+    from ganzoo.compose import RunOptions
+
+    if not isinstance(defaults, Mapping):
+        return f"defaults: wanted a dict, got {defaults!r}"
+    for key in defaults:
+        kind, dot, _ = str(key).partition(".")
+        if not isinstance(key, str) or (kind not in KINDS if dot else key not in options.fields(RunOptions)):
+            return f"defaults: there is no run option and no part called {key!r}"
+    return ""
 
 
 def _target_fault(target: str) -> str:
@@ -212,10 +264,10 @@ def resolve(target: str, origin: str) -> Any:
 
     Raises GanzooError that names the plugin when that fails.
     """
-    from ganzoo.errors import GanzooError
-
     module, _, name = target.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as e:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
         raise GanzooError(f"{target}, of {origin}, cannot be loaded: {type(e).__name__}: {e}. Upgrade or reinstall {origin}.") from e

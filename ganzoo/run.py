@@ -31,8 +31,9 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self._lock = _hold(folder / "LOCK")
         self._metrics: IO[str] | None = None
-        for stale in (*folder.glob(".tmp-*"), *self.checkpoints.glob(".tmp-*")):
-            stale.unlink(missing_ok=True)
+        for place in (folder, self.checkpoints, folder / "samples"):
+            for stale in place.glob(".tmp-*"):
+                stale.unlink(missing_ok=True)
 
     @classmethod
     def create(cls, folder: Path, config: Mapping[str, Any]) -> Run:
@@ -76,7 +77,13 @@ class Run:
         return lines
 
     def forget_after(self, step: int) -> None:
-        """Drop the metrics and samples of steps after this one: the run goes on from here."""
+        """Drop the metrics and samples of steps after this one, and put its bad checkpoints aside: the run goes on from here."""
+        for late in checkpoint.steps_in(self.checkpoints):
+            if late > step:
+                path = checkpoint.path_of(self.checkpoints, late)
+                path.rename(path.with_suffix(".bad"))
+        if not (self.folder / "metrics.jsonl").exists():
+            return
         text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step)
         write_file(self.folder / "metrics.jsonl", lambda file: file.write(text.encode()))
         for sheet in (self.folder / "samples").glob("*.png"):
@@ -87,7 +94,7 @@ class Run:
         """A checkpoint; older ones are pruned when the new one has been read back and is good."""
         path = checkpoint.path_of(self.checkpoints, step)
         checkpoint.write(path, tensors, {"step": step, **meta})
-        checkpoint.prune(self.checkpoints, KEEP)
+        checkpoint.prune(self.checkpoints, KEEP, step)
         return path
 
     def load(
@@ -125,20 +132,33 @@ class Run:
 
 
 def new_folder(root: Path, stem: str) -> Path:
-    """The first of root/stem-001, -002, ... that is free."""
-    taken = [int(m[1]) for p in root.glob(f"{stem}-*") if (m := re.fullmatch(re.escape(stem) + r"-(\d+)", p.name))]
-    return root / f"{stem}-{max(taken, default=0) + 1:03d}"
+    """The first of root/stem-001, -002, ... that is free; it is made, so that no other process takes it."""
+    while True:
+        taken = [int(m[1]) for p in root.glob(f"{stem}-*") if (m := re.fullmatch(re.escape(stem) + r"-(\d+)", p.name))]
+        folder = root / f"{stem}-{max(taken, default=0) + 1:03d}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as e:
+            raise UsageError(f"{folder} cannot be made: {e.strerror or e}. Name a folder that can be written with --out.") from e
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a run. Raises UsageError where the folder is no run."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if not {"recipe", "parts", "options", "run", "data"} <= config.keys():
+        if not isinstance(config, dict) or not {"recipe", "parts", "options", "run", "data"} <= config.keys():
             raise ValueError("a section is missing")
+        if not isinstance(config["data"], dict) or not isinstance(config["data"].get("checksum"), str):
+            raise ValueError("the data's checksum is missing")
+        for section in ("plugins", "machine"):
+            if not isinstance(config.get(section, {}), dict):
+                raise ValueError(f"{section} is not an object")
     except FileNotFoundError:
         raise UsageError(f"{folder} is no run: it has no config.json. Runs lie under runs/ where they were started.") from None
-    except (OSError, ValueError, AttributeError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{folder / 'config.json'} cannot be read: {e}.") from e
     return dict(config)
 

@@ -58,8 +58,10 @@ class Part:
 
     target: "package.module:Name", imported when it is built and not before.
     options: a frozen dataclass whose fields are made with `option`, or None.
-    gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features").
-    needs: loss: the outputs that it wants from a discriminator; it gets them in this order.
+    gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features");
+        loss: what its terms ask of the strategy beyond being minimised ("balance": to be weighed by it, as BEGAN's are).
+    needs: loss: the outputs that it wants from a discriminator; it gets them in this order;
+        strategy: what the loss must give, no more and no less.
     given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
     keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head.
     per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);

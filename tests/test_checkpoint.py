@@ -83,6 +83,8 @@ def test_names_shapes_and_types_are_compared_before_any_tensor_is_read(images, t
         "type": tensors | {"model:G.net.0.weight": tensors["model:G.net.0.weight"].double()},
         "optimiser": tensors | {"opt_X:G.net.0.weight:exp_avg": torch.zeros(1)},
         "moment": tensors | {"opt_G:G.net.0.weight:exp_avg": torch.zeros(5)},
+        "moment type": tensors | {"opt_G:G.net.0.weight:exp_avg": tensors["opt_G:G.net.0.weight:exp_avg"].double()},
+        "no moment": tensors | {"opt_G:G.net.0.weight": torch.zeros(1)},
     }
     for name, wrong in cases.items():
         path = tmp_path / f"{name}.safetensors"
@@ -176,6 +178,23 @@ def test_old_ones_are_pruned_only_after_the_new_one_was_read_back(run, monkeypat
     with pytest.raises(BadCheckpoint):
         run.save(6, {"a": torch.tensor(6)}, {})
     assert checkpoint.steps_in(run.checkpoints) == [3, 4, 5, 6]
+
+
+def test_tied_weights_are_saved(tmp_path):
+    a = torch.arange(4.0)
+    checkpoint.write(tmp_path / "c.safetensors", {"model:G.a": a, "model:D.a": a, "model:D.part": a[:2]}, {})
+    tensors, _ = checkpoint.read(tmp_path / "c.safetensors")
+    assert torch.equal(tensors["model:G.a"], a)
+    assert torch.equal(tensors["model:D.a"], a)
+    assert torch.equal(tensors["model:D.part"], a[:2])
+
+
+@pytest.mark.parametrize("meta", ["[1]", '{"a"', "5", "[" * 100_000])
+def test_odd_headers_are_refused_as_bad_checkpoints(meta, tmp_path):
+    path = tmp_path / "000001.safetensors"
+    save_file({"x": torch.zeros(3)}, path, {"ganzoo": meta})
+    with pytest.raises(BadCheckpoint):
+        checkpoint.read(path)
 
 
 def test_a_renamed_checkpoint_is_not_believed(run):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -94,6 +95,8 @@ def test_help_of_a_recipe_shows_the_options_of_the_parts_that_are_named(ganzoo):
         (["run", "dcgan", "--device", "cuda"], "--device cuda"),
         (["run", "dcgan", "--labels", "Male"], "--labels"),
         (["run", "dcgan", "--config", "/no/such/file.json"], "cannot be read"),
+        (["run", "dcgan", "--dataset", "my/photos"], "no data set and no file is called"),
+        (["run", "dcgan", "--loss", "minimax", "--loss", "hing"], "Did you mean 'hinge'"),
         (["run", "--dataset", "ring", "gan"], "the recipe comes first"),
         (["resume", "/no/such/run"], "is no run"),
         (["sample", "/no/such/file.safetensors"], "does not exist"),
@@ -144,6 +147,54 @@ def test_a_run_is_repeated_from_its_config(ganzoo, finished, tmp_path):
     assert two["run"].pop("seed") == 7
     one["run"].pop("seed")
     assert (one["run"], one["options"], one["parts"]) == (two["run"], two["options"], two["parts"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["5", '{"run": 5}', '{"parts": {"loss": 3}}', '{"options": []}', '{"options": {"loss": 1}}', '{"parts": {"los": "x"}}', "[" * 9999],
+)
+def test_a_config_of_another_shape_is_refused_in_a_sentence(text, ganzoo, tmp_path):
+    (tmp_path / "c.json").write_text(text)
+    done = ganzoo("run", "dcgan", "--config", tmp_path / "c.json")
+    assert done.returncode == 2, done.stderr
+    assert "should not happen" not in done.stderr
+
+
+def test_dry_run_can_be_read_by_a_program_on_a_cold_cache(ganzoo, images, tmp_path):
+    done = ganzoo("run", "gan", "--dataset", images(), "--dry-run", env={"GANZOO_CACHE": str(tmp_path)})
+    assert json.loads(done.stdout)["recipe"] == "gan"
+
+
+def test_a_run_survives_a_reader_who_goes_away(images, tmp_path):
+    words = " ".join(flags(small("gan", images())))
+    folder = tmp_path / "run"
+    command = f"{sys.executable} -m ganzoo run {words} --steps 300 --sample-every 20 --out {folder} 2>/dev/null | head -1"
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    limit = 60
+    while not (folder / "checkpoints" / "000300.safetensors").exists():
+        limit -= 1
+        assert limit
+        time.sleep(0.5)
+
+
+def test_no_colour_is_no_colour(ganzoo):
+    assert "\x1b" not in ganzoo("show", "dcgan", env={"NO_COLOR": "1", "FORCE_COLOR": ""}).stdout
+
+
+def test_a_generator_file_is_not_believed_before_it_is_compared(ganzoo, finished, tmp_path):
+    """A header that claims a network of gigabytes is refused without making one."""
+    from ganzoo import checkpoint
+
+    tensors, said = checkpoint.read(finished / "generator.safetensors")
+    del said["format"]
+    said["options"]["width"] = 60_000
+    checkpoint.write(tmp_path / "generator.safetensors", tensors, said)
+    done = ganzoo("sample", tmp_path)
+    assert done.returncode == 1
+    assert "does not fit" in done.stderr
+    for field in ("spec", "options", "plugins", "generator"):
+        checkpoint.write(tmp_path / "generator.safetensors", tensors, {**said, field: 5})
+        assert ganzoo("sample", tmp_path).returncode == 2
 
 
 def test_runs_are_numbered(ganzoo, images, tmp_path):

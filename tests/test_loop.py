@@ -146,17 +146,97 @@ def test_a_folder_that_holds_anything_is_not_taken(images, tmp_path):
     assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_term_that_is_not_finite_stops_the_run_with_the_last_healthy_state(images, tmp_path):
-    """A learning rate that throws the weights away within a few steps."""
-    config = small("gan", images(), {"loss": "least-squares"}, steps=500, save_every=500)
+@pytest.mark.parametrize(("log_every", "save_every"), [(1, 500), (10, 1), (100, 3)])
+def test_a_term_that_is_not_finite_stops_the_run_with_the_last_healthy_state(log_every, save_every, images, tmp_path):
+    """A learning rate that throws the weights away within a few steps; no checkpoint may hold what came of it, and none be lost to it."""
+    config = small("gan", images(), {"loss": "least-squares"}, steps=500, log_every=log_every, save_every=save_every)
     config.options["strategy"].update(lr_d=1e12, lr_g=1e12)  # type: ignore[attr-defined]
     with pytest.raises(RunStopped, match="not a finite number at step") as e:
         start(config, tmp_path / "run")
     assert e.value.exit_code == 1
-    (step,) = checkpoint.steps_in(tmp_path / "run" / "checkpoints")
+    step = checkpoint.steps_in(tmp_path / "run" / "checkpoints")[-1]
     tensors, _ = checkpoint.read(checkpoint.path_of(tmp_path / "run" / "checkpoints", step))
     assert all(value.isfinite().all() for name, value in tensors.items() if name.startswith("model:"))
     assert f"of step {step}" in str(e.value)
+
+
+def test_a_bad_checkpoint_of_a_later_step_does_not_stop_the_resumed_run(images, tmp_path):
+    folder = start(small("gan", images(), steps=8, save_every=4), tmp_path / "run")
+    path = checkpoint.path_of(folder / "checkpoints", 8)
+    path.write_bytes(path.read_bytes()[:-9])
+    launch.resume(catalogue(), folder, 6, Told())
+    assert checkpoint.steps_in(folder / "checkpoints") == [4, 6]
+    assert (folder / "checkpoints" / "000008.bad").exists()
+
+
+def test_a_refused_resume_changes_nothing(images, tmp_path):
+    folder = start(small("gan", images(), steps=4), tmp_path / "run")
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(UsageError, match="at step 4 already"):
+        launch.resume(catalogue(), folder, 2, Told())
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(images, tmp_path):
+    folder = start(small("gan", images(), steps=4), tmp_path / "run")
+    for step in checkpoint.steps_in(folder / "checkpoints"):
+        checkpoint.path_of(folder / "checkpoints", step).unlink()
+    launch.resume(catalogue(), folder, None, Told())
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("change", [("run", "seed", 7), ("run", "batch_size", 4), ("parts", "loss", "hinge")])
+def test_a_run_goes_on_as_it_began_or_not_at_all(change, images, tmp_path):
+    folder = start(small("gan", images(), steps=2), tmp_path / "run")
+    written = json.loads((folder / "config.json").read_text())
+    section, key, value = change
+    written[section][key] = value
+    (folder / "config.json").write_text(json.dumps(written))
+    with pytest.raises(UsageError, match="has been changed since"):
+        launch.resume(catalogue(), folder, 4, Told())
+
+
+def test_another_number_of_threads_is_told(images, tmp_path, monkeypatch):
+    folder = start(small("gan", images(), steps=2), tmp_path / "run")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    told = Told()
+    try:
+        launch.resume(catalogue(), folder, 3, told)
+    finally:
+        torch.set_num_threads(1)
+    assert any("threads 2 (was 1)" in text for text in told.warnings)
+
+
+def test_a_run_is_resumed_from_another_folder(images, tmp_path, monkeypatch):
+    data = tmp_path / "noise.safetensors"
+    data.write_bytes(images().read_bytes())
+    monkeypatch.chdir(tmp_path)
+    folder = start(small("gan", "noise.safetensors", steps=2), tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    launch.resume(catalogue(), folder, 3, Told())
+
+
+def test_what_cannot_be_written_costs_a_warning_and_only_a_last_checkpoint_the_run(images, tmp_path, monkeypatch):
+    from ganzoo.errors import GanzooError
+    from ganzoo.run import Run
+
+    def full(*_, **__):
+        raise GanzooError("disk full")
+
+    for what in ("log", "save"):
+        monkeypatch.setattr(Run, what, full)
+    told = Told()
+    with pytest.raises(GanzooError, match="disk full"):
+        start(small("gan", images(), steps=6, save_every=2), tmp_path / "run", told)
+    assert told.steps == [1, 2, 3, 4, 5, 6]
+    assert sum("tries again" in text for text in told.warnings) == 2
+
+
+def test_runs_that_start_together_take_numbers_of_their_own(tmp_path):
+    from ganzoo.run import new_folder
+
+    assert [new_folder(tmp_path, "gan-ring").name for _ in range(3)] == [f"gan-ring-{i:03d}" for i in (1, 2, 3)]
 
 
 def begin(folder, config, *more, stdout=subprocess.DEVNULL):

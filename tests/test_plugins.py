@@ -23,6 +23,15 @@ def ganzoo_register():
     return [Part("loss", "mine", "{module}.model:Mine", needs=("logits",))]
 """
 
+RECIPE = """
+from ganzoo import Recipe, hookimpl
+GANZOO_API = 1
+
+@hookimpl
+def ganzoo_register():
+    return [Recipe("{name}", "One of theirs", generator="mlp", discriminator="mlp", loss="hinge", strategy="alternating")]
+"""
+
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
@@ -76,7 +85,10 @@ BROKEN = {
     "a target without its class": (GOOD.replace(":Mine", ":Yours"), "broken", "Yours"),
     "a target that is no path": (GOOD.replace(".model:Mine", ""), "broken", "package.module:Name"),
     "the same name twice": (GOOD.replace("return [", "return 2 * ["), "broken", "twice"),
-    "torch in the manifest": ("import torch\n" + GOOD, "ok", ""),
+    "torch in the manifest": ("import torch\n" + GOOD, "broken", "imports torch"),
+    "a panic at import": ("class Panic(BaseException): ...\nraise Panic('of an extension')", "broken", "of an extension"),
+    "defaults that are no dict": (RECIPE.replace("{name}", "x").replace("strategy=", "defaults=None, strategy="), "broken", "defaults"),
+    "a default of no option": (RECIPE.replace("{name}", "x").replace("strategy=", "defaults={'stepz': 1}, strategy="), "broken", "stepz"),
 }  # fmt: skip
 
 
@@ -145,14 +157,37 @@ def test_a_broken_plugin_is_mentioned_by_list_and_leaves_the_rest(ganzoo, site, 
     assert "out of order" in ganzoo("plugins", env=env).stdout
 
 
-RECIPE = """
-from ganzoo import Recipe, hookimpl
-GANZOO_API = 1
 
-@hookimpl
-def ganzoo_register():
-    return [Recipe("{name}", "One of theirs", generator="mlp", discriminator="mlp", loss="hinge", strategy="alternating")]
-"""
+
+def test_two_plugins_of_one_distribution_do_not_share_a_name(site, tmp_path):
+    first = site("aaa", RECIPE.replace("{name}", "newgan"), name="one")
+    (tmp_path / "zz_second").mkdir()
+    (tmp_path / "zz_second" / "__init__.py").write_text(RECIPE.replace("{name}", "newgan"))
+    (tmp_path / "aaa-1.2.dist-info" / "entry_points.txt").write_text("[ganzoo]\none = zz_aaa\ntwo = zz_second\n")
+    both = list(PathDistribution(tmp_path / "aaa-1.2.dist-info").entry_points)
+    for found in (both, both[::-1]):
+        told = {p.name: p for p in discover(found, disabled=(), strict=False)}
+        assert told["one"].state == "ok"
+        assert told["two"].state == "broken"
+        assert "as plugin 'one' of the same distribution does" in told["two"].reason
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("raise SystemExit(0)", "SystemExit"),
+        ("class Mine: ...", "wanted a ganzoo.Loss"),
+        ("import ganzoo\nclass Mine(ganzoo.Loss):\n  discriminator = generator = None\n  def __init__(self, *a): 1 / 0", "ZeroDivision"),
+    ],
+)
+def test_a_part_that_cannot_be_made_names_its_plugin(model, said, site, ganzoo, tmp_path, images):
+    site("stranger", GOOD, model=f"{model}\nMine = locals().get('Mine')\n")
+    done = ganzoo("run", "gan", "--loss", "mine", "--dataset", images(), "--steps", "1", env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert said in done.stderr
+    assert "stranger 1.2" in done.stderr
+    assert "This should not happen" not in done.stderr
 
 
 def plus(*found):
@@ -194,6 +229,8 @@ def test_a_target_that_cannot_be_imported_names_its_plugin(site):
 @pytest.mark.parametrize(
     ("recipe", "exchanged", "said"),
     [
+        ("began", {"strategy": "alternating"}, "must be weighed by its strategy ('balance'), which strategy 'alternating' does not do"),
+        ("acgan", {"strategy": "equilibrium"}, "loss 'acgan' is minimised as it is, which strategy 'equilibrium' does not do"),
         ("dcgan", {"loss": "began"}, "gives 'reconstruction'; 'dcgan' gives 'logits'. Those that do: began-autoencoder."),
         ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: dcgan-critic, mlp."),
         ("dcgan", {"loss": "acgan", "discriminator": "acgan"}, "a generator that takes 'y'; 'dcgan' takes no condition"),

@@ -70,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     if debug:
         words.remove("--debug")
     try:
-        sys.exit(cli.main(words, prog_name="ganzoo", standalone_mode=False))
+        sys.exit(cli.main(words, prog_name="ganzoo", standalone_mode=False, color=_colour()))
     except (click.exceptions.Abort, KeyboardInterrupt):
         _end("interrupted; nothing was being trained." if not debug else "interrupted.", 130, debug)
     except click.ClickException as e:
@@ -80,24 +80,23 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.exit(e.exit_code)
     except GanzooError as e:
         _end(str(e), e.exit_code, debug)
-    except BrokenPipeError:
-        # The reader went away, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except MemoryError:
-        _end("out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
     except Exception as e:
-        if type(e).__name__ == "OutOfMemoryError":
-            _end("the device is out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
+        if type(e).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in str(e):
+            _end("out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
         _end(f"{type(e).__name__}: {e}\nThis should not happen. With --debug there is a traceback to report.", 1, debug)
 
 
 def _end(message: str, code: int, debug: bool) -> NoReturn:
     if debug:
         raise
-    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
     click.echo(message, err=True)
     sys.exit(code)
+
+
+def _colour() -> bool | None:
+    """False where the user wants none (https://no-color.org); None: as the terminal can."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def is_terminal() -> bool:

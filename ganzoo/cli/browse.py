@@ -129,6 +129,7 @@ def _line(label: str, text: object) -> None:
 
 def _show(entry: Entry) -> None:
     record = entry.record
+    rows = _option_rows(entry)  # first of all: a recipe may name a part that there is not
     click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {entry.plugin.origin}")
     if isinstance(record, Recipe):
         parts = compose.chosen_parts(catalogue(), record, {})
@@ -157,7 +158,7 @@ def _show(entry: Entry) -> None:
         _line("", "needs a discriminator without BatchNorm" if record.per_sample and record.kind == "loss" else "")
         _line("data", " or ".join(record.data))
         _line("sizes", ", ".join(map(str, record.sizes)))
-    if rows := _option_rows(entry):
+    if rows:
         click.echo(click.style("  options", fg="cyan"))
         shown = [[r["flag"], str(r["default"]), r["help"] + (f" ({r['source']})" if r["source"] else "")] for r in rows]
         widths = [max(len(row[i]) for row in shown) for i in (0, 1)]

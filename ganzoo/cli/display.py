@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,24 +63,34 @@ class Display(Watch):
             self.live.stop()
             self.live = None
 
-    def _say(self, text: str, **style: Any) -> None:
+    def _say(self, text: str, err: bool = False, **style: Any) -> None:
+        try:
+            if self.live is not None:
+                self.console.print(Text(text, style="bold yellow" if style else ""))
+            else:
+                click.secho(text, err=err, **style)
+        except OSError:
+            # Nobody reads along any more, as after `| head`: the run goes on.
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, sys.stdout.fileno())
+            os.dup2(quiet, sys.stderr.fileno())
+
+    def abandoned(self) -> None:
         if self.live is not None:
-            self.console.print(Text(text, style="bold yellow" if style else ""))
-        else:
-            click.secho(text, err=bool(style), **style)
+            self.console.show_cursor(True)
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Told by the data while it is prepared."""
         if what not in self.tasks:
             self.tasks[what] = self.bar.add_task(what, total=total or None)
             if self.live is None:
-                click.echo(f"{what} ...")
+                self._say(f"{what} ...", err=True)
         self.bar.update(self.tasks[what], completed=done, total=total or None)
 
     def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None:
         for task in self.tasks.values():
             self.bar.remove_task(task)
-        self.folder = folder
+        self.config, self.folder = config, folder
         shape = " x ".join(map(str, prepared.spec.shape))
         counts = ", ".join(
             f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in strategy.named_children() if name != "ema"
@@ -103,17 +115,20 @@ class Display(Watch):
         if self.live is None and (now - self.printed > SECONDS_A_LINE or step == self.config.run.steps):
             self.printed = now
             told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            click.echo(f"step {step}/{self.config.run.steps}  {images_per_second:.0f} images/s  {told}")
+            self._say(f"step {step}/{self.config.run.steps}  {images_per_second:.0f} images/s  {told}")
 
     def sampled(self, step: int, path: Path, x: Tensor) -> None:
         self.sheet = (step, path)
         if self.live is None:
-            click.echo(f"sample sheet of step {step}: {path}")
-        elif x.dim() == 4 and self.console.color_system in ("truecolor", "256"):
+            self._say(f"sample sheet of step {step}: {path}")
+        elif x.dim() == 4 and self.console.color_system in ("truecolor", "256") and not self.console.no_color and self._utf8():
             self.picture = blocks(x, self.console.width)
 
     def warned(self, text: str) -> None:
-        self._say(f"Warning: {text}", fg="yellow", bold=True)
+        self._say(f"Warning: {text}", err=True, fg="yellow", bold=True)
+
+    def _utf8(self) -> bool:
+        return self.console.encoding.lower().replace("-", "").startswith("utf")
 
     def _render(self) -> Group:
         shown: list[Any] = [self.bar]

@@ -38,11 +38,11 @@ def sample_command(
     generator, said = load_generator(catalogue(), source)
     spec = generator.spec
     part = catalogue().part("generator", said["generator"])
-    if labels and "y" not in part.given:
+    if labels is not None and "y" not in part.given:
         raise UsageError(f"--labels: generator {said['generator']!r} takes no class. Leave --labels out.")
     if unknown := [key for key in part.given if key != "y"]:
         raise UsageError(f"generator {said['generator']!r} needs {', '.join(unknown)}, which cannot be given here.")
-    chosen = _classes(labels, spec.classes, spec.class_names) if labels else []
+    chosen = _classes(labels, spec.classes, spec.class_names) if labels is not None else []
     columns = 8 if interpolate or "y" not in part.given or chosen else min(spec.classes, 10)
     n = n or len(chosen) or (64 if columns == 8 else 8 * columns)
     seed_step(seed, 0)
@@ -61,12 +61,12 @@ def sample_command(
     beside = source if source.is_dir() else source.parent
     if grid:
         path = out or beside / f"sample-{seed}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _made(path.parent)
         pictures.save(pictures.picture(x, spec, min(columns, n)), path)
         click.echo(f"{n} samples of step {said['step']}: {path}")
         return
     folder = out or beside / f"samples-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    _made(folder)
     if any(folder.iterdir()):
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
     if spec.kind != "image":
@@ -77,6 +77,13 @@ def sample_command(
         for i, image in enumerate(pictures.to_bytes(x)):
             pictures.save(pictures.to_image(image), folder / (f"{i:06d}-{_called(given, i, spec.class_names)}.png"))
     click.echo(f"{n} samples of step {said['step']}: {folder}")
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name another place with --out.") from e
 
 
 def _called(given: dict[str, Any], i: int, names: tuple[str, ...]) -> str:
@@ -91,7 +98,7 @@ def _classes(text: str, classes: int, names: tuple[str, ...]) -> list[int]:
     chosen = []
     lower = [name.lower() for name in names]
     for word in (w.strip() for w in text.split(",")):
-        if word.isdigit() and int(word) < classes:
+        if word.isdecimal() and int(word) < classes:
             chosen.append(int(word))
         elif word.lower() in lower:
             chosen.append(lower.index(word.lower()))

@@ -48,13 +48,14 @@ class Recipes(click.Group):
 
 
 def _typed(args: list[str], name: str) -> str | None:
-    """The value that was typed for an option, told before the options are known."""
+    """The value that was typed for an option, the last one, told before the options are known."""
+    found = None
     for i, word in enumerate(args):
         if word == name and i + 1 < len(args):
-            return args[i + 1]
-        if word.startswith(f"{name}="):
-            return word.removeprefix(f"{name}=")
-    return None
+            found = args[i + 1]
+        elif word.startswith(f"{name}="):
+            found = word.removeprefix(f"{name}=")
+    return found
 
 
 def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
@@ -75,16 +76,15 @@ def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
     params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=run_defaults)]
     for param in params:
         if param.name == "dataset":
-            param._custom_shell_complete = lambda ctx, param, start: [
-                CompletionItem(e.name, help=title(e)) for e in zoo.entries("dataset") if e.name.startswith(start)
-            ]
+            param._custom_shell_complete = _completes(zoo, "dataset")
     params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
     params.append(click.Option(["--config"], type=click.Path(), help="Options from a JSON file, as a run's config.json; those typed win."))
     params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
     for kind, part in parts.items():
         names = [e.name for e in zoo.entries(kind)]
         part_default = exchanged.get(kind) or recipe.part(kind)
-        params.append(click.Option([f"--{kind}"], metavar="NAME", help=f"{', '.join(names)}  [{part_default}]"))
+        told = f"{', '.join(names)}  [{part_default}]"
+        params.append(click.Option([f"--{kind}"], metavar="NAME", help=told, shell_complete=_completes(zoo, kind)))
         shown = compose.default_options(recipe, kind, exchanged) | chosen.get(kind, {})
         params += options.click_options(part.options, f"{kind}.", shown)
 
@@ -103,6 +103,10 @@ def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
 
     text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
     return Command(name, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
+
+
+def _completes(zoo: Catalogue, kind: str) -> Any:
+    return lambda ctx, param, start: [CompletionItem(e.name, help=title(e)) for e in zoo.entries(kind) if e.name.startswith(start)]
 
 
 class Command(click.Command):
@@ -174,13 +178,17 @@ def _describe(config: Config, prepared: Prepared, strategy: Strategy) -> None:
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--steps", type=click.IntRange(1), help="Go on to this step; by default to where the run was meant to end.")
-def resume_command(run: Path, steps: int | None) -> None:
-    """Go on with RUN, the folder of a run that was stopped or is to be longer; bit for bit as if it had never stopped."""
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Go on elsewhere than where it was started.")
+def resume_command(run: Path, steps: int | None, device: str | None) -> None:
+    """Go on with RUN, the folder of a run that was stopped or is to be longer.
+
+    On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
+    """
     from ganzoo import launch
     from ganzoo.cli.display import Display
     from ganzoo.run import read_config
 
     config = Config.from_json(read_config(run))
-    with Display(compose.with_steps(config, steps) if steps else config) as display:
-        launch.resume(catalogue(), run, steps, display, display.progress, display.opened)
+    with Display(config) as display:
+        launch.resume(catalogue(), run, steps, display, display.progress, display.opened, device=device)
     _ended(run)

@@ -43,9 +43,13 @@ def ganzoo_register() -> list[Part | Recipe]:
             "discriminator", "began-autoencoder", "ganzoo_began.model:AutoEncoder", "reconstructs what it sees", AutoEncoderOptions,
             gives=("reconstruction",), per_sample=True, data=("image",), sizes=SIZES,
         ),
-        Part("loss", "began", "ganzoo_began.model:Reconstruction", "L1 error of the auto-encoder", needs=("reconstruction",)),
         Part(
-            "strategy", "equilibrium", "ganzoo_began.model:Equilibrium", "k_t keeps L(G(z)) at gamma L(x)", EquilibriumOptions, keys=("x",)
+            "loss", "began", "ganzoo_began.model:Reconstruction", "L1 error of the auto-encoder", gives=("balance",),
+            needs=("reconstruction",),
+        ),
+        Part(
+            "strategy", "equilibrium", "ganzoo_began.model:Equilibrium", "k_t keeps L(G(z)) at gamma L(x)", EquilibriumOptions,
+            needs=("balance",), keys=("x",),
         ),
         Recipe(
             "began",
