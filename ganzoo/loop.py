@@ -64,15 +64,17 @@ def train(
         if t == 0:
             preview.take(run, 0, watch)
         state.remember(t)
-        while t < options.steps and not caught:
+        stops = False
+        while t < options.steps and not stops:
             seed_step(options.seed, t)
             with autocast:
                 values = strategy.step(batches, t)
             if options.ema:
                 strategy.average(options.ema, t)
             t += 1
-            last = t == options.steps
-            logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or bool(caught)
+            # Looked at once a step: a signal that comes while this one is logged or sampled stops after the next.
+            last, stops = t == options.steps, bool(caught)
+            logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or stops
             if logs or saves:
                 told = _read(values)
                 bad = not_finite(told) or ("" if _finite(parameters) else "a weight")
@@ -91,8 +93,8 @@ def train(
             if (t % options.sample_every == 0 or last) and (warning := health.sampled(preview.take(run, t, watch))):
                 watch.warned(warning)
             if saves:
-                state.save(t, must=last or bool(caught))
-    if caught and t < options.steps:
+                state.save(t, must=last or stops)
+    if stops and t < options.steps:
         raise RunStopped(f"stopped by {signal.Signals(caught[0]).name} after step {t}, which is saved.", 128 + caught[0])
 
 
