@@ -90,6 +90,11 @@ CHECKS: dict[str, Check] = {
         {"M_last_of_first": (0, 0.85), "balance": (0.6, 0.8), "k_lowest": (0, 1), "k_highest": (1e-3, 1)}, {"strategy.lambda_k": 0.0},
         "The limits are those of the control alone: M falls, L(G(z)) / L(x) stays near gamma, k works. They tell nothing of the samples.",
     ),
+    "began-faces": Check(
+        "began", {"dataset": "celeba", "image_size": 32},
+        {"M_last_of_first": (0, 0.85), "balance": (0.6, 0.8), "k_highest": (1e-3, 1), "spread": (0.4, 1.2)}, {"strategy.lambda_k": 0.0},
+        "Aligned faces are what the paper shows; CelebA, whatever part of it the data folder holds.",
+    ),
     "wgan": Check(
         "wgan", {**FASHION, "strategy.warmup_critic": 25}, {"cFID": (0, 250), "classes": (9, 10), "spread": (0.7, 1.2)},
         why="A shorter warm-up than the recipe's, to fit the budget.",
@@ -357,8 +362,10 @@ def _control_loop(check: Check, lines: Sequence[Mapping[str, float]]) -> Figures
     return began_figures(lines) if check.recipe == "began" else {}
 
 
-def measured(generator: ganzoo.Generator, seed: int, judge: Judge | None) -> Figures:
-    """The figures of one generator."""
+def measured(generator: ganzoo.Generator, seed: int, judge: Judge | None, real: Tensor | None = None) -> Figures:
+    """The figures of one generator. real: images to compare the spread with, where the judge does not know the data."""
+    if real is not None:
+        return {"spread": spread(draw(generator, 1000, seed)[0], real)}
     if judge is None:
         return ring_figures(draw(generator, POINTS, seed)[0])
     x, y = draw(generator, SAMPLES, seed)
@@ -376,21 +383,25 @@ def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, 
     """All that is measured of one check."""
     check = CHECKS[name]
     rows, controls, warnings = [], [], set()
+    real = None
+    if judge is None and check.options["dataset"] != "ring":
+        data = launch.prepare_data(catalogue(), configured(check, seeds[0], more))
+        real = Batches(data.load(), data.spec, 1, seed=0, device=torch.device("cpu")).peek(2000)["x"]
     for seed in seeds:
         config = configured(check, seed, more)
         begin = time.monotonic()
         folder, said = trained(config, runs / f"{name}-{seed}")
         generator, _ = launch.load_generator(catalogue(), folder)
         lines = metrics(folder)
-        row = {**measured(generator, seed, judge), **_control_loop(check, lines), "seconds": lines[-1]["time"]}
+        row = {**measured(generator, seed, judge, real), **_control_loop(check, lines), "seconds": lines[-1]["time"]}
         rows.append(row)
         warnings |= set(said)
         told(f"{name}, seed {seed}, {time.monotonic() - begin:.0f} s: {_line(row)}")
-    before = measured(untrained(configured(check, seeds[0], more)), seeds[0], judge)
+    before = measured(untrained(configured(check, seeds[0], more)), seeds[0], judge, real)
     told(f"{name}, untrained: {_line(before)}")
     if check.control is not None:
         folder, _ = trained(configured(check, seeds[0], {**more, **check.control}), runs / f"{name}-control-{seeds[0]}")
-        figures = measured(launch.load_generator(catalogue(), folder)[0], seeds[0], judge)
+        figures = measured(launch.load_generator(catalogue(), folder)[0], seeds[0], judge, real)
         controls.append({**figures, **_control_loop(check, metrics(folder))})
         told(f"{name}, control: {_line(controls[0])}")
     figures = {
@@ -447,7 +458,8 @@ def _verdict(result: Mapping[str, Any]) -> str:
 def table(out: Path) -> str:
     """The Markdown of all results in the folder."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in (out / f"{name}.json" for name in CHECKS) if path.exists()]
-    images, rings = [r for r in results if r["judge"]], [r for r in results if not r["judge"]]
+    images, rings = [r for r in results if r["judge"]], [r for r in results if "modes" in r["figures"]]
+    faces = [r for r in results if r not in images and r not in rings]
     lines = ["# Validation", "", "Made by `benchmarks/validate.py`, which says what each figure is. Mean (lowest to highest) over seeds."]
     if images:
         real, noise = images[0]["judge"]["real"], images[0]["judge"]["noise"]
@@ -481,6 +493,17 @@ def table(out: Path) -> str:
                 f"{r['untrained']['modes']:.0f}, {r['untrained']['high_quality']:.3f} | {r['figures']['seconds']['mean']:.0f} | "
                 f"{_verdict(r)} |"
             )
+    if faces:
+        lines += [
+            "", "## Faces at 32 pixels", "",
+            "| check | seeds | steps | spread | untrained: spread | s a seed | limits kept |",
+            "|---|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        for r in faces:
+            lines.append(
+                f"| {r['check']} | {len(r['seeds'])} | {r['steps']} | {_range(r, 'spread', 2)} | {r['untrained']['spread']:.2f} | "
+                f"{r['figures']['seconds']['mean']:.0f} | {_verdict(r)} |"
+            )
     for r in results:
         extra = [key for key in r["figures"] if key not in IN_TABLE]
         lines += ["", f"### {r['check']}", "", f"`{r['runs'][0]}`, and seeds {', '.join(map(str, r['seeds']))}. {r['why']}".rstrip()]
@@ -512,13 +535,15 @@ def main() -> None:
     if unknown := set(args.checks) - set(CHECKS):
         parser.error(f"there is no check {', '.join(sorted(unknown))}; there is {', '.join(CHECKS)}")
     torch.set_num_threads(launch.threads())
+    if args.data_dir:
+        os.environ["GANZOO_DATA"] = str(args.data_dir)
     args.out.mkdir(parents=True, exist_ok=True)
     judge = None
     bad = []
     more = {"steps": args.steps} if args.steps else {}
     threads = [f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"] if "OMP_NUM_THREADS" in os.environ else []
     for name in [] if args.table else args.checks or CHECKS:
-        images = CHECKS[name].options["dataset"] != "ring"
+        images = CHECKS[name].options["dataset"] == "fashion-10k"
         if images and judge is None:
             judge = Judge(args.out / "cache", args.data_dir)
             told(f"classifier {judge.name}: accuracy {judge.accuracy:.4f} on fashion-10k")

@@ -124,7 +124,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
 
 def _line(label: str, text: object) -> None:
     if text:
-        click.echo(click.style(f"  {label:<12}", fg="cyan") + str(text))
+        click.echo(click.style(f"  {label:<15}", fg="cyan") + str(text))
 
 
 def _show(entry: Entry) -> None:
@@ -186,12 +186,15 @@ def _option_rows(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    def source(name: str, own: object, said: str) -> str:
+        return said if defaults.get(name, own) == own else f"this recipe; otherwise {own}" + (f", {said}" if said else "")
+
     return [
         {
             "flag": options.flag(name, prefix),
             "default": defaults.get(name, f.default),
             "help": f.metadata.get("help", ""),
-            "source": f.metadata.get("source", "") if name not in defaults else "this recipe",
+            "source": source(name, f.default, f.metadata.get("source", "")),
         }
         for name, f in options.fields(part.options).items()
     ]

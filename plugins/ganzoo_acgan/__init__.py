@@ -54,7 +54,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             strategy="alternating",
             keys=("x", "y"),
             defaults={
-                "steps": 1200, "batch_size": 64, "ema": 0.99,
+                "steps": 2400, "batch_size": 64, "ema": 0.99,
                 "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
             },
         ),
