@@ -95,7 +95,8 @@ def train(
             if saves:
                 state.save(t, must=last or stops)
     if stops and t < options.steps:
-        raise RunStopped(f"stopped by {signal.Signals(caught[0]).name} after step {t}, which is saved.", 128 + caught[0])
+        name = signal.Signals(caught[0]).name
+        raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
 
 
 class _State:

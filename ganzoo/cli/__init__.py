@@ -89,7 +89,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def _end(message: str, code: int, debug: bool) -> NoReturn:
     if debug:
         raise
-    click.secho("Error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
+    if code < 128:
+        click.secho("Error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
     click.echo(message, err=True)
     sys.exit(code)
 
