@@ -53,6 +53,11 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="acgan",
             strategy="alternating",
             keys=("x", "y"),
+            results=(
+                "Fashion-MNIST at 32 pixels, 2400 steps, 3 seeds: cFID 44 (39 to 53), 10 of 10 classes",
+                "cFID: a small classifier's Fréchet distance, benchmarks/validate.py; real images 0.7",
+                "the same: 88 (87 to 88) % of the samples are seen as their class by an independent classifier",
+            ),
             defaults={
                 "steps": 2400, "batch_size": 64, "ema": 0.99,
                 "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,

@@ -61,6 +61,11 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="began-autoencoder",
             loss="began",
             strategy="equilibrium",
+            results=(
+                "Fashion-MNIST at 32 pixels, 1500 steps, 3 seeds: cFID 500 (469 to 530), 4 (3 to 5) of 10 classes",
+                "cFID: a small classifier's Fréchet distance, benchmarks/validate.py; real images 0.7",
+                "CelebA's faces at 32 pixels, 1500 steps, 3 seeds: spread 0.80 (0.72 to 0.90) of the real images'",
+            ),
             defaults={
                 "steps": 1500, "batch_size": 16, "generator.width": 16, "discriminator.width": 16,
                 "strategy.lambda_k": 0.02, "strategy.lr": 4e-4, "strategy.gamma": 0.7,

@@ -53,6 +53,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="dcgan",
             loss="non-saturating",
             strategy="alternating",
+            results=(
+                "Fashion-MNIST at 32 pixels, 2500 steps, 3 seeds: cFID 58 (55 to 64), 10 of 10 classes",
+                "cFID: a small classifier's Fréchet distance, benchmarks/validate.py; real images 0.7",
+            ),
             defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
         ),
     ]  # fmt: skip
