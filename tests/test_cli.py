@@ -197,6 +197,11 @@ def test_a_generator_file_is_not_believed_before_it_is_compared(ganzoo, finished
         assert ganzoo("sample", tmp_path).returncode == 2
 
 
+def test_an_empty_folder_is_called_one(ganzoo, tmp_path):
+    done = ganzoo("run", "dcgan", "--dataset", tmp_path)
+    assert (done.returncode, "got no files." in done.stderr) == (2, True)
+
+
 def test_runs_are_numbered(ganzoo, images, tmp_path):
     for _ in range(2):
         assert ganzoo("run", *flags(small("gan", images())), "--steps=1", cwd=tmp_path).returncode == 0

@@ -46,7 +46,6 @@ class Display(Watch):
         self.rate = 0.0
         self.sheet: tuple[int, Path] | None = None
         self.picture: Text | None = None
-        self.folder = Path()
         self.printed = 0.0
 
     def __enter__(self) -> Display:
@@ -90,7 +89,7 @@ class Display(Watch):
     def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None:
         for task in self.tasks.values():
             self.bar.remove_task(task)
-        self.config, self.folder = config, folder
+        self.config = config
         shape = " x ".join(map(str, prepared.spec.shape))
         counts = ", ".join(
             f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in strategy.named_children() if name != "ema"

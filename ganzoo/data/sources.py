@@ -148,7 +148,7 @@ def _images(files: Iterable[str], where: Path) -> tuple[list[str], str]:
     other = Counter(suffix for suffix in suffixes.values() if suffix in OTHER_IMAGES)
     note = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
     if not names:
-        got = f"{note or len(visible) or 'no'} files, none of them such an image"
+        got = f"{note or len(visible)} files, none of them such an image" if visible else "no files"
         raise UsageError(f"{where}: wanted a folder or zip that holds JPEG, PNG, WebP or BMP images; got {got}.")
     return names, f"{note} files are not read: wanted JPEG, PNG, WebP or BMP" if note else ""
 
