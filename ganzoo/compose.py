@@ -119,6 +119,10 @@ def resolve(
     if "dataset" not in defaults and any("image" not in part.data for part in parts.values()):
         defaults["dataset"] = DEFAULT_POINTS
     made = options.make(RunOptions, {**defaults, **run}, "--")
+    if made.batch_size < recipe.min_batch:
+        raise UsageError(f"--batch-size: {name} needs at least {recipe.min_batch}, got {made.batch_size}.")
+    if unable := [f"{kind} {part.name!r}" for kind, part in parts.items() if made.precision == "bf16" and not part.bf16]:
+        raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
     names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).stored for kind in parts}
     return Config(catalogue.get("recipe", name).stored, names, resolved, made)
 

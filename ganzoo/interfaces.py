@@ -54,6 +54,8 @@ class Loss(ABC):
 
     #: D has won when the sum of its "real" and "fake" terms stays below this; None where the terms do not tell (Wasserstein, BEGAN).
     d_won: ClassVar[float | None] = None
+    #: The number of the step that is being taken, from 0: a weight that changes during the training is a function of it.
+    t: int = 0
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         self.spec, self.options = spec, options

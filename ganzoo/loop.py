@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganzoo.compose import RunOptions
     from ganzoo.data import Batches
     from ganzoo.interfaces import Strategy
+    from ganzoo.types import Batch, Terms
 
 ROWS = 8
 
@@ -66,9 +67,8 @@ def train(
         state.remember(t)
         stops = False
         while t < options.steps and not stops:
-            seed_step(options.seed, t)
             with autocast:
-                values = strategy.step(batches, t)
+                values = take_step(strategy, batches, options.seed, t)
             if options.ema:
                 strategy.average(options.ema, t)
             t += 1
@@ -97,6 +97,13 @@ def train(
     if stops and t < options.steps:
         name = signal.Signals(caught[0]).name
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
+
+
+def take_step(strategy: Strategy, batches: Iterator[Batch], seed: int, t: int) -> Terms:
+    """Step t: a function of the strategy's tensors, the seed, t and the batches, and of nothing else."""
+    seed_step(seed, t)
+    strategy.loss.t = t
+    return strategy.step(batches, t)
 
 
 class _State:

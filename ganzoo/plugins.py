@@ -199,13 +199,15 @@ def _fault(record: Any) -> str:
         # Annotations are strings here, and comparing them as such is all that start-up has time for.
         if f.type == "str" and not isinstance(value, str):
             return f"{f.name}: wanted a string, got {value!r}"
+        if str(f.type).startswith("Mapping") and not isinstance(value, Mapping):
+            return f"{f.name}: wanted a dict, got {value!r}"
         if str(f.type).startswith("tuple") and not (isinstance(value, tuple) and all(isinstance(v, str | int) for v in value)):
             return f"{f.name}: wanted a tuple, got {value!r}"
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", record.name):
         return "a name is made of small letters, digits and single hyphens"
     if isinstance(record, Recipe):
         empty = [kind for kind in KINDS if not record.part(kind)]
-        return f"it names no {empty[0]}" if empty else _defaults_fault(record.defaults)
+        return f"it names no {empty[0]}" if empty else _defaults_fault({**record.defaults, **record.small})
     if isinstance(record, Part):
         if record.kind not in KINDS:
             return f"kind: wanted one of {', '.join(KINDS)}, got {record.kind!r}"
@@ -221,11 +223,9 @@ def _fault(record: Any) -> str:
     return _target_fault(record.target)
 
 
-def _defaults_fault(defaults: Any) -> str:
+def _defaults_fault(defaults: Mapping[Any, Any]) -> str:
     from ganzoo.compose import RunOptions
 
-    if not isinstance(defaults, Mapping):
-        return f"defaults: wanted a dict, got {defaults!r}"
     for key in defaults:
         kind, dot, _ = str(key).partition(".")
         if not isinstance(key, str) or (kind not in KINDS if dot else key not in options.fields(RunOptions)):

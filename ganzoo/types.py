@@ -67,6 +67,8 @@ class Part:
     per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
         loss: it needs such a discriminator (gradient penalties do).
     data: the kinds of data that it can make or judge. sizes: the image sizes, in pixels; empty: any.
+    bf16: it works in bf16 arithmetic; a run in --precision bf16 is refused where a part does not.
+    known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
     kind: Kind
@@ -81,6 +83,8 @@ class Part:
     per_sample: bool = False
     data: tuple[str, ...] = ("image", "points")
     sizes: tuple[int, ...] = ()
+    bf16: bool = True
+    known_failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class Recipe:
 
     defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts.
     results: what was measured with this recipe, one line a figure, each with its protocol.
+    min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
+    small: options, named as in `defaults`, of a version that learns simple images of 16 pixels, or points, in seconds on a processor:
+        what `ganzoo.testing` trains.
+    known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
     name: str
@@ -103,6 +111,9 @@ class Recipe:
     keys: tuple[str, ...] = ("x",)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[str, ...] = ()
+    min_batch: int = 1
+    small: Mapping[str, Any] = field(default_factory=dict)
+    known_failures: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, kind: str) -> str:
         """The name of its part of that kind."""
@@ -116,6 +127,7 @@ class DataSet:
     target: "package.module:function"; the function takes a `ganzoo.Request` and returns `ganzoo.Samples`.
     keys: the keys of its batches; ("x", "y") where it always has labels. attributes: it takes `--labels`.
     image_size: the size that is usual for it, in pixels; None: its own. classes: how many labels; 0: it depends, or none.
+    known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
     name: str
@@ -129,6 +141,7 @@ class DataSet:
     attributes: bool = False
     licence: str = ""
     source: str = ""
+    known_failures: Mapping[str, str] = field(default_factory=dict)
 
 
 Record: TypeAlias = Part | Recipe | DataSet
