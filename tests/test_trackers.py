@@ -136,8 +136,8 @@ def test_an_unknown_tracker_is_refused_for_a_new_run_and_left_out_of_a_resumed_o
 
 
 def test_tensorboards_own_reader_finds_scalars_sheets_and_hyper_parameters(images, ganzoo, tmp_path):
-    words = "--steps 4 --log-every 1 --sample-every 2 --save-every 2 --batch-size 4 --device cpu --track tensorboard".split()
-    done = ganzoo("run", "gan", "--dataset", images(), *words, "--out", tmp_path / "run")
+    every = "--track=tensorboard", "--log-every=1", "--sample-every=2", "--save-every=2"
+    done = ganzoo("run", "gan", "--dataset", images(), "--steps=4", "--batch-size=4", *every, f"--out={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert ganzoo("resume", tmp_path / "run", "--steps", 6).returncode == 0
     code = f"""
@@ -216,8 +216,8 @@ def ganzoo_register(): return [Part("loss", "zz-sum", "zz_local:Sum", "a sum", n
 
 def test_a_plugin_named_by_its_path_trains_and_its_run_asks_for_it_again(plugin, images, ganzoo, tmp_path):
     path = plugin(LOCAL, "zz_local")
-    words = "--steps 2 --batch-size 4 --device cpu --loss zz-sum".split()
-    done = ganzoo("run", "gan", "--dataset", images(), *words, "--out", tmp_path / "run", "--plugin", path)
+    words = "--steps=2", "--batch-size=4", "--loss=zz-sum", "--plugin", path
+    done = ganzoo("run", "gan", "--dataset", images(), *words, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     without = ganzoo("resume", tmp_path / "run", "--steps", 3)
     assert without.returncode == 2
@@ -231,7 +231,7 @@ def test_a_plugin_named_by_its_path_trains_and_its_run_asks_for_it_again(plugin,
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("raise ValueError('no')", "ValueError: no"), ("GANZOO_API = 7", "interface 7"), ("", "registers nothing"), (None, "wanted a .py file")],
+    [("raise ValueError('no')", "ValueError: no"), ("GANZOO_API = 7", "interface 7"), ("", "registers nothing"), (None, "a .py file")],
 )
 def test_a_path_that_is_no_plugin_is_refused_with_the_reason(source, said, plugin, ganzoo, tmp_path):
     path = tmp_path / "nothing" if source is None else plugin(source)
