@@ -1,0 +1,202 @@
+"""Huang et al. 2024, "The GAN is dead; long live the GAN! A modern baseline GAN" (arXiv:2501.05441)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from math import cos, gcd, log2, pi, sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu, softplus
+
+import ganzoo
+from ganzoo import Batch, Builders, DataSpec, Terms, View
+from ganzoo_r3gan import AnnealedOptions, DiscriminatorOptions, GeneratorOptions, RelativisticOptions
+
+SLOPE = 0.2
+
+
+# --- Networks ---
+
+
+def msra(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Normal weights with standard deviation gain / fan_in^(1/2), no bias to start with."""
+    nn.init.normal_(layer.weight, 0.0, gain / sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """x + W3 a(W2 a(W1 x)): a 1 x 1 convolution to more channels, a grouped 3 x 3, a 1 x 1 back; a is LeakyReLU(0.2) after a bias.
+
+    Nothing is normalised and nothing stands between the blocks. So that the variance does not grow with the depth, W3 starts at 0 and
+    W1 and W2 smaller by L^(-1 / (2 m - 2)), for L blocks of m = 3 layers: Fixup, Zhang et al. 2019 (arXiv:1901.09321).
+    """
+
+    def __init__(self, width: int, options: DiscriminatorOptions, depth: int) -> None:
+        super().__init__()
+        inner = width * options.expansion
+        gain = sqrt(2 / (1 + SLOPE**2)) * depth ** (-1 / 4)
+        self.expand = msra(nn.Conv2d(width, inner, 1), gain)
+        self.mix = msra(nn.Conv2d(inner, inner, 3, 1, 1, groups=inner // gcd(inner, options.group)), gain)
+        self.reduce = msra(nn.Conv2d(inner, width, 1, bias=False), 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = leaky_relu(self.expand(x), SLOPE)
+        taken: Tensor = x + self.reduce(leaky_relu(self.mix(h), SLOPE))
+        return taken
+
+
+class Resample(nn.Module):
+    """Twice or half the pixels by the bilinear filter [1 2 1] x [1 2 1], and a 1 x 1 convolution where the channels change.
+
+    The convolution is done where there are fewer pixels.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, before: int, after: int, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.change = nn.Identity() if before == after else msra(nn.Conv2d(before, after, 1, bias=False))
+        line = torch.tensor([1.0, 2.0, 1.0]) / (2 if up else 4)
+        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.up:
+            x = self.change(x)
+            n = x.shape[1]
+            return conv_transpose2d(x, self.kernel.expand(n, 1, 3, 3), stride=2, padding=1, output_padding=1, groups=n)
+        n = x.shape[1]
+        x = self.change(conv2d(x, self.kernel.expand(n, 1, 3, 3), stride=2, padding=1, groups=n))
+        return x
+
+
+def stages(spec: DataSpec, options: DiscriminatorOptions) -> list[int]:
+    """Channels of each size, from the full one down to 4 x 4 pixels."""
+    return [min(options.width * 2**i, max(options.widest, options.width)) for i in range(int(log2(spec.shape[-1] // 2)))]
+
+
+class Generator(ganzoo.Generator):
+    """Latents (N, z_dim) weigh a learned 4 x 4 basis, channel by channel; blocks; twice the pixels; blocks; ...; a 1 x 1 to the colours.
+
+    Images (N, C, H, W), about in [-1, 1]: the output is linear.
+    """
+
+    options: GeneratorOptions
+
+    def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
+        super().__init__(spec, options)
+        widths = stages(spec, options)[::-1]
+        depth = options.blocks * len(widths)
+        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.weigh = msra(nn.Linear(options.z_dim, widths[0], bias=False))
+        layers: list[nn.Module] = [Block(widths[0], options, depth) for _ in range(options.blocks)]
+        for before, after in pairwise(widths):
+            layers += [Resample(before, after, up=True), *(Block(after, options, depth) for _ in range(options.blocks))]
+        self.net = nn.Sequential(*layers, msra(nn.Conv2d(widths[-1], spec.shape[0], 1, bias=False)))
+
+    def latent(self, n: int) -> Tensor:
+        return torch.randn(n, self.options.z_dim)
+
+    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+        x: Tensor = self.net(self.basis * self.weigh(z)[:, :, None, None])
+        return x
+
+
+class Discriminator(ganzoo.Discriminator):
+    """The generator turned round, without sharing weights: a 1 x 1 from the colours, blocks, half the pixels, ..., a 4 x 4 of each channel by itself, a dense layer.
+
+    Images to raw logits (N,).
+    """
+
+    options: DiscriminatorOptions
+
+    def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
+        super().__init__(spec, options)
+        widths = stages(spec, options)
+        depth = options.blocks * len(widths)
+        layers: list[nn.Module] = [msra(nn.Conv2d(spec.shape[0], widths[0], 1, bias=False))]
+        layers += [Block(widths[0], options, depth) for _ in range(options.blocks)]
+        for before, after in pairwise(widths):
+            layers += [Resample(before, after, up=False), *(Block(after, options, depth) for _ in range(options.blocks))]
+        last = msra(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
+        self.net = nn.Sequential(*layers, last, nn.Flatten(), msra(nn.Linear(widths[-1], 1, bias=False)))
+
+    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+        logits: Tensor = self.net(x)
+        return logits.squeeze(1)
+
+
+# --- The game ---
+
+
+def annealed(start: float, end: float, t: int, over: int) -> float:
+    """From start, at t = 0, to end, from t = over on, along half a cosine."""
+    return end + (start - end) * 0.5 * (1 + cos(pi * min(t / over, 1.0)))
+
+
+class Relativistic(ganzoo.Loss):
+    """Equation 2 with g(u) = -softplus(-u): the pairs  D: E softplus(f(G(z)) - f(x)),  G: E softplus(f(x) - f(G(z)))
+
+    and, for D at every step, gamma / 2 (E |grad f(x)|_2^2 + E |grad f(G(z))|_2^2): R1 and R2, equation 3. A fake is judged against one
+    real sample and not against a boundary, so G cannot leave a mode out and stay on the right side of it. gamma follows a cosine.
+    """
+
+    options: RelativisticOptions
+
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+        o = self.options
+        half = 0.5 * annealed(o.gamma, o.gamma_end, self.t, o.anneal)
+        seen: list[Tensor] = []
+
+        def f(x: Tensor) -> Tensor:
+            seen.append(D(x))
+            return seen[-1]
+
+        # One pass of D serves both the logits and the gradient; R1 and R2 are each a mean over their half.
+        squares = ganzoo.gradient_norms(f, torch.cat((x_real, x_fake))).square()
+        real, fake = seen[0].chunk(2)
+        r1, r2 = squares.chunk(2)
+        return {"pair": softplus(fake - real).mean(), "r1": half * r1.mean(), "r2": half * r2.mean()}
+
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+        with torch.no_grad():
+            real = D(x_real)
+        return {"pair": softplus(real - D(x_fake)).mean()}
+
+
+class Annealed(ganzoo.Strategy):
+    """A step of D, then one of G, on the same real samples, with Adam; its learning rate and beta2 follow a cosine: section 4."""
+
+    options: AnnealedOptions
+
+    def __init__(self, build: Builders, options: AnnealedOptions) -> None:
+        super().__init__(build, options)
+        self.G, self.D = build.generator(), build.discriminator()
+        self.opt_G, self.opt_D = (
+            torch.optim.Adam(network.parameters(), options.lr, (options.beta1, options.beta2), fused=True) for network in (self.G, self.D)
+        )
+
+    def schedule(self, t: int) -> None:
+        """A function of t alone, set in every step: nothing of it has to be saved."""
+        o = self.options
+        for optimiser in self.optimisers().values():
+            ganzoo.set_lr(optimiser, annealed(o.lr, o.lr_end, t, o.anneal))
+            for group in optimiser.param_groups:
+                group["betas"] = (o.beta1, annealed(o.beta2, o.beta2_end, t, o.anneal))
+
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+        self.schedule(t)
+        batch = next(batches)
+        x_real, given = batch["x"], self.given(batch)
+        D = self.view(self.D, given)
+        with torch.no_grad():
+            x_fake = self.fake(len(x_real), given)
+        terms_d = self.loss.discriminator(D, x_real, x_fake, **given)
+        ganzoo.update((self.opt_D, terms_d))
+        terms_g = self.loss.generator(D, self.fake(len(x_real), given), x_real, **given)
+        ganzoo.update((self.opt_G, terms_g))
+        return self.metrics(d=terms_d, g=terms_g)
