@@ -48,5 +48,9 @@ def ganzoo_register() -> list[Part | Recipe]:
             strategy="alternating",
             keys=("x", "y"),
             defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
+            small={
+                "steps": 200, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            },
         ),
     ]  # fmt: skip

@@ -76,5 +76,10 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "loss.gamma": 1.0, "loss.gamma_end": 0.1, "loss.anneal": 1000,
                 "strategy.lr": 1e-3, "strategy.lr_end": 2e-4, "strategy.anneal": 1000,
             },
+            small={
+                "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "generator.blocks": 1, "discriminator.blocks": 1, "loss.gamma": 1.0, "loss.gamma_end": 0.1, "loss.anneal": 100,
+                "strategy.lr": 3e-3, "strategy.lr_end": 1e-3, "strategy.anneal": 100,
+            },
         ),
     ]  # fmt: skip

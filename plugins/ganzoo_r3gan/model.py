@@ -65,13 +65,13 @@ class Resample(nn.Module):
         self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.up:
-            x = self.change(x)
-            n = x.shape[1]
-            return conv_transpose2d(x, self.kernel.expand(n, 1, 3, 3), stride=2, padding=1, output_padding=1, groups=n)
+        x = self.change(x) if self.up else x
         n = x.shape[1]
-        x = self.change(conv2d(x, self.kernel.expand(n, 1, 3, 3), stride=2, padding=1, groups=n))
-        return x
+        kernel = self.kernel.expand(n, 1, 3, 3)
+        if self.up:
+            return conv_transpose2d(x, kernel, stride=2, padding=1, output_padding=1, groups=n)
+        taken: Tensor = self.change(conv2d(x, kernel, stride=2, padding=1, groups=n))
+        return taken
 
 
 def stages(spec: DataSpec, options: DiscriminatorOptions) -> list[int]:
@@ -107,9 +107,8 @@ class Generator(ganzoo.Generator):
 
 
 class Discriminator(ganzoo.Discriminator):
-    """The generator turned round, without sharing weights: a 1 x 1 from the colours, blocks, half the pixels, ..., a 4 x 4 of each channel by itself, a dense layer.
-
-    Images to raw logits (N,).
+    """The generator turned round: a 1 x 1 from the colours; blocks; half the pixels; blocks; ...; each channel of 4 x 4 pixels is weighed
+    by a filter of its own; a dense layer. Images to raw logits (N,).
     """
 
     options: DiscriminatorOptions

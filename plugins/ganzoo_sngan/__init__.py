@@ -63,6 +63,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="hinge",
             strategy="alternating",
             defaults={"steps": 2000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 16},
+            small={
+                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            },
         ),
         Recipe(
             "sngan-resnet",
@@ -77,6 +81,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             defaults={
                 "steps": 50_000, "batch_size": 64, "ema": 0.999,
                 "strategy.d_steps": 5, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+            },
+            small={
+                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "strategy.d_steps": 1,
             },
         ),
     ]  # fmt: skip

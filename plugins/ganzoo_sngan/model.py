@@ -74,14 +74,17 @@ class Generator(ganzoo.Generator):
 
     options: GeneratorOptions | ResNetGeneratorOptions
 
-    def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
+    def __init__(self, spec: DataSpec, options: GeneratorOptions | ResNetGeneratorOptions) -> None:
         super().__init__(spec, options)
+        self.net = self.layers(spec, options)
+
+    def layers(self, spec: DataSpec, options: GeneratorOptions | ResNetGeneratorOptions) -> nn.Sequential:
         widths = [options.width * min(2**i, 8) for i in reversed(range(doublings(spec) + 1))]
         layers: list[nn.Module] = [nn.Linear(options.z_dim, widths[0] * 16, bias=False), nn.Unflatten(1, (widths[0], 4, 4))]
         for before, after in pairwise(widths):
             layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
         layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True), nn.Conv2d(widths[-1], spec.shape[0], 3, 1, 1), nn.Tanh()]
-        self.net = nn.Sequential(*layers).apply(small_weights)
+        return nn.Sequential(*layers).apply(small_weights)
 
     def latent(self, n: int) -> Tensor:
         return torch.randn(n, self.options.z_dim)
@@ -148,12 +151,11 @@ class UpBlock(nn.Module):
 class ResNetGenerator(Generator):
     """Table 4: latents (N, z_dim) to 4 x 4 pixels; a block each doubling; BatchNorm, ReLU, 3 x 3, tanh."""
 
-    def __init__(self, spec: DataSpec, options: ResNetGeneratorOptions) -> None:
-        ganzoo.Generator.__init__(self, spec, options)
+    def layers(self, spec: DataSpec, options: GeneratorOptions | ResNetGeneratorOptions) -> nn.Sequential:
         w = options.width
         blocks = [UpBlock(w) for _ in range(doublings(spec))]
         last = [nn.BatchNorm2d(w), nn.ReLU(), glorot(nn.Conv2d(w, spec.shape[0], 3, 1, 1)), nn.Tanh()]
-        self.net = nn.Sequential(glorot(nn.Linear(options.z_dim, w * 16)), nn.Unflatten(1, (w, 4, 4)), *blocks, *last)
+        return nn.Sequential(glorot(nn.Linear(options.z_dim, w * 16)), nn.Unflatten(1, (w, 4, 4)), *blocks, *last)
 
 
 class Block(nn.Module):
