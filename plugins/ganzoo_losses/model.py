@@ -17,8 +17,9 @@ class R1(ganzoo.Loss):
     d_won = 0.02
 
     def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
-        penalty = 0.5 * self.options.gamma * ganzoo.gradient_norms(D, x_real).square().mean()
-        return {"real": softplus(-D(x_real)).mean(), "fake": softplus(D(x_fake)).mean(), "r1": penalty}
+        real, slope = ganzoo.gradient_norms(D, x_real, logits=True)
+        penalty = 0.5 * self.options.gamma * slope.square().mean()
+        return {"real": softplus(-real).mean(), "fake": softplus(D(x_fake)).mean(), "r1": penalty}
 
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
         return {"fake": softplus(-D(x_fake)).mean()}

@@ -17,9 +17,6 @@ from ganzoo_r3gan import AnnealedOptions, DiscriminatorOptions, GeneratorOptions
 SLOPE = 0.2
 
 
-# --- Networks ---
-
-
 def msra(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
     """Normal weights with standard deviation gain / fan_in^(1/2), no bias to start with."""
     nn.init.normal_(layer.weight, 0.0, gain / sqrt(layer.weight[0].numel()))
@@ -74,9 +71,15 @@ class Resample(nn.Module):
         return taken
 
 
-def stages(spec: DataSpec, options: DiscriminatorOptions) -> list[int]:
-    """Channels of each size, from the full one down to 4 x 4 pixels."""
-    return [min(options.width * 2**i, max(options.widest, options.width)) for i in range(int(log2(spec.shape[-1] // 2)))]
+def tower(spec: DataSpec, options: DiscriminatorOptions, up: bool) -> tuple[list[int], list[nn.Module]]:
+    """Channels of each size, first to last, and the layers between them: blocks, half or twice the pixels, blocks, ..."""
+    widths = [min(options.width * 2**i, max(options.widest, options.width)) for i in range(int(log2(spec.shape[-1] // 2)))]
+    widths = widths[::-1] if up else widths
+    layers: list[nn.Module] = []
+    for before, width in pairwise([widths[0], *widths]):
+        layers += [Resample(before, width, up)] if layers else []
+        layers += [Block(width, options, depth=options.blocks * len(widths)) for _ in range(options.blocks)]
+    return widths, layers
 
 
 class Generator(ganzoo.Generator):
@@ -89,13 +92,9 @@ class Generator(ganzoo.Generator):
 
     def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
         super().__init__(spec, options)
-        widths = stages(spec, options)[::-1]
-        depth = options.blocks * len(widths)
+        widths, layers = tower(spec, options, up=True)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.weigh = msra(nn.Linear(options.z_dim, widths[0], bias=False))
-        layers: list[nn.Module] = [Block(widths[0], options, depth) for _ in range(options.blocks)]
-        for before, after in pairwise(widths):
-            layers += [Resample(before, after, up=True), *(Block(after, options, depth) for _ in range(options.blocks))]
         self.net = nn.Sequential(*layers, msra(nn.Conv2d(widths[-1], spec.shape[0], 1, bias=False)))
 
     def latent(self, n: int) -> Tensor:
@@ -115,21 +114,14 @@ class Discriminator(ganzoo.Discriminator):
 
     def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
         super().__init__(spec, options)
-        widths = stages(spec, options)
-        depth = options.blocks * len(widths)
-        layers: list[nn.Module] = [msra(nn.Conv2d(spec.shape[0], widths[0], 1, bias=False))]
-        layers += [Block(widths[0], options, depth) for _ in range(options.blocks)]
-        for before, after in pairwise(widths):
-            layers += [Resample(before, after, up=False), *(Block(after, options, depth) for _ in range(options.blocks))]
+        widths, layers = tower(spec, options, up=False)
+        first = msra(nn.Conv2d(spec.shape[0], widths[0], 1, bias=False))
         last = msra(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
-        self.net = nn.Sequential(*layers, last, nn.Flatten(), msra(nn.Linear(widths[-1], 1, bias=False)))
+        self.net = nn.Sequential(first, *layers, last, nn.Flatten(), msra(nn.Linear(widths[-1], 1, bias=False)))
 
     def forward(self, x: Tensor, **given: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
         return logits.squeeze(1)
-
-
-# --- The game ---
 
 
 def annealed(start: float, end: float, t: int, over: int) -> float:
@@ -149,17 +141,10 @@ class Relativistic(ganzoo.Loss):
     def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
         o = self.options
         half = 0.5 * annealed(o.gamma, o.gamma_end, self.t, o.anneal)
-        seen: list[Tensor] = []
-
-        def f(x: Tensor) -> Tensor:
-            seen.append(D(x))
-            return seen[-1]
-
-        # One pass of D serves both the logits and the gradient; R1 and R2 are each a mean over their half.
-        squares = ganzoo.gradient_norms(f, torch.cat((x_real, x_fake))).square()
-        real, fake = seen[0].chunk(2)
-        r1, r2 = squares.chunk(2)
-        return {"pair": softplus(fake - real).mean(), "r1": half * r1.mean(), "r2": half * r2.mean()}
+        real, slope_real = ganzoo.gradient_norms(D, x_real, logits=True)
+        fake, slope_fake = ganzoo.gradient_norms(D, x_fake, logits=True)
+        penalties = {"r1": half * slope_real.square().mean(), "r2": half * slope_fake.square().mean()}
+        return {"pair": softplus(fake - real).mean(), **penalties}
 
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
         with torch.no_grad():
@@ -179,16 +164,12 @@ class Annealed(ganzoo.Strategy):
             torch.optim.Adam(network.parameters(), options.lr, (options.beta1, options.beta2), fused=True) for network in (self.G, self.D)
         )
 
-    def schedule(self, t: int) -> None:
-        """A function of t alone, set in every step: nothing of it has to be saved."""
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
         o = self.options
-        for optimiser in self.optimisers().values():
+        for optimiser in (self.opt_G, self.opt_D):
             ganzoo.set_lr(optimiser, annealed(o.lr, o.lr_end, t, o.anneal))
             for group in optimiser.param_groups:
                 group["betas"] = (o.beta1, annealed(o.beta2, o.beta2_end, t, o.anneal))
-
-    def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        self.schedule(t)
         batch = next(batches)
         x_real, given = batch["x"], self.given(batch)
         D = self.view(self.D, given)

@@ -22,13 +22,12 @@ class DiscriminatorOptions:
 
 
 @dataclass(frozen=True)
-class ResNetGeneratorOptions:
-    z_dim: int = option(128, "numbers in a latent, N(0, 1)", source="table 4", min=1)
+class ResNetGeneratorOptions(GeneratorOptions):
     width: int = option(256, "channels of every block", source="table 4", min=1)
 
 
 @dataclass(frozen=True)
-class ResNetDiscriminatorOptions:
+class ResNetDiscriminatorOptions(DiscriminatorOptions):
     width: int = option(128, "channels of every block", source="table 4", min=1)
 
 
@@ -66,25 +65,6 @@ def ganzoo_register() -> list[Part | Recipe]:
             small={
                 "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
-            },
-        ),
-        Recipe(
-            "sngan-resnet",
-            title="Spectrally normalised GAN, residual",
-            paper="arXiv:1802.05957",
-            year=2018,
-            summary="the same with the paper's residual networks: for a GPU",
-            generator="sngan-resnet",
-            discriminator="sngan-resnet",
-            loss="hinge",
-            strategy="alternating",
-            defaults={
-                "steps": 50_000, "batch_size": 64, "ema": 0.999,
-                "strategy.d_steps": 5, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
-            },
-            small={
-                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
-                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "strategy.d_steps": 1,
             },
         ),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 import ganzoo
 from ganzoo import DataSpec, Terms, View
-from ganzoo_sngan import DiscriminatorOptions, GeneratorOptions, ResNetDiscriminatorOptions, ResNetGeneratorOptions
+from ganzoo_sngan import DiscriminatorOptions, GeneratorOptions, ResNetDiscriminatorOptions
 
 
 class SpectralNorm(nn.Module):
@@ -55,9 +55,6 @@ def doublings(spec: DataSpec) -> int:
     return int(log2(spec.shape[-1] // 4))
 
 
-# --- The convolutional pair ---
-
-
 def small_weights(module: nn.Module) -> None:
     """N(0, 0.02) for weights and 0 for biases, as in DCGAN. Normalisation hides the scale of D's, but the step is relative to it."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -72,13 +69,13 @@ class Generator(ganzoo.Generator):
     Images (N, C, H, W) in [-1, 1].
     """
 
-    options: GeneratorOptions | ResNetGeneratorOptions
+    options: GeneratorOptions
 
-    def __init__(self, spec: DataSpec, options: GeneratorOptions | ResNetGeneratorOptions) -> None:
+    def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
         super().__init__(spec, options)
         self.net = self.layers(spec, options)
 
-    def layers(self, spec: DataSpec, options: GeneratorOptions | ResNetGeneratorOptions) -> nn.Sequential:
+    def layers(self, spec: DataSpec, options: GeneratorOptions) -> nn.Sequential:
         widths = [options.width * min(2**i, 8) for i in reversed(range(doublings(spec) + 1))]
         layers: list[nn.Module] = [nn.Linear(options.z_dim, widths[0] * 16, bias=False), nn.Unflatten(1, (widths[0], 4, 4))]
         for before, after in pairwise(widths):
@@ -122,9 +119,6 @@ class Discriminator(ganzoo.Discriminator):
         return logits.squeeze(1)
 
 
-# --- The residual pair ---
-
-
 def glorot(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
     """Uniform weights of Glorot and Bengio and no bias to start with: the authors' code, which has gain 2^(1/2) within blocks."""
     nn.init.xavier_uniform_(layer.weight, gain)
@@ -151,7 +145,7 @@ class UpBlock(nn.Module):
 class ResNetGenerator(Generator):
     """Table 4: latents (N, z_dim) to 4 x 4 pixels; a block each doubling; BatchNorm, ReLU, 3 x 3, tanh."""
 
-    def layers(self, spec: DataSpec, options: GeneratorOptions | ResNetGeneratorOptions) -> nn.Sequential:
+    def layers(self, spec: DataSpec, options: GeneratorOptions) -> nn.Sequential:
         w = options.width
         blocks = [UpBlock(w) for _ in range(doublings(spec))]
         last = [nn.BatchNorm2d(w), nn.ReLU(), glorot(nn.Conv2d(w, spec.shape[0], 3, 1, 1)), nn.Tanh()]
