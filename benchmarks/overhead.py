@@ -129,7 +129,7 @@ def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
     config = compose.resolve(catalogue(), "dcgan", {**DATA, "precision": precision, "steps": segment * segments}, {}, {})
     turns = Turns(segment)
     with tempfile.TemporaryDirectory(prefix="ganzoo-overhead-") as temporary:
-        launch.start(catalogue(), config, Path(temporary) / "run", turns, opened=turns.opened)
+        launch.start(catalogue(), config, Path(temporary) / "run", turns)
         turns.end()
     figures: dict[str, Any] = {"steps": segment * segments, "segment": segment, "precision": precision, "batch_size": config.run.batch_size}
     for i, clock in enumerate(("wall", "processor")):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.hookspecs import hookimpl
 from ganzoo.options import option
-from ganzoo.types import Batch, DataSet, DataSpec, Part, Recipe, Terms
+from ganzoo.types import Batch, DataSet, DataSpec, Part, Recipe, RunInfo, Terms
 
 if TYPE_CHECKING:
     from ganzoo.data import Batches, Request, Samples, arrays_in_file, images_in_folder, images_in_zip
@@ -54,6 +54,7 @@ __all__ = [
     "Part",
     "Recipe",
     "Request",
+    "RunInfo",
     "Samples",
     "Strategy",
     "Terms",

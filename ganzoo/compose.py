@@ -40,6 +40,7 @@ class RunOptions:
     log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
     sample_every: int = option(100, "steps between sample sheets", min=1)
     save_every: int = option(500, "steps between checkpoints", min=1)
+    track: str = option("", "plugins that watch the run, as tensorboard", metavar="A,B")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Config:
     def fingerprint(self) -> str:
         """A hash of all that decides what a step computes; a run may be longer, elsewhere, and tell of itself more or less often."""
         told = self.to_json()
-        for free in ("steps", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every"):
+        for free in ("steps", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "track"):
             del told["run"][free]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

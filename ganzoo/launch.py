@@ -12,7 +12,8 @@ from ganzoo import compose, options
 from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.types import KINDS
+from ganzoo.plugins import LOCAL, Plugin
+from ganzoo.types import KINDS, DataSpec, RunInfo
 
 if TYPE_CHECKING:
     import torch
@@ -106,6 +107,8 @@ def prepare_strategy(
     run = config.run
     if _is_path(catalogue, run.dataset):
         run = replace(run, dataset=str(Path(run.dataset).expanduser().resolve()))
+    else:
+        run = replace(run, dataset=catalogue.get("dataset", run.dataset).stored)
     if run.data_dir:
         run = replace(run, data_dir=str(Path(run.data_dir).expanduser().resolve()))
     config = replace(config, run=run)
@@ -118,10 +121,12 @@ def prepare_strategy(
     return config, prepared, compose.build(catalogue, config, prepared.spec, device)
 
 
-def plugins_of(catalogue: Catalogue, config: Config, names: tuple[str, ...] = ("recipe", *KINDS)) -> dict[str, str]:
+def plugins_of(catalogue: Catalogue, config: Config, kinds: tuple[str, ...] = ("recipe", *KINDS, "dataset")) -> dict[str, str]:
     """Each plugin that the run is made with, "distribution/plugin", and its version."""
     chosen = {"recipe": config.recipe, **config.parts}
-    used = [catalogue.get(kind, chosen[kind]).plugin for kind in names]
+    if not _is_path(catalogue, config.run.dataset):
+        chosen["dataset"] = config.run.dataset
+    used = [catalogue.get(kind, chosen[kind]).plugin for kind in kinds if kind in chosen]
     return {f"{p.distribution}/{p.name}": p.version for p in used}
 
 
@@ -143,16 +148,13 @@ def start(
     config: Config,
     out: Path | None,
     watch: Watch,
-    progress: Progress | None = None,
-    opened: Callable[[Path, Config, Prepared, Strategy], None] | None = None,
 ) -> Path:
-    """Train a new run to its end; returns its folder: `out`, or the next free one under runs/.
-
-    opened: called when everything is ready, before the first step.
-    """
+    """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
+    from ganzoo import trackers
     from ganzoo.run import Run, machine, new_folder
 
-    config, prepared, strategy = prepare_strategy(catalogue, config, progress)
+    watchers = trackers.chosen(catalogue, config.run.track)
+    config, prepared, strategy = prepare_strategy(catalogue, config, watch.progress)
     folder = out or new_folder(Path("runs"), f"{config.recipe.replace('/', '-')}-{prepared.name}")
     written = {
         **config.to_json(),
@@ -161,7 +163,7 @@ def start(
         "machine": machine(),
     }
     with Run.create(folder, written) as run:
-        _train(catalogue, config, prepared, strategy, run, watch, opened)
+        _train(catalogue, config, prepared, strategy, run, watch, watchers, written)
     return folder
 
 
@@ -170,14 +172,13 @@ def resume(
     folder: Path,
     steps: int | None,
     watch: Watch,
-    progress: Progress | None = None,
-    opened: Callable[[Path, Config, Prepared, Strategy], None] | None = None,
     device: str | None = None,
 ) -> None:
     """Go on with a run from its newest good checkpoint, to its last step or to `steps`, perhaps on another device.
 
     Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
+    from ganzoo import trackers
     from ganzoo.run import Run, machine, read_config
 
     written = read_config(folder)
@@ -187,13 +188,13 @@ def resume(
             config = replace(config, run=options.make(RunOptions, {**asdict(config.run), "steps": steps}, "--"))
         if device is not None:
             config = replace(config, run=replace(config.run, device=device))  # type: ignore[arg-type]
-        for name, version in written.get("plugins", {}).items():
-            now = {f"{p.distribution}/{p.name}": p for p in catalogue.plugins if p.state == "ok"}.get(name)
-            if now is None:
-                raise UsageError(f"{folder} was made with plugin {name} {version}, which is not loaded. See `ganzoo plugins`.")
-            if now.version != version:
-                watch.warned(f"the run was made with {name} {version}; going on with {now.version}: it may not be the same.")
-        config, prepared, strategy = prepare_strategy(catalogue, config, progress)
+        check_plugins(catalogue, folder, written.get("plugins", {}), watch.warned)
+        try:
+            watchers = trackers.chosen(catalogue, config.run.track)
+        except UsageError as e:  # a tracker changes nothing in what is computed
+            watchers = []
+            watch.warned(f"{e} The run goes on unwatched.")
+        config, prepared, strategy = prepare_strategy(catalogue, config, watch.progress)
         if prepared.checksum != written["data"]["checksum"]:
             raise UsageError(
                 f"data set {config.run.dataset!r} has changed since the run was started: its checksum is {prepared.checksum[:12]}, "
@@ -204,18 +205,35 @@ def resume(
         differ = [key for key in ("torch", "threads", "device") if now_made[key] != then.get(key)]
         if odd := [f"{key} {now_made[key]} (was {then.get(key)})" for key in differ]:
             watch.warned(f"not bit for bit as if it had never stopped: {', '.join(odd)}.")
-        _train(catalogue, config, prepared, strategy, run, watch, opened, {**written, "run": asdict(config.run)})
+        now_written = {**written, "run": asdict(config.run), "plugins": plugins_of(catalogue, config)}
+        _train(catalogue, config, prepared, strategy, run, watch, watchers, now_written)
+
+
+def check_plugins(catalogue: Catalogue, path: Path, made_with: Mapping[str, str], warn: Callable[[str], None]) -> None:
+    """Compare the plugins that a run or a file was made with, "distribution/plugin" to version, with those that are loaded.
+
+    Another version is told to `warn`. Raises UsageError for one that is not loaded.
+    """
+    loaded = {f"{p.distribution}/{p.name}": p for p in catalogue.plugins if p.state == "ok"}
+    for name, version in made_with.items():
+        distribution, _, plugin = name.partition("/")
+        if name not in loaded:
+            advice = "Name it with --plugin PATH" if distribution == LOCAL else f"`pip install {distribution}=={version}` brings it back"
+            raise UsageError(f"{path} was made with plugin {plugin} of {distribution} {version}, which is not loaded. {advice}.")
+        if loaded[name].version != version:
+            warn(f"{path} was made with {name} {version}; going on with {loaded[name].version}: it may not be the same.")
 
 
 def _train(
     catalogue: Catalogue, config: Config, prepared: Prepared, strategy: Strategy, run: Any, watch: Watch,
-    opened: Callable[[Path, Config, Prepared, Strategy], None] | None, written: Mapping[str, Any] | None = None,
+    watchers: list[Plugin], written: Mapping[str, Any],
 ) -> None:  # fmt: skip
     import torch
 
     from ganzoo import checkpoint
     from ganzoo.data import Batches
     from ganzoo.loop import train
+    from ganzoo.trackers import Tracked
 
     t, position = 0, 0
     loaded = run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned)
@@ -231,8 +249,7 @@ def _train(
     if t >= config.run.steps:
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
     run.forget_after(t)
-    if written is not None:
-        run.write_config(written)
+    run.write_config(written)
     batches = Batches(
         prepared.load(),
         prepared.spec,
@@ -242,21 +259,33 @@ def _train(
         flip=config.run.flip,
         position=position,
     )
-    if opened is not None:
-        opened(run.folder, config, prepared, strategy)
+    watch.opened(run.folder, config, prepared, strategy)
+    tracked = Tracked(watch, watchers, RunInfo(run.folder, written, prepared.spec, t))
+    tracked.started()
     made_with = {"recipe": config.recipe, "plugins": plugins_of(catalogue, config), "config": config.fingerprint()}
-    train(strategy, batches, run, config.run, watch, about=about(catalogue, config, prepared), made_with=made_with, t=t)
+    error = "it was ended from outside"
+    try:
+        train(strategy, batches, run, config.run, tracked, about=about(catalogue, config, prepared), made_with=made_with, t=t)
+        error = ""
+    except Exception as e:
+        error = str(e)
+        raise
+    finally:
+        tracked.finished(error)
 
 
-def load_generator(catalogue: Catalogue, path: Path) -> tuple[Any, Mapping[str, Any]]:
+def load_generator(
+    catalogue: Catalogue, path: Path, warn: Callable[[str], None] = lambda text: None
+) -> tuple[Any, Mapping[str, Any]]:
     """The generator in a file, or in a run folder, in eval mode, and what the file says of it. The data set is not needed.
+
+    warn: told where the plugin's version is not the one that made it.
 
     Raises UsageError where there is none, or where the plugin that it needs is not installed.
     """
     import torch
 
     from ganzoo import checkpoint
-    from ganzoo.types import DataSpec
 
     file = path / "generator.safetensors" if path.is_dir() else path
     if not file.exists():
@@ -266,14 +295,12 @@ def load_generator(catalogue: Catalogue, path: Path) -> tuple[Any, Mapping[str, 
     _, said = checkpoint.read_header(file)
     if "generator" not in said:
         raise UsageError(f"{file} is a checkpoint of {said.get('recipe', 'a run')}; sample from the generator.safetensors of its run.")
-    loaded = {f"{p.distribution}/{p.name}" for p in catalogue.plugins if p.state == "ok"}
     try:
         spec, name, values = DataSpec.from_json(said["spec"]), str(said["generator"]), dict(said["options"])
-        missing = {name: version for name, version in dict(said["plugins"]).items() if name not in loaded}
+        made_with = {str(plugin): str(version) for plugin, version in dict(said["plugins"]).items()}
     except (LookupError, TypeError, ValueError, AttributeError) as e:
         raise UsageError(f"{file}: its header does not say how the generator is built ({e!r}).") from e
-    for plugin, version in missing.items():
-        raise UsageError(f"{file} was made with plugin {plugin} {version}, which is not loaded. See `ganzoo plugins`.")
+    check_plugins(catalogue, file, made_with, warn)
     # First without memory: what the header says is not believed before it has been compared with the tensors that are there.
     with torch.device("meta"):
         generator = compose.build_generator(catalogue, name, values, spec)

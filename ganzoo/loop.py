@@ -21,8 +21,8 @@ from ganzoo.randomness import seed_step
 from ganzoo.run import Run
 
 if TYPE_CHECKING:
-    from ganzoo.compose import RunOptions
-    from ganzoo.data import Batches
+    from ganzoo.compose import Config, RunOptions
+    from ganzoo.data import Batches, Prepared
     from ganzoo.interfaces import Strategy
     from ganzoo.types import Batch, Terms
 
@@ -32,6 +32,8 @@ ROWS = 8
 class Watch:
     """What follows a run, told of each event; this one ignores them all."""
 
+    def progress(self, what: str, done: int, total: int) -> None: ...
+    def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None: ...
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None: ...
     def sampled(self, step: int, path: Path, x: Tensor) -> None: ...
     def saved(self, step: int, path: Path) -> None: ...

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +28,7 @@ from ganzoo.types import KINDS, DataSet, Part, Recipe, Record
 
 GROUP = "ganzoo"
 CORE = "pyganzoo"  # the distribution whose records keep their short names
+LOCAL = "local"  # stands for the distribution of a plugin that `--plugin PATH` names
 HEAVY = ("torch", "numpy", "torchvision")  # what a manifest must not import: it would make every command slow
 
 State = Literal["ok", "broken", "disabled", "incompatible"]
@@ -32,7 +36,7 @@ State = Literal["ok", "broken", "disabled", "incompatible"]
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point and what became of it. `records` is empty unless its state is "ok"."""
+    """One entry point and what became of it. `records` and `hooks`, its implementations, are empty unless its state is "ok"."""
 
     name: str
     module: str
@@ -41,8 +45,20 @@ class Plugin:
     state: State
     reason: str = ""
     records: tuple[Record, ...] = ()
+    hooks: Mapping[str, pluggy.HookImpl] = field(default_factory=dict)
     seconds: float = 0.0
     location: str = ""
+
+    def call(self, hook: str, **given: Any) -> None:
+        """Call its implementation of the hook, if it has one, with the parameters that it takes; raises what that raises."""
+        if hook in self.hooks:
+            implementation = self.hooks[hook]
+            implementation.function(*(given[name] for name in implementation.argnames))
+
+    @property
+    def tracks(self) -> bool:
+        """Whether `--track` can name it."""
+        return any(hook.startswith("ganzoo_run_") for hook in self.hooks)
 
     @property
     def origin(self) -> str:
@@ -58,13 +74,22 @@ class _Broken(GanzooError):
         self.state = state
 
 
+#: The paths that the user named with `--plugin`: beside what is installed, these and nothing else is loaded.
+named: list[Path] = []
+
+
 def discover(
-    found: Iterable[EntryPoint] | None = None, disabled: Iterable[str] | None = None, strict: bool | None = None
+    found: Iterable[EntryPoint] | None = None,
+    disabled: Iterable[str] | None = None,
+    strict: bool | None = None,
+    paths: Iterable[Path] = (),
 ) -> tuple[Plugin, ...]:
     """Load every plugin that is installed and not disabled, in an order that depends on names alone.
 
     Args: found: the entry points; by default those of the group "ganzoo". disabled: names that are never imported; by default
-        those in GANZOO_DISABLE_PLUGINS. strict: re-raise what a plugin raises; by default where GANZOO_STRICT=1.
+        those in GANZOO_DISABLE_PLUGINS. strict: re-raise what a plugin raises; by default where GANZOO_STRICT=1. paths: manifests that
+        are not installed, each a .py file or a package's folder.
+    Raises UsageError where one of the paths is no plugin, or a broken one.
     """
     if found is None:
         found = entry_points(group=GROUP)
@@ -75,7 +100,8 @@ def discover(
     disabled = set(disabled)
     origins = {ep: _origin(ep) for ep in found}
     ordered = sorted(origins, key=lambda ep: (origins[ep][0] != CORE, origins[ep][0], ep.name))
-    return tuple(_once(_load(ep, *origins[ep], disabled=disabled, strict=strict) for ep in ordered))
+    plugins = [_load(ep, *origins[ep], disabled=disabled, strict=strict) for ep in ordered]
+    return tuple(_once([*plugins, *(_load_local(path) for path in paths)]))
 
 
 def _once(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
@@ -93,8 +119,8 @@ def _once(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
 
 @functools.cache
 def installed() -> tuple[Plugin, ...]:
-    """What `discover` finds, found once a process."""
-    return discover()
+    """What `discover` finds, found once a process, with what `--plugin` names."""
+    return discover(paths=named)
 
 
 def _origin(ep: EntryPoint) -> tuple[str, str]:
@@ -106,16 +132,27 @@ def _origin(ep: EntryPoint) -> tuple[str, str]:
 
 
 def _load(ep: EntryPoint, distribution: str, version: str, disabled: set[str], strict: bool) -> Plugin:
-    def plugin(state: State, reason: str = "", records: tuple[Record, ...] = ()) -> Plugin:
+    start = time.perf_counter()
+
+    def plugin(state: State, reason: str = "", **made: Any) -> Plugin:
         module = sys.modules.get(ep.module)
         location = str(Path(file).parent) if module is not None and (file := getattr(module, "__file__", None)) else ""
-        return Plugin(ep.name, ep.module, distribution, version, state, reason, records, time.perf_counter() - start, location)
+        took = time.perf_counter() - start
+        return Plugin(ep.name, ep.module, distribution, version, state, reason, seconds=took, location=location, **made)
 
-    start = time.perf_counter()
     if disabled & {ep.name, distribution, "*"}:
         return plugin("disabled", "by GANZOO_DISABLE_PLUGINS")
     try:
-        return plugin("ok", records=_records(ep))
+        if (api := _api_said(ep)) is not None:
+            _check_api(api)
+        before = set(HEAVY) & sys.modules.keys()
+        with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of anybody's --json
+            module = ep.load()
+        records, hooks = _provided(module, ep.name)
+        # What an earlier import has brought in is not seen in sys.modules, so the manifest's own text is looked at as well.
+        if heavy := sorted(set(HEAVY) & sys.modules.keys() - before | _top_level_imports(module)):
+            raise _Broken(f"its manifest imports {', '.join(heavy)}; name what is heavy as 'package.module:Name' in the records")
+        return plugin("ok", records=records, hooks=hooks)
     except _Broken as e:
         if strict:
             raise _Broken(f"plugin {ep.name} of {distribution} {version}: {e}", e.state) from e
@@ -131,37 +168,80 @@ def _load(ep: EntryPoint, distribution: str, version: str, disabled: set[str], s
         return plugin("broken", reason)
 
 
-def _records(ep: EntryPoint) -> tuple[Record, ...]:
-    """Import the manifest, check its API version, its hooks and its records; raises _Broken, or what the import raises."""
+def _load_local(path: Path) -> Plugin:
+    """The plugin in a .py file or a package's folder; its version is a hash of its source. A single file may import torch."""
+    start = time.perf_counter()
+    path = path.expanduser().resolve()
+    file = path / "__init__.py" if path.is_dir() else path
+    name = path.stem
+    if file.suffix != ".py" or not file.is_file() or not name.isidentifier():
+        raise UsageError(f"--plugin {path}: wanted a .py file, or the folder of a package: one with an __init__.py.")
+    if importlib.util.find_spec(name) is not None:
+        raise UsageError(f"--plugin {path}: a module {name!r} is installed already. Uninstall it, or give yours another name.")
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(path)] if path.is_dir() else None)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        records, hooks = _provided(module, name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
+        del sys.modules[name]
+        reason = str(e) if isinstance(e, _Broken) else f"importing it raised {type(e).__name__}: {e}"
+        raise UsageError(f"--plugin {path}: {reason}") from e
+    source = hashlib.sha256()
+    for part in sorted(path.rglob("*.py")) if path.is_dir() else [file]:
+        source.update(part.read_bytes())
+    version = source.hexdigest()[:12]
+    took = time.perf_counter() - start
+    return Plugin(name, name, LOCAL, version, "ok", records=records, hooks=hooks, seconds=took, location=str(path))
+
+
+def _api_said(ep: EntryPoint) -> object:
+    """The GANZOO_API of a manifest, told from its text without running it: one for another interface may fail to import. None: not told."""
+    tree = _tree(importlib.util.find_spec(ep.module))
+    for node in tree.body if tree else ():
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GANZOO_API" and isinstance(node.value, ast.Constant):
+            return node.value.value
+    return None
+
+
+def _check_api(api: object) -> None:
     from ganzoo import API_VERSION
 
-    before = set(HEAVY) & sys.modules.keys()
-    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of anybody's --json
-        module = ep.load()
-    # What an earlier import has brought in is not seen in sys.modules, so the manifest's own text is looked at as well.
-    if heavy := sorted(set(HEAVY) & sys.modules.keys() - before | _top_level_imports(module)):
-        raise _Broken(f"its manifest imports {', '.join(heavy)}; name what is heavy as 'package.module:Name' in the records")
-    api = getattr(module, "GANZOO_API", None)
     if api != API_VERSION:
         said = "says no GANZOO_API" if api is None else f"is written for plugin interface {api!r}"
         raise _Broken(f"it {said}; this ganzoo speaks {API_VERSION}: upgrade one of them", "incompatible")
+
+
+def _provided(module: Any, name: str) -> tuple[tuple[Record, ...], dict[str, pluggy.HookImpl]]:
+    """The records and hooks of a manifest that was imported; raises _Broken where they are not what they must be."""
+    _check_api(getattr(module, "GANZOO_API", None))
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     try:
-        manager.register(module, ep.name)
+        manager.register(module, name)
         manager.check_pending()
     except pluggy.PluginValidationError as e:
         raise _Broken(f"its hooks do not match: {' '.join(str(e).split())}") from e
+    hooks = {caller.name: impl for caller in manager.get_hookcallers(module) or () for impl in caller.get_hookimpls()}
+    for hook, impl in hooks.items():
+        parameters = inspect.signature(impl.function).parameters.values()
+        if only := [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]:
+            raise _Broken(f"its hooks do not match: {hook} has the keyword-only parameter {only[0]!r}, which is never given")
     records: list[Record] = []
-    for impl in manager.hook.ganzoo_register.get_hookimpls():
+    if "ganzoo_register" in hooks:
         try:
-            made: Any = impl.function()
+            made: Any = hooks["ganzoo_register"].function()
             records.extend(made)
         except KeyboardInterrupt:
             raise
         except BaseException as e:
             raise _Broken(f"its ganzoo_register() raised {type(e).__name__}: {e}") from e
-    if not records:
+    if not records and hooks.keys() <= {"ganzoo_register"}:
         raise _Broken("it registers nothing: no @hookimpl named ganzoo_register, or an empty list")
     seen = set()
     for record in records:
@@ -171,18 +251,25 @@ def _records(ep: EntryPoint) -> tuple[Record, ...]:
         if key in seen:
             raise _Broken(f"it registers the {key[0]} {key[1]!r} twice")
         seen.add(key)
-    return tuple(records)
+    return tuple(records), hooks
 
 
 def _top_level_imports(module: Any) -> set[str]:
     """The heavy packages that the module's own source imports outside of any function."""
-    try:
-        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, TypeError, ValueError):
+    tree = _tree(module.__spec__)
+    if tree is None:
         return set()
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     return {name.partition(".")[0] for name in names} & set(HEAVY)
+
+
+def _tree(spec: ModuleSpec | None) -> ast.Module | None:
+    """The syntax tree of a module's source; None where there is none, or none that can be read."""
+    try:
+        return ast.parse(Path(spec.origin).read_text(encoding="utf-8")) if spec and spec.origin else None
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def kind_of(record: Record) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -142,6 +143,19 @@ class DataSet:
     licence: str = ""
     source: str = ""
     known_failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What the hooks of a run are told of it.
+
+    folder: the run folder. config: what its config.json holds. spec: what the data is. step: the number of the first step of this sitting.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    spec: DataSpec
+    step: int = 0
 
 
 Record: TypeAlias = Part | Recipe | DataSet

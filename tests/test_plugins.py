@@ -73,6 +73,10 @@ BROKEN = {
         "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(): 1 / 0", "broken", "ZeroDivisionError",
     ),
     "another interface": ("GANZOO_API = 99", "incompatible", "99"),
+    "another interface, whose names there are not": ("from ganzoo import NoSuchName\nGANZOO_API = 2", "incompatible", "interface 2"),
+    "keyword-only parameter of a hook of a run": (
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_run_logged(*, step): ...", "broken", "keyword-only",
+    ),
     "no interface named": ("from ganzoo import hookimpl", "incompatible", "no GANZOO_API"),
     "no hook": ("GANZOO_API = 1", "broken", "registers nothing"),
     "not a record": (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import click
 
-from ganzoo.errors import GanzooError, did_you_mean
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are used; an unknown one is answered with those that look like it."""
+    """Our commands, imported when they are used, and those of plugins; an unknown one is answered with those that look like it."""
 
     MODULES: ClassVar[dict[str, str]] = {
         "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "doctor": "doctor",
@@ -21,20 +23,49 @@ class Commands(click.Group):
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.MODULES)
+        return [*self.MODULES, *plugin_commands()[0]]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.MODULES:
-            return None
+            return plugin_commands()[0].get(name)
         from importlib import import_module
 
         command: click.Command = getattr(import_module(f"ganzoo.cli.{self.MODULES[name]}"), f"{name}_command")
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.MODULES and not ctx.resilient_parsing:
-            ctx.fail(f"there is no command {args[0]!r}.{did_you_mean(args[0], self.MODULES)}")
+        if args and args[0] not in self.MODULES and not ctx.resilient_parsing and args[0] not in (theirs := plugin_commands()[0]):
+            ctx.fail(f"there is no command {args[0]!r}.{did_you_mean(args[0], [*self.MODULES, *theirs])}")
         return super().resolve_command(ctx, args)
+
+
+@functools.cache
+def plugin_commands() -> tuple[dict[str, click.Command], dict[str, list[str]]]:
+    """The commands that plugins add, by name, and, by "distribution/plugin", the commands that were added or why they were not."""
+    from ganzoo.catalogue import catalogue
+
+    claims: dict[str, list[tuple[str, click.Command]]] = {}
+    told: dict[str, list[str]] = {}
+    for plugin in catalogue().plugins:
+        if "ganzoo_commands" not in plugin.hooks:
+            continue
+        whose = f"{plugin.distribution}/{plugin.name}"
+        group = click.Group()
+        try:
+            plugin.call("ganzoo_commands", cli=group)
+        except (Exception, SystemExit) as e:
+            told[whose] = [f"ganzoo_commands raised {type(e).__name__}: {e}"]
+            continue
+        for name, command in group.commands.items():
+            claims.setdefault(name, []).append((whose, command))
+    commands = {}
+    for name, claimed in sorted(claims.items()):
+        others = "ganzoo itself" if name in Commands.MODULES else " and ".join(whose for whose, _ in claimed) if len(claimed) > 1 else ""
+        for whose, command in claimed:
+            told.setdefault(whose, []).append(f"command {name}" + (f" REFUSED: {others} has it" if others else ""))
+            if not others:
+                commands[name] = command
+    return commands, told
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -48,6 +79,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a failure. May stand anywhere.")
+@click.option("--plugin", metavar="PATH", expose_value=False, help="Load a plugin that is not installed: a .py file or a package's folder.")
 def cli() -> None:
     """A zoo of GANs: every GAN is a plugin.
 
@@ -71,6 +103,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     if debug:
         words.remove("--debug")
     try:
+        _name_plugins(words)
         sys.exit(cli.main(words, prog_name="ganzoo", standalone_mode=False, color=_colour()))
     except (click.exceptions.Abort, KeyboardInterrupt):
         _end("interrupted; nothing was being trained." if not debug else "interrupted.", 130, debug)
@@ -85,6 +118,22 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if type(e).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in str(e):
             _end("out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
         _end(f"{type(e).__name__}: {e}\nThis should not happen. With --debug there is a traceback to report.", 1, debug)
+
+
+def _name_plugins(words: list[str]) -> None:
+    """Take each `--plugin PATH`, which may stand anywhere, out of the words: what is named is loaded with the catalogue."""
+    from ganzoo import plugins
+
+    plugins.named.clear()
+    end = words.index("--") if "--" in words else len(words)
+    while (i := next((i for i, word in enumerate(words[:end]) if word.partition("=")[0] == "--plugin"), None)) is not None:
+        _, given, path = words[i].partition("=")
+        if not given and i + 1 >= end:
+            raise UsageError("--plugin: wanted the path of a .py file or of a package's folder, got nothing.")
+        plugins.named.append(Path(path if given else words[i + 1]))
+        taken = 1 if given else 2
+        del words[i : i + taken]
+        end -= taken
 
 
 def _end(message: str, code: int, debug: bool) -> NoReturn:

@@ -14,6 +14,7 @@ from ganzoo import compose, options
 from ganzoo.catalogue import ALL_KINDS, Entry, catalogue
 from ganzoo.cli import is_terminal
 from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.plugins import CORE
 from ganzoo.types import KINDS, DataSet, Part, Recipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
@@ -57,7 +58,13 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         told |= {"keys": list(record.keys), "classes": record.classes, "licence": record.licence, "source": record.source}
     else:
         told |= {"gives": list(record.gives), "needs": list(record.needs), "given": list(record.given), "per_sample": record.per_sample}
-    return {**told, "distribution": entry.plugin.distribution, "version": entry.plugin.version, "plugin": entry.plugin.name}
+    p = entry.plugin
+    return {**told, "distribution": p.distribution, "version": p.version, "plugin": p.name, "location": p.location}
+
+
+def _origin(entry: Entry) -> str:
+    """Distribution and version; of a stranger's plugin, the place that it is loaded from too."""
+    return entry.plugin.origin if entry.plugin.distribution == CORE else f"{entry.plugin.origin} in {entry.plugin.location}"
 
 
 def _has(entry: Entry, key: str) -> bool:
@@ -90,8 +97,8 @@ def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool)
     for e in entries:
         recipe = e.record if isinstance(e.record, Recipe) else None
         year = str(recipe.year or "") if recipe else ""
-        row = [e.name, title(e), recipe.paper if recipe else "", year, e.plugin.origin]
-        rows.append([e.name, e.kind, *row[1:]] if kind == "all" else row if kind == "recipe" else [e.name, title(e), e.plugin.origin])
+        row = [e.name, title(e), recipe.paper if recipe else "", year, _origin(e)]
+        rows.append([e.name, e.kind, *row[1:]] if kind == "all" else row if kind == "recipe" else [e.name, title(e), _origin(e)])
     columns = {"recipe": ["name", "title", "paper", "year", "origin"], "all": ["name", "kind", "title", "paper", "year", "origin"]}
     table(columns.get(kind, ["name", "what it is", "origin"]), rows)
     if bad := [p for p in catalogue().plugins if p.state in ("broken", "incompatible")]:
@@ -130,7 +137,7 @@ def _line(label: str, text: object) -> None:
 def _show(entry: Entry) -> None:
     record = entry.record
     rows = _option_rows(entry)  # first of all: a recipe may name a part that there is not
-    click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {entry.plugin.origin}")
+    click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {_origin(entry)}")
     if isinstance(record, Recipe):
         parts = compose.chosen_parts(catalogue(), record, {})
         _line("what", f"{record.title}: {record.summary}" if record.summary else record.title)
@@ -204,11 +211,14 @@ def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str
 @json_option
 def plugins_command(as_json: bool) -> None:
     """List the plugins: where each came from, whether it works, what it provides and what its import costs."""
+    from ganzoo.cli import plugin_commands
     from ganzoo.plugins import kind_of, overwritten
 
     told = []
+    commands = plugin_commands()[1]
     for p in catalogue().plugins:
-        provides = [f"{kind_of(r)} {r.name}" for r in p.records]
+        provides = [f"{kind_of(r)} {r.name}" for r in p.records] + commands.get(f"{p.distribution}/{p.name}", [])
+        provides += ["tracker"] if p.tracks else []
         reason = p.reason
         if others := overwritten(p):
             reason = f"{reason} {p.module} is also claimed by {', '.join(others)}, which may have replaced its files".strip()
@@ -224,8 +234,8 @@ def plugins_command(as_json: bool) -> None:
     rows = [
         [
             str(t["name"]), f"{t['distribution']} {t['version']}", str(t["state"]), f"{1000 * p.seconds:.1f} ms",
-            str(t["reason"]) or ", ".join(t["provides"]),  # type: ignore[arg-type]
+            str(t["reason"]) or ", ".join(t["provides"]), str(t["location"]),  # type: ignore[arg-type]
         ]
         for t, p in zip(told, catalogue().plugins, strict=True)
     ]  # fmt: skip
-    table(["plugin", "origin", "state", "import", "provides, or what is wrong"], rows)
+    table(["plugin", "origin", "state", "import", "provides, or what is wrong", "location"], rows)

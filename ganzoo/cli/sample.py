@@ -35,7 +35,7 @@ def sample_command(
     from ganzoo.randomness import seed_step
 
     torch.set_num_threads(threads())
-    generator, said = load_generator(catalogue(), source)
+    generator, said = load_generator(catalogue(), source, lambda text: click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True))
     spec = generator.spec
     part = catalogue().part("generator", said["generator"])
     if labels is not None and "y" not in part.given:

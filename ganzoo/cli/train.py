@@ -151,7 +151,7 @@ def _run(zoo: Catalogue, config: Config, out: Path | None, dry: bool) -> None:
             display.stop()
             _describe(config, prepared, strategy)
             return
-        folder = launch.start(zoo, config, out, display, display.progress, display.opened)
+        folder = launch.start(zoo, config, out, display)
     _ended(folder)
 
 
@@ -190,5 +190,5 @@ def resume_command(run: Path, steps: int | None, device: str | None) -> None:
 
     config = Config.from_json(read_config(run))
     with Display(config) as display:
-        launch.resume(catalogue(), run, steps, display, display.progress, display.opened, device=device)
+        launch.resume(catalogue(), run, steps, display, device)
     _ended(run)

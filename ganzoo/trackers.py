@@ -1,0 +1,73 @@
+"""What watches a run from outside: the plugins that `--track` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.catalogue import Catalogue
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.loop import Watch
+from ganzoo.plugins import Plugin
+from ganzoo.types import RunInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def chosen(catalogue: Catalogue, names: str) -> list[Plugin]:
+    """The plugins of a comma-separated list. Raises UsageError for one that is not there or watches nothing."""
+    able = {plugin.name: plugin for plugin in catalogue.plugins if plugin.tracks}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in able:
+            hint = did_you_mean(name, able) or f" There is {', '.join(able) or 'none'}."
+            raise UsageError(f"--track: no plugin called {name!r} watches runs.{hint}")
+    return [able[name] for name in dict.fromkeys(wanted)]
+
+
+class Tracked(Watch):
+    """Hands each event of a run to another watch and to the trackers; one that raises is switched off, and the run goes on."""
+
+    def __init__(self, watch: Watch, trackers: list[Plugin], run: RunInfo) -> None:
+        self.watch, self.trackers, self.run = watch, trackers, run
+        self.step = run.step
+
+    def started(self) -> None:
+        """Raises UsageError where a tracker says that it cannot work at all."""
+        self._tell("ganzoo_run_started")
+
+    def finished(self, error: str) -> None:
+        self._tell("ganzoo_run_finished", step=self.step, error=error)
+
+    def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
+        self.step = step
+        self.watch.logged(step, values, images_per_second)
+        self._tell("ganzoo_run_logged", step=step, values=values, images_per_second=images_per_second)
+
+    def sampled(self, step: int, path: Path, x: Tensor) -> None:
+        self.step = step
+        self.watch.sampled(step, path, x)
+        self._tell("ganzoo_run_sampled", step=step, path=path, x=x)
+
+    def saved(self, step: int, path: Path) -> None:
+        self.step = step
+        self.watch.saved(step, path)
+        self._tell("ganzoo_run_saved", step=step, path=path)
+
+    def warned(self, text: str) -> None:
+        self.watch.warned(text)
+
+    def abandoned(self) -> None:
+        self.watch.abandoned()
+
+    def _tell(self, hook: str, **event: Any) -> None:
+        for plugin in list(self.trackers):
+            try:
+                plugin.call(hook, run=self.run, **event)
+            except (Exception, SystemExit) as e:
+                if isinstance(e, UsageError) and hook == "ganzoo_run_started":
+                    raise
+                self.trackers.remove(plugin)
+                self.warned(f"tracker {plugin.name} of {plugin.origin} is switched off: {hook} raised {type(e).__name__}: {e}")

@@ -1,0 +1,42 @@
+"""TensorBoard watches a run: `ganzoo run RECIPE --track tensorboard`. Needs the extra `pyganzoo[tensorboard]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganzoo import RunInfo, UsageError, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo_tensorboard.writer import Writer
+
+GANZOO_API = 1
+
+_writers: dict[Path, Writer] = {}
+
+
+@hookimpl
+def ganzoo_run_started(run: RunInfo) -> None:
+    try:
+        from ganzoo_tensorboard.writer import Writer
+    except ImportError as e:
+        raise UsageError(f"--track tensorboard: {e}. `pip install tensorboard` brings it; or leave --track out.") from e
+    _writers[run.folder] = Writer(run)
+
+
+@hookimpl
+def ganzoo_run_logged(run: RunInfo, step: int, values: Mapping[str, float], images_per_second: float) -> None:
+    _writers[run.folder].logged(step, {**values, "images_per_second": images_per_second})
+
+
+@hookimpl
+def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor) -> None:
+    _writers[run.folder].sampled(step, x)
+
+
+@hookimpl
+def ganzoo_run_finished(run: RunInfo, step: int) -> None:
+    _writers.pop(run.folder).close(step)

@@ -1,0 +1,46 @@
+"""A run as TensorBoard's event files: scalars, sample grids, hyper-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from ganzoo import RunInfo
+
+
+class Writer:
+    """Writes RUN/tensorboard: terms and images a second as scalars, the sample sheets, and at the end the hyper-parameters."""
+
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
+        self.last: dict[str, float] = {}
+        # What a sitting that was killed wrote of later steps is hidden: the run goes on from run.step.
+        self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1 if run.step else None)
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        self.last = dict(values)
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def sampled(self, step: int, x: Tensor) -> None:
+        """x: images (N, C, H, W) in [-1, 1], or points (N, D) in the plane, of which a histogram of each axis is kept."""
+        if self.run.spec.kind == "image":
+            from torchvision.utils import make_grid  # type: ignore[import-untyped]
+
+            self.writer.add_image("samples", make_grid((x[:64, :3].float().cpu().clamp(-1, 1) + 1) / 2), step)
+        else:
+            for axis, values in enumerate(x.unbind(1)):
+                self.writer.add_histogram(f"samples/{axis}", values, step)
+
+    def close(self, step: int) -> None:
+        """Hyper-parameters go with the last values of what was logged, so that TensorBoard's table can sort runs by them."""
+        config = self.run.config
+        hparams: dict[str, Any] = {"recipe": config["recipe"], **config["parts"]}
+        hparams |= {f"{kind}.{name}": value for kind, values in config["options"].items() for name, value in values.items()}
+        hparams |= {name: value for name, value in config["run"].items() if name not in ("data_dir", "track")}
+        plain = {name: value for name, value in hparams.items() if isinstance(value, bool | int | float | str)}
+        self.writer.add_hparams(plain, {f"last/{name}": value for name, value in self.last.items()}, run_name=".", global_step=step)
+        self.writer.close()
