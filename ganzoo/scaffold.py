@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 from string import Template
 
-import ganzoo
 from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError
 
@@ -59,9 +58,9 @@ def check_name(catalogue: Catalogue, name: str) -> str:
     return module
 
 
-def render(name: str, module: str, kind: str) -> dict[str, str]:
-    """The project's files by path."""
-    sources = {
+def sources(name: str, module: str, kind: str) -> dict[str, str]:
+    """The template of each file of the project, by the file's path."""
+    return {
         "pyproject.toml": "common/pyproject.toml",
         "README.md": f"{kind}/README.md",
         "LICENSE": "common/LICENSE",
@@ -69,9 +68,16 @@ def render(name: str, module: str, kind: str) -> dict[str, str]:
         ".github/workflows/ci.yml": "common/ci.yml",
         f"src/{module}/__init__.py": f"{kind}/__init__.py",
         f"src/{module}/model.py": f"{kind}/model.py",
+        f"src/{module}/py.typed": "common/py.typed",
         f"tests/test_{name.replace('-', '_')}.py": "common/test.py",
     }
+
+
+def render(name: str, module: str, kind: str) -> dict[str, str]:
+    """The text of each file of the project, by path."""
+    from ganzoo import __version__
+
     title = name.replace("-", " ").capitalize()
-    values = {"name": name, "module": module, "title": title, "version": ganzoo.__version__, "year": str(date.today().year)}
-    files = {path: Template((TEMPLATES / f"{source}.tmpl").read_text("utf-8")).substitute(values) for path, source in sources.items()}
-    return {**files, f"src/{module}/py.typed": ""}
+    values = {"name": name, "module": module, "title": title, "version": __version__, "year": date.today().year}
+    texts = {path: (TEMPLATES / f"{source}.tmpl").read_text(encoding="utf-8") for path, source in sources(name, module, kind).items()}
+    return {path: Template(text).substitute(values) for path, text in texts.items()}
