@@ -27,6 +27,7 @@ LAYERS = [
     {"loop"},
     {"trackers"},
     {"launch"},
+    {"testing"},
     {"cli", "__main__"},
 ]
 

@@ -18,7 +18,8 @@ class Commands(click.Group):
     """Our commands, imported when they are used, and those of plugins; an unknown one is answered with those that look like it."""
 
     MODULES: ClassVar[dict[str, str]] = {
-        "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "doctor": "doctor",
+        "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "check": "check",
+        "doctor": "doctor",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

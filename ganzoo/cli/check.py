@@ -1,0 +1,56 @@
+"""`ganzoo check`: does what is installed keep the rules?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from ganzoo.cli.browse import complete_names, json_option
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.testing.kit import Result
+    from ganzoo.testing.rules import Case
+
+MARKS = {
+    "passed": ("ok", "green"),
+    "failed": ("FAILED", "red"),
+    "unexpected": ("UNEXPECTED", "red"),
+    "declared": ("declared", "yellow"),
+    "skipped": ("skipped", "yellow"),
+}
+
+
+@click.command("check")
+@click.argument("name", metavar="NAME|DISTRIBUTION", shell_complete=complete_names)
+@json_option
+def check_command(name: str, as_json: bool) -> None:
+    """Run the conformance rules on a recipe, a part or a data set, or on all that an installed distribution publishes.
+
+    Small versions are trained on toy data: half a minute a recipe. Ends with status 1 where a rule is not kept.
+    """
+    from ganzoo.testing import check
+
+    last: list[Case] = []
+
+    def told(case: Case, result: Result) -> None:
+        if as_json:
+            return
+        if case not in last:
+            last[:] = [case]
+            tried = f", tried in {case.with_}" if case.with_ else ""
+            click.echo(click.style(case.name, bold=True) + f"  {case.kind} of {case.plugin.origin}{tried}")
+        mark, colour = MARKS[result.outcome]
+        reason = f"  {result.reason}" if result.reason else ""
+        click.echo(f"  {click.style(f'{mark:<10}', fg=colour)} {result.rule}  {result.seconds:.1f} s{reason}")
+
+    reports = check(name, told)
+    if as_json:
+        click.echo(json.dumps([report.to_json() for report in reports], indent=1))
+    else:
+        total = {key: sum(report.counts[key] for report in reports) for key in reports[0].counts}
+        click.echo("rules: " + ", ".join(f"{count} {what}" for what, count in total.items()))
+    if bad := [f"{report.kind} {report.name}" for report in reports if not report.ok]:
+        raise GanzooError(f"not all rules are kept: {', '.join(bad)}.")
