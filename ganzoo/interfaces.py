@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -206,15 +206,23 @@ def full_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def gradient_norms(f: View, x: Tensor) -> Tensor:
+@overload
+def gradient_norms(f: View, x: Tensor) -> Tensor: ...
+@overload
+def gradient_norms(f: View, x: Tensor, *, logits: Literal[True]) -> tuple[Tensor, Tensor]: ...
+def gradient_norms(f: View, x: Tensor, *, logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
 
     Args:
         f: maps (N, ...) to logits (N,) and treats every sample by itself.
         x: (N, ...).
+        logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so,
+            not two.
     """
     x = x.detach().requires_grad_(True)
     with full_precision(x):
-        (gradient,) = torch.autograd.grad(f(x.float()).sum(), x, create_graph=True)
+        values = f(x.float())
+        (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
     # The square root has no gradient at 0, so a little is added beneath it.
-    return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    norms = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    return (values, norms) if logits else norms

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from ganzoo_wgan.model import gradient_penalty
+from torch import nn
 from zoo import built, small
 
 import ganzoo
@@ -24,7 +25,7 @@ def loss(name, **options):
 
 
 def total(terms):
-    return float(sum(terms.values()))
+    return float(sum(terms.values()).detach())
 
 
 def both(name, real, fake, **options):
@@ -46,6 +47,7 @@ def both(name, real, fake, **options):
         ("least-squares", 0.5, 0.5),
         ("hinge", 2, 0),
         ("wasserstein", 0, 0),
+        ("relativistic", LOG2, LOG2),
     ],
 )
 def test_value_where_the_discriminator_says_zero_to_all(name, at_d, at_g):
@@ -66,12 +68,16 @@ def test_losses_equal_their_formulae_written_out(real, fake):
     assert both("non-saturating", real, fake) == pytest.approx((game, -math.log(sigmoid(fake))), rel=1e-5)
     assert both("hinge", real, fake) == pytest.approx((max(0, 1 - real) + max(0, 1 + fake), -fake), rel=1e-5)
     assert both("wasserstein", real, fake) == pytest.approx((fake - real, -fake), rel=1e-5)
+    apart = -math.log(sigmoid(real - fake)), -math.log(sigmoid(fake - real))
+    assert both("relativistic", real, fake) == pytest.approx(apart, rel=1e-5)
     squares = ((real - 1) ** 2 / 2 + fake**2 / 2, (fake - 1) ** 2 / 2)
     assert both("least-squares", real, fake) == pytest.approx(squares, rel=1e-5)
+    pearson = ((real - 1) ** 2 / 2 + (fake + 1) ** 2 / 2, fake**2 / 2)
+    assert both("least-squares", real, fake, a=-1.0, b=1.0, c=0.0) == pytest.approx(pearson, rel=1e-5)
 
 
 def test_losses_stay_finite_where_a_sigmoid_would_be_0_or_1():
-    for name in ("minimax", "non-saturating", "hinge"):
+    for name in ("minimax", "non-saturating", "hinge", "relativistic"):
         assert all(math.isfinite(value) for value in both(name, -200.0, 200.0))
 
 
@@ -123,6 +129,21 @@ def test_penalty_is_computed_in_full_precision_under_autocast():
         assert torch.equal(ganzoo.gradient_norms(lambda v: net(v).squeeze(1), x), exact)
 
 
+def test_gradient_norms_give_the_logits_of_the_same_pass_where_they_are_wanted():
+    passes = []
+
+    def f(x):
+        passes.append(x)
+        return x.square().sum(1)
+
+    x = torch.randn(5, 4)
+    logits, norms = ganzoo.gradient_norms(f, x, logits=True)
+    assert len(passes) == 1
+    assert torch.equal(logits.detach(), x.square().sum(1))
+    assert torch.equal(norms.detach(), ganzoo.gradient_norms(f, x).detach())
+    assert torch.allclose(norms.detach(), 2 * x.norm(dim=1))
+
+
 def test_r1_is_half_gamma_times_the_squared_norm_at_real_samples():
     torch.manual_seed(0)
     x_real, x_fake = torch.randn(6, 4), torch.randn(6, 4)
@@ -132,6 +153,177 @@ def test_r1_is_half_gamma_times_the_squared_norm_at_real_samples():
     )
     bowl = loss("r1", gamma=2.0).discriminator(lambda x: 0.5 * x.square().sum(1), x_real, x_fake)["r1"]
     assert float(bowl.detach()) == pytest.approx(float(x_real.square().sum(1).mean()), rel=1e-5)
+
+
+def test_relativistic_judges_each_fake_against_the_real_sample_of_its_own_place():
+    """Written out pair by pair: a mean of real against a mean of fake logits would be another game."""
+    torch.manual_seed(0)
+    x_real, x_fake, w = torch.randn(6, 4), torch.randn(6, 4), torch.randn(4)
+    made = loss("relativistic", gamma=0.0, gamma_end=0.0)
+    pairs = [math.log(1 + math.exp(-float(w @ (r - f)))) for r, f in zip(x_real, x_fake, strict=True)]
+    assert total(made.discriminator(lambda x: x @ w, x_real, x_fake)) == pytest.approx(sum(pairs) / 6, rel=1e-5)
+    pairs = [math.log(1 + math.exp(-float(w @ (f - r)))) for r, f in zip(x_real, x_fake, strict=True)]
+    assert total(made.generator(lambda x: x @ w, x_fake, x_real)) == pytest.approx(sum(pairs) / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 5, 5)])
+def test_relativistic_penalties_are_half_gamma_times_the_squared_norms(shape):
+    """A linear critic's slope is its own everywhere; that of |x|^2 / 2 is x, so R1 sees the real samples and R2 the fakes."""
+    torch.manual_seed(0)
+    w, x_real, x_fake = torch.randn(shape), torch.randn(6, *shape), 3 * torch.randn(6, *shape)
+    made = loss("relativistic", gamma=3.0)
+    terms = made.discriminator(lambda x: (w * x).flatten(1).sum(1), x_real, x_fake)
+    assert float(terms["r1"].detach()) == pytest.approx(1.5 * float(w.square().sum()), rel=1e-4)
+    assert float(terms["r2"].detach()) == pytest.approx(1.5 * float(w.square().sum()), rel=1e-4)
+    terms = made.discriminator(lambda x: 0.5 * x.flatten(1).square().sum(1), x_real, x_fake)
+    assert float(terms["r1"].detach()) == pytest.approx(1.5 * float(x_real.flatten(1).square().sum(1).mean()), rel=1e-4)
+    assert float(terms["r2"].detach()) == pytest.approx(1.5 * float(x_fake.flatten(1).square().sum(1).mean()), rel=1e-4)
+
+
+def test_relativistic_weighs_its_penalties_less_as_the_training_goes_on():
+    made = loss("relativistic", gamma=4.0, gamma_end=1.0, anneal=100)
+    x, w = torch.randn(5, 4), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    told = []
+    for made.t in (0, 50, 100, 1000):
+        told.append(float(made.discriminator(lambda x: x @ w, x, x)["r2"].detach()))
+    assert told == pytest.approx([2.0, 1.25, 0.5, 0.5], rel=1e-5)
+
+
+def test_r3gan_anneals_its_learning_rate_and_beta2_as_functions_of_the_step(images):
+    config = small("r3gan", images())
+    config.options["strategy"].update(lr=1e-3, lr_end=1e-4, beta2=0.9, beta2_end=0.99, anneal=10)  # type: ignore[attr-defined]
+    strategy, batches = built(config)
+    for t, lr, beta2 in ((10, 1e-4, 0.99), (0, 1e-3, 0.9), (5, 5.5e-4, 0.945)):
+        strategy.step(batches, t)
+        for optimiser in strategy.optimisers().values():
+            assert [(g["lr"], *g["betas"]) for g in optimiser.param_groups] == [pytest.approx((lr, 0.0, beta2))]
+
+
+def test_r3gan_blocks_start_as_the_identity_and_no_layer_normalises(images):
+    config = small("r3gan", images(3, 32, n=8), batch_size=4)
+    config.options["generator"].update(width=32, group=16)  # type: ignore[attr-defined]
+    config.options["discriminator"].update(width=32, group=16)  # type: ignore[attr-defined]
+    strategy, _ = built(config)
+    blocks = [m for m in strategy.modules() if type(m).__name__ == "Block"]
+    assert len(blocks) == 2 * 4 * config.options["generator"]["blocks"]
+    for block in blocks:
+        x = torch.randn(2, block.expand.in_channels, 4, 4)
+        assert torch.equal(block(x), x)
+        assert block.mix.groups * 16 == block.mix.in_channels == 2 * block.expand.in_channels
+        layers = 4 * config.options["generator"]["blocks"]
+        wanted = math.sqrt(2 / 1.04) * layers ** (-1 / 4) / math.sqrt(block.mix.weight[0].numel())
+        assert float(block.mix.weight.detach().std()) == pytest.approx(wanted, rel=0.1)
+    assert not any(isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) for m in strategy.modules())
+    x = strategy.sample(strategy.G.latent(256))
+    assert 0.3 < float(x.std()) < 3
+
+
+def test_r3gan_resamples_with_the_bilinear_filter():
+    """A constant stays one but for the border; a point becomes [1 2 1] x [1 2 1] / 4, or that of it which every other pixel sees."""
+    from ganzoo_r3gan.model import Resample
+
+    ones, point = torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
+    point[..., 4, 4] = 1
+    up, down = Resample(3, 3, up=True), Resample(3, 3, up=False)
+    assert torch.equal(up(ones)[..., :-1, :-1], torch.ones(1, 3, 15, 15))
+    assert torch.equal(down(ones)[..., 1:, 1:], torch.ones(1, 3, 3, 3))
+    assert torch.equal(up(point)[0, 0, 7:10, 7:10], torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4)
+    assert float(down(point)[0, 0, 2, 2]) == 0.25
+
+
+def norms(D):
+    """The largest singular value of every weight that the network uses, by SVD; in eval mode, which moves nothing."""
+    D.eval()
+    weights = [m.weight.detach().flatten(1) for m in D.modules() if isinstance(getattr(m, "weight", None), torch.Tensor)]
+    D.train()
+    return [float(torch.linalg.svdvals(w)[0]) for w in weights]
+
+
+@pytest.mark.parametrize("name", ["sngan", "sngan-resnet"])
+def test_every_layer_of_sngans_discriminator_keeps_spectral_norm_one_while_it_learns(name, images):
+    config = small("sngan", images(), {"generator": name, "discriminator": name})
+    config.options["strategy"].update(lr_d=1e-3, lr_g=1e-3)  # type: ignore[attr-defined]
+    strategy, batches = built(config)
+    before = norms(strategy.D)
+    assert len(before) == sum(isinstance(m, nn.Conv2d | nn.Linear) for m in strategy.D.modules()) > 5
+    assert before == pytest.approx([1.0] * len(before), abs=1e-4)
+    start = {name: p.detach().clone() for name, p in strategy.D.named_parameters()}
+    for t in range(40):
+        strategy.step(batches, t)
+    assert all(not torch.equal(start[name], p) for name, p in strategy.D.named_parameters())
+    assert norms(strategy.D) == pytest.approx([1.0] * len(before), abs=0.05)
+
+
+def test_the_power_iteration_of_sngan_is_saved_moves_in_training_only_and_finds_the_norm(images):
+    from ganzoo import checkpoint
+
+    strategy, batches = built(small("sngan", images()))
+    us = {name: value for name, value in checkpoint.tensors_of(strategy).items() if name.endswith(".u")}
+    assert len(us) == 6
+    x = next(batches)["x"]
+    with torch.no_grad():
+        for u in us.values():
+            u.copy_(torch.nn.functional.normalize(torch.randn(u.shape), dim=0))
+    lost = {name: u.clone() for name, u in us.items()}
+    assert max(norms(strategy.D)) > 1.05
+    strategy.D.eval()(x)
+    strategy.sample(strategy.G.latent(4))
+    assert all(torch.equal(lost[name], u) for name, u in us.items())
+    strategy.D.train()
+    for _ in range(200):
+        strategy.D(x)
+    assert not any(torch.equal(lost[name], u) for name, u in us.items() if len(u) > 1)
+    assert norms(strategy.D) == pytest.approx([1.0] * 6, abs=1e-3)
+
+
+def test_sngan_counts_its_singular_vectors_as_constants_and_works_in_fp32_under_autocast():
+    """The gradient of W / (u^T W v), equation 12 of the paper, is orthogonal to W: scaling a weight changes nothing."""
+    from ganzoo_sngan.model import spectral
+
+    torch.manual_seed(0)
+    layer = spectral(nn.Linear(6, 4))
+    w = layer.parametrizations.weight.original
+    (gradient,) = torch.autograd.grad((layer.weight * torch.randn(4, 6)).sum(), w)
+    assert abs(float((gradient * w.detach()).sum())) < 1e-5
+    exact = layer.eval().weight.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.weight.detach(), exact)
+
+
+def test_cgan_gives_both_players_the_labels_of_the_batch(images):
+    strategy, batches = built(small("cgan", images()))
+    seen = []
+    for network in (strategy.G, strategy.D):
+        forward = network.forward
+        network.forward = lambda x, forward=forward, **given: (seen.append(given["y"]), forward(x, **given))[1]
+    drawn = []
+
+    def watched():
+        for batch in batches:
+            drawn.append(batch["y"])
+            yield batch
+
+    strategy.step(watched(), 0)
+    # G, D on real and D on fake images; then G and D for G's own step.
+    assert len(drawn) == 1
+    assert len(seen) == 5
+    assert all(torch.equal(y, drawn[0]) for y in seen)
+
+
+def test_another_class_changes_what_cgan_draws_and_what_its_discriminator_says(images):
+    strategy, batches = built(small("cgan", images()))
+    z = strategy.G.latent(1).repeat(3, 1)
+    x = strategy.sample(z, {"y": torch.arange(3)})
+    said = strategy.D(next(batches)["x"][:1].repeat(3, 1, 1, 1), y=torch.arange(3)).detach()
+    for i, j in ((0, 1), (1, 2), (0, 2)):
+        assert not torch.allclose(x[i], x[j])
+        assert abs(float(said[i] - said[j])) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["minimax", "least-squares", "hinge", "wasserstein", "wgan-gp", "r1", "relativistic"])
+def test_cgan_takes_every_loss_on_logits(name, images):
+    strategy, batches = built(small("cgan", images(), {"loss": name}))
+    assert all(value.isfinite() for value in strategy.step(batches, 0).values())
 
 
 def test_acgan_with_nothing_learned_has_the_value_of_guessing():
@@ -218,10 +410,10 @@ def test_began_weighs_the_fakes_by_k_and_keeps_the_generator_out_of_it(images):
     assert float(told["began/M"]) > 0
 
 
-@pytest.mark.parametrize(("loss_name", "distance"), [("non-saturating", None), ("r1", 0.05)])
-def test_the_dirac_gan_converges_with_r1_and_circles_without(loss_name, distance):
-    """Mescheder et al. 2018: D(x) = psi x, G gives theta, the data is 0. R1 ends at the origin, the plain game does not."""
-    options = {"gamma": 0.6} if loss_name == "r1" else {}
+@pytest.mark.parametrize(("loss_name", "distance"), [("non-saturating", None), ("r1", 0.05), ("relativistic", 0.05)])
+def test_the_dirac_gan_converges_with_gradient_penalties_and_circles_without(loss_name, distance):
+    """Mescheder et al. 2018: D(x) = psi x, G gives theta, the data is 0. R1, or R1 and R2, end at the origin, the plain game does not."""
+    options = {"r1": {"gamma": 0.6}, "relativistic": {"gamma": 0.3, "gamma_end": 0.3}}.get(loss_name, {})
     made = loss(loss_name, **options)
     theta, psi = torch.ones((), requires_grad=True), torch.ones((), requires_grad=True)
     opt_g, opt_d = torch.optim.SGD([theta], 0.1), torch.optim.SGD([psi], 0.1)

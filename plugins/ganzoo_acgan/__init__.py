@@ -62,5 +62,9 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "steps": 2400, "batch_size": 64, "ema": 0.99,
                 "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
             },
+            small={
+                "steps": 200, "batch_size": 32, "ema": 0.9, "generator.width": 16, "discriminator.width": 8,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "discriminator.dropout": 0.1,
+            },
         ),
     ]  # fmt: skip

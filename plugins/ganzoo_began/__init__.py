@@ -70,5 +70,9 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "steps": 1500, "batch_size": 16, "generator.width": 16, "discriminator.width": 16,
                 "strategy.lambda_k": 0.02, "strategy.lr": 4e-4, "strategy.gamma": 0.7,
             },
+            small={
+                "steps": 400, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "discriminator.h_dim": 32, "strategy.lr": 1e-3, "strategy.gamma": 1.0, "strategy.lambda_k": 0.1,
+            },
         ),
     ]  # fmt: skip

@@ -52,6 +52,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             defaults={
                 "steps": 1000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32, "strategy.lr": 2e-4,
             },
+            small={
+                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr": 1e-3, "strategy.warmup": 5, "strategy.warmup_critic": 10, "strategy.n_critic": 2,
+            },
         ),
         Recipe(
             "wgan-gp",
@@ -71,6 +75,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             defaults={
                 "steps": 600, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
                 "strategy.d_steps": 5, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+            },
+            small={
+                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr_g": 2e-3, "strategy.lr_d": 2e-3, "strategy.d_steps": 2,
             },
         ),
     ]  # fmt: skip

@@ -1,0 +1,56 @@
+"""CGAN: Mirza and Osindero 2014 (arXiv:1411.1784), both players are told the class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ganzoo import Part, Recipe, hookimpl, option
+
+GANZOO_API = 1
+SIZES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    z_dim: int = option(100, "numbers in a latent, N(0, 1), beside the class", source="section 4.1", min=1)
+    embedding: int = option(32, "numbers that a class becomes; they are learned", min=1)
+    width: int = option(64, "channels of the last hidden layer; each layer before it has twice as many", min=1)
+
+
+@dataclass(frozen=True)
+class DiscriminatorOptions:
+    embedding: int = option(32, "numbers that a class becomes; they are learned", min=1)
+    width: int = option(64, "channels of the first layer; each layer after it has twice as many", min=1)
+    norm: Literal["none", "layer"] = option("layer", "normalisation between layers, of each sample by itself")
+
+
+@hookimpl
+def ganzoo_register() -> list[Part | Recipe]:
+    return [
+        Part(
+            "generator", "cgan", "ganzoo_cgan.model:Generator", "transposed convolutions on a latent and an embedded class",
+            GeneratorOptions, given=("y",), data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "discriminator", "cgan", "ganzoo_cgan.model:Discriminator", "convolutions that meet an embedded class; no BatchNorm",
+            DiscriminatorOptions, gives=("logits",), given=("y",), per_sample=True, data=("image",), sizes=SIZES,
+        ),
+        Recipe(
+            "cgan",
+            title="Conditional GAN",
+            paper="arXiv:1411.1784",
+            year=2014,
+            summary="draws the class that it is told; D is told it too",
+            generator="cgan",
+            discriminator="cgan",
+            loss="non-saturating",
+            strategy="alternating",
+            keys=("x", "y"),
+            defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
+            small={
+                "steps": 200, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            },
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,76 @@
+"""Mirza and Osindero 2014, "Conditional generative adversarial nets" (arXiv:1411.1784)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import log2
+
+import torch
+from torch import Tensor, nn
+
+import ganzoo
+from ganzoo import DataSpec
+from ganzoo_cgan import DiscriminatorOptions, GeneratorOptions
+
+
+def initialise(module: nn.Module) -> None:
+    """DCGAN's weights, N(0, 0.02), and no biases to start with; embeddings stay N(0, 1), the scale of latents and images."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def widths(spec: DataSpec, width: int) -> list[int]:
+    """Channels of the hidden layers, from the largest map to that of 4 x 4 pixels: doubled with each halving of the pixels."""
+    return [width * 2**i for i in range(int(log2(spec.shape[-1] // 4)))]
+
+
+class Generator(ganzoo.Generator):
+    """Section 3.2, G(z | y), with convolutions: the latent and the embedded class side by side, to 4 x 4 pixels, which are doubled.
+
+    z (N, z_dim), y (N,) int64 to images (N, C, H, W) in [-1, 1].
+    """
+
+    options: GeneratorOptions
+
+    def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
+        super().__init__(spec, options)
+        self.embed = nn.Embedding(spec.classes, options.embedding)
+        hidden = widths(spec, options.width)[::-1]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(options.z_dim + options.embedding, hidden[0], 4, bias=False)]
+        for before, after in pairwise([*hidden, spec.shape[0]]):
+            layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+        self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
+
+    def latent(self, n: int) -> Tensor:
+        return torch.randn(n, self.options.z_dim)
+
+    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+        x: Tensor = self.net(torch.cat([z, self.embed(given["y"])], 1)[:, :, None, None])
+        return x
+
+
+class Discriminator(ganzoo.Discriminator):
+    """Section 3.2, D(x | y), with convolutions: the embedded class is the same at every pixel and is more channels of the image.
+
+    x (N, C, H, W), y (N,) int64 to raw logits (N,). All layers see both, so that what counts as real depends on the class. Without
+    BatchNorm every loss on logits is possible, those with gradient penalties too.
+    """
+
+    options: DiscriminatorOptions
+
+    def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
+        super().__init__(spec, options)
+        self.embed = nn.Embedding(spec.classes, options.embedding)
+        hidden = widths(spec, options.width)
+        layers: list[nn.Module] = [nn.Conv2d(spec.shape[0] + options.embedding, hidden[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for before, after in pairwise(hidden):
+            norm = nn.GroupNorm(1, after) if options.norm == "layer" else nn.Identity()
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), norm, nn.LeakyReLU(0.2, inplace=True)]
+        self.net = nn.Sequential(*layers, nn.Conv2d(hidden[-1], 1, 4)).apply(initialise)
+
+    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+        e = self.embed(given["y"])[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        logits: Tensor = self.net(torch.cat([x, e], 1))
+        return logits.flatten()

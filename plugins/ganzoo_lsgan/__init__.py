@@ -1,0 +1,44 @@
+"""LSGAN: Mao et al. 2016 (arXiv:1611.04076), squared distances from targets in the place of logarithms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganzoo import Part, Recipe, hookimpl, option
+
+GANZOO_API = 1
+
+
+@dataclass(frozen=True)
+class LeastSquaresOptions:
+    a: float = option(0.0, "what D should say of fakes", source="section 3.2")
+    b: float = option(1.0, "what D should say of real samples", source="section 3.2")
+    c: float = option(1.0, "what G wants D to say of fakes; a = -1, b = 1, c = 0 is the Pearson form", source="section 3.2")
+
+
+@hookimpl
+def ganzoo_register() -> list[Part | Recipe]:
+    return [
+        Part(
+            "loss", "least-squares", "ganzoo_lsgan.model:LeastSquares", "squared distances from targets", LeastSquaresOptions,
+            needs=("logits",),
+        ),
+        Recipe(
+            "lsgan",
+            title="Least-squares GAN",
+            paper="arXiv:1611.04076",
+            year=2016,
+            summary="squared errors in the place of logarithms: what lies far from the boundary is pulled back to it",
+            generator="dcgan",
+            discriminator="dcgan",
+            loss="least-squares",
+            strategy="alternating",
+            defaults={
+                "steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+            },
+            small={
+                "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
+                "strategy.lr_g": 2e-3, "strategy.lr_d": 1e-3,
+            },
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,70 @@
+"""SNGAN: Miyato et al. 2018 (arXiv:1802.05957), a discriminator whose layers all have spectral norm 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganzoo import Part, Recipe, hookimpl, option
+
+GANZOO_API = 1
+SIZES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    z_dim: int = option(128, "numbers in a latent, N(0, 1)", source="tables 3 and 4", min=1)
+    width: int = option(64, "channels of the last hidden layer; each before it has twice as many, up to 8 times", source="table 3", min=1)
+
+
+@dataclass(frozen=True)
+class DiscriminatorOptions:
+    width: int = option(64, "channels of the first layer; doubled with each halving of the pixels, up to 8 times", source="table 3", min=1)
+
+
+@dataclass(frozen=True)
+class ResNetGeneratorOptions(GeneratorOptions):
+    width: int = option(256, "channels of every block", source="table 4", min=1)
+
+
+@dataclass(frozen=True)
+class ResNetDiscriminatorOptions(DiscriminatorOptions):
+    width: int = option(128, "channels of every block", source="table 4", min=1)
+
+
+@hookimpl
+def ganzoo_register() -> list[Part | Recipe]:
+    return [
+        Part(
+            "generator", "sngan", "ganzoo_sngan.model:Generator", "transposed convolutions, BatchNorm, ReLU, tanh: table 3",
+            GeneratorOptions, data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "discriminator", "sngan", "ganzoo_sngan.model:Discriminator", "convolutions of spectral norm 1: table 3",
+            DiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "generator", "sngan-resnet", "ganzoo_sngan.model:ResNetGenerator", "residual blocks, BatchNorm, ReLU, tanh: table 4",
+            ResNetGeneratorOptions, data=("image",), sizes=SIZES,
+        ),
+        Part(
+            "discriminator", "sngan-resnet", "ganzoo_sngan.model:ResNetDiscriminator", "residual blocks of spectral norm 1: table 4",
+            ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+        ),
+        Part("loss", "hinge", "ganzoo_sngan.model:Hinge", "margins of 1 for D", needs=("logits",)),
+        Recipe(
+            "sngan",
+            title="Spectrally normalised GAN",
+            paper="arXiv:1802.05957",
+            year=2018,
+            summary="every layer of D is divided by its spectral norm; the hinge loss",
+            generator="sngan",
+            discriminator="sngan",
+            loss="hinge",
+            strategy="alternating",
+            defaults={"steps": 2000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 16},
+            small={
+                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            },
+        ),
+    ]  # fmt: skip
