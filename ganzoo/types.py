@@ -103,10 +103,10 @@ class Recipe:
     Attributes:
         name: what the command line calls it.
         title: its name in words.
-        generator: the name of a part of that kind, one's own or another plugin's.
-        discriminator: the same.
-        loss: the same.
-        strategy: the same.
+        generator: the name of a generator, one's own or another plugin's.
+        discriminator: the name of a discriminator.
+        loss: the name of a loss.
+        strategy: the name of a strategy.
         summary: a line that says what is new about it.
         paper: "arXiv:1406.2661", or a URL.
         year: of the paper.
