@@ -31,7 +31,7 @@ def check_command(name: str, as_json: bool) -> None:
 
     Small versions are trained on toy data: half a minute a recipe. Ends with status 1 where a rule is not kept.
     """
-    from ganzoo.testing import check
+    from ganzoo.testing.kit import check, total
 
     last: list[Case] = []
 
@@ -47,10 +47,12 @@ def check_command(name: str, as_json: bool) -> None:
         click.echo(f"  {click.style(f'{mark:<10}', fg=colour)} {result.rule}  {result.seconds:.1f} s{reason}")
 
     reports = check(name, told)
+    counts = total(reports)
     if as_json:
         click.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
-        total = {key: sum(report.counts[key] for report in reports) for key in reports[0].counts}
-        click.echo("rules: " + ", ".join(f"{count} {what}" for what, count in total.items()))
+        click.echo("rules: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
     if bad := [f"{report.kind} {report.name}" for report in reports if not report.ok]:
         raise GanzooError(f"not all rules are kept: {', '.join(bad)}.")
+    if counts["skipped"] >= counts["passed"]:
+        raise GanzooError("most rules were skipped: nothing has been shown.")

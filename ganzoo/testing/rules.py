@@ -120,7 +120,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Rule:
-    """kinds: of records that it is for. of_plugin: for the plugin as a whole. trains: it builds networks. may_skip: it may not apply."""
+    """kinds: of records that it is for. of_plugin: for the plugin as a whole. trains: it builds networks. may_skip: it may be skipped.
+
+    applies: whether it has anything to say of a case.
+    """
 
     name: str
     run: Callable[[Case], None]
@@ -128,6 +131,7 @@ class Rule:
     of_plugin: bool
     trains: bool
     may_skip: bool
+    applies: Callable[[Case], bool]
 
 
 #: All rules, by name.
@@ -135,10 +139,14 @@ RULES: dict[str, Rule] = {}
 COMBINATIONS = ("recipe", *KINDS)
 
 
-def rule(*kinds: str, trains: bool = False, may_skip: bool = False) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+def rule(
+    *kinds: str, trains: bool = False, may_skip: bool = False, applies: Callable[[Case], bool] = lambda case: True
+) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+    """Make a rule of a function; its name is the function's, with hyphens."""
+
     def register(function: Callable[[Case], None]) -> Callable[[Case], None]:
         name = function.__name__.replace("_", "-")
-        RULES[name] = Rule(name, function, kinds, kinds == ("plugin",), trains, may_skip)
+        RULES[name] = Rule(name, function, kinds, kinds == ("plugin",), trains, may_skip, applies)
         return function
 
     return register
@@ -353,14 +361,12 @@ def discriminator_gives_what_it_says(case: Case) -> None:
             assert torch.allclose(a[0], b[0], atol=1e-5), f"{name} of a sample depends on the others, though its record says per_sample"
 
 
-@rule(*COMBINATIONS, trains=True, may_skip=True)
+@rule(*COMBINATIONS, trains=True, applies=lambda case: any(case.parts()[kind].given for kind in ("generator", "discriminator")))
 def conditions_are_used(case: Case) -> None:
     """A network that is `given` a condition gives other samples, or other outputs, for another one."""
     import torch
 
     parts = case.parts()
-    if not (parts["generator"].given or parts["discriminator"].given):
-        raise Skip("no network takes a condition")
     strategy, batches = case.built()
     _steps(strategy, batches, 2)
     batch = next(batches)

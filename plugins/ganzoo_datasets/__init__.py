@@ -67,6 +67,8 @@ def ganzoo_register() -> list[DataSet]:
             title="Eight Gaussians on a circle",
             summary="100,000 points; radius 2, standard deviation 0.02.",
             kind="points",
+            licence="none needed",
+            source="made by code, as in arXiv:1704.00028",
         ),
         DataSet(
             "grid",
@@ -74,5 +76,7 @@ def ganzoo_register() -> list[DataSet]:
             title="25 Gaussians on a grid",
             summary="100,000 points; 5 x 5 from -4 to 4, standard deviation 0.05.",
             kind="points",
+            licence="none needed",
+            source="made by code, as in arXiv:1704.00028",
         ),
     ]
