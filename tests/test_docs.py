@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import ROOT
@@ -68,7 +70,7 @@ class Shell:
         done = subprocess.run(
             command, shell=True, cwd=self.cwd, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
-        return done.returncode, done.stdout
+        return done.returncode, re.sub(r"^preparing .*\n", "", done.stdout, flags=re.M)  # said only the first time
 
     def write(self, name, text):
         """A file of the page; one that is shown in pieces is written piece after piece."""
@@ -90,7 +92,7 @@ class Shell:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_prints_runs_as_printed(page, tmp_path):
+def test_what_a_page_prints_runs_as_printed(page, tmp_path, monkeypatch):
     """In order: files are written, Python is executed, commands are run, and what they say is compared with what is printed."""
     shell = Shell(tmp_path)
     for language, title, text in blocks(page):
@@ -100,7 +102,9 @@ def test_what_a_page_prints_runs_as_printed(page, tmp_path):
             shown, there = ({line for line in t.splitlines() if line} for t in (text, (shell.cwd / title).read_text()))
             assert shown <= there, f"{title} has no {shown - there}"
         elif language == "python":
-            exec(compile(text, f"{page}: {title}", "exec"), {"__name__": "a_block"})
+            block = ModuleType("a_block")
+            monkeypatch.setitem(sys.modules, "a_block", block)
+            exec(compile(text, f"{page}: {title}", "exec"), vars(block))
         elif language == "sh":
             if "pip install -e ." in text:
                 shell.install()
@@ -222,9 +226,14 @@ def test_the_built_site_fetches_nothing_from_elsewhere_and_shows_every_signature
         assert resources.found
         assert [url for url in resources.found if "//" in url] == [], page
         html += text
+    plain = " ".join(re.sub("<[^>]*>", "", unescape(html)).split())
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+    for rule in RULES.values():
+        assert " ".join((rule.run.__doc__ or "").replace("`", "").split()) in plain, rule.name
     for name in documented():
+        if ".rules." in name:
+            continue
         shown = re.search(rf'<h\d id="{re.escape(name)}".*?(?=<h\d id="ganzoo)', html, re.S)
         assert shown, name
         assert "doc-contents" in shown[0], name
