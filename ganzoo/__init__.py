@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         update,
     )
 
-#: The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks.
 API_VERSION = 1
+"""The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks."""
 
 _LAZY = {
     **dict.fromkeys(("Batches", "Request", "Samples", "arrays_in_file", "images_in_folder", "images_in_zip"), "ganzoo.data"),

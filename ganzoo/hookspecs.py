@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("ganzoo")
 hookimpl = pluggy.HookimplMarker("ganzoo")
+"""Marks a function of the manifest as the implementation of the hook that it is named after."""
 
 
 @hookspec

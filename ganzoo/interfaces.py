@@ -42,8 +42,8 @@ class Discriminator(nn.Module, ABC):
         """The outputs in the order of the record's `gives`: one tensor, or a tuple. Logits are raw, shape (N,)."""
 
 
-#: A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order.
 View = Callable[[Tensor], Any]
+"""A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order."""
 
 
 class Loss(ABC):
@@ -52,10 +52,10 @@ class Loss(ABC):
     The terms of the two-player game itself are called "real" and "fake" in D's terms: the run watches their sum.
     """
 
-    #: D has won when the sum of its "real" and "fake" terms stays below this; None where the terms do not tell (Wasserstein, BEGAN).
     d_won: ClassVar[float | None] = None
-    #: The number of the step that is being taken, from 0: a weight that changes during the training is a function of it.
+    """D has won when the sum of its "real" and "fake" terms stays below this; None where the terms do not tell (Wasserstein, BEGAN)."""
     t: int = 0
+    """The number of the step that is being taken, from 0: a weight that changes during the training is a function of it."""
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         self.spec, self.options = spec, options
@@ -79,20 +79,26 @@ class Builders:
     """What a strategy builds itself from: call `generator()` and `discriminator()` as often as the algorithm has networks."""
 
     spec: DataSpec
+    """What the data is."""
     generator: Callable[[], Generator]
+    """Makes a new generator, initialised from the seed."""
     discriminator: Callable[[], Discriminator]
+    """Makes a new discriminator."""
     loss: Loss
+    """The loss, made already."""
     parts: Mapping[str, Part]
+    """The records of the four parts by kind."""
 
 
 class Strategy(nn.Module, ABC):
     """Who is updated when, and on what. Owns the networks, their optimisers and, as buffers, whatever state controls them.
 
-    A subclass's __init__ calls super().__init__(build, options), then makes `self.G`, the network that is sampled, and the rest.
+    A subclass's `__init__` calls `super().__init__(build, options)`, then makes `self.G`, the network that is sampled, and the rest.
     Every optimiser is an attribute; its parameters are parameters of the strategy.
     """
 
     G: Generator
+    """The network that is sampled, and written to generator.safetensors."""
 
     def __init__(self, build: Builders, options: Any) -> None:
         super().__init__()
@@ -108,6 +114,7 @@ class Strategy(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where its parameters are."""
         return next(self.parameters()).device
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -139,7 +146,7 @@ class Strategy(nn.Module, ABC):
         return taken
 
     def metrics(self, **groups: Terms) -> Terms:
-        """What `step` returns: metrics(d=terms_d, g=terms_g) gives {"d/real": ..., "g/fake": ...} and what the loss watched, detached."""
+        """What `step` returns: `metrics(d=terms_d, g=terms_g)` gives {"d/real": ..., "g/fake": ...} and what the loss watched, detached."""
         told = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
         told.update(self.loss.watched)
         self.loss.watched = {}
@@ -206,8 +213,11 @@ def gradient_norms(f: View, x: Tensor, *, logits: Literal[True]) -> tuple[Tensor
 def gradient_norms(f: View, x: Tensor, *, logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
 
-    Args: f maps (N, ...) to logits (N,) and treats every sample by itself. x: (N, ...).
-        logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so, not two.
+    Args:
+        f: maps (N, ...) to logits (N,) and treats every sample by itself.
+        x: (N, ...).
+        logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so,
+            not two.
     """
     x = x.detach().requires_grad_(True)
     with full_precision(x):

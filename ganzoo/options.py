@@ -27,7 +27,14 @@ def option(
 ) -> Any:
     """A field of an options dataclass: its default, one line of help, where the default comes from, and its bounds (inclusive).
 
-    bare: the value that the flag stands for where it is typed without one.
+    Args:
+        default: a value of the field's type; every option has one.
+        help: one line, shown by `--help` and `ganzoo show`.
+        source: where the default comes from: a section of the paper, the authors' code, a measurement.
+        min: the smallest value that is taken.
+        max: the largest.
+        metavar: what stands for the value in `--help`.
+        bare: the value that the flag stands for where it is typed without one.
     """
     told = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare}
     return dataclasses.field(default=default, metadata=told)

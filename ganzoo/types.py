@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: One batch: keys from the glossary (``x`` samples, ``y`` labels) to tensors whose first axis is N.
 Batch: TypeAlias = "Mapping[str, Tensor]"
-#: Named 0-d tensors. What is optimised is their sum, what is logged is the dict.
+"""One batch: keys from the glossary (`x` samples, `y` labels) to tensors whose first axis is N."""
 Terms: TypeAlias = "dict[str, Tensor]"
+"""Named 0-d tensors. What is optimised is their sum, what is logged is the dict."""
 
 Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy"]
 KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
@@ -23,8 +23,11 @@ KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
 class DataSpec:
     """What the samples are; every network takes its sizes from here.
 
-    kind: "image" (float32 in [-1, 1], shape (C, H, W)) or "points" (float32, unbounded, shape (D,)).
-    classes: number of labels; 0 where there are none. class_names: one a class, or empty.
+    Attributes:
+        kind: "image" (float32 in [-1, 1]) or "points" (float32, unbounded).
+        shape: of one sample: (C, H, W) of an image, (D,) of a point.
+        classes: number of labels; 0 where there are none.
+        class_names: one a class, or empty.
     """
 
     kind: Literal["image", "points"]
@@ -57,19 +60,24 @@ class DataSpec:
 class Part:
     """A generator, a discriminator, a loss or a strategy that can be named on the command line.
 
-    target: "package.module:Name", imported when it is built and not before.
-    options: a frozen dataclass whose fields are made with `option`, or None.
-    gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features");
-        loss: what its terms ask of the strategy beyond being minimised ("balance": to be weighed by it, as BEGAN's are).
-    needs: loss: the outputs that it wants from a discriminator; it gets them in this order;
-        strategy: what the loss must give, no more and no less.
-    given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
-    keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head.
-    per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
-        loss: it needs such a discriminator (gradient penalties do).
-    data: the kinds of data that it can make or judge. sizes: the image sizes, in pixels; empty: any.
-    bf16: it works in bf16 arithmetic; a run in --precision bf16 is refused where a part does not.
-    known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+    Attributes:
+        kind: "generator", "discriminator", "loss" or "strategy".
+        name: small letters, digits and single hyphens.
+        target: "package.module:Name", imported when it is built and not before.
+        summary: a line for `ganzoo list`.
+        options: a frozen dataclass whose fields are made with `option`, or None.
+        gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features");
+            loss: what its terms ask of the strategy beyond being minimised ("balance": to be weighed by it, as BEGAN's are).
+        needs: loss: the outputs that it wants from a discriminator; it gets them in this order;
+            strategy: what the loss must give, no more and no less.
+        given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
+        keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head.
+        per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
+            loss: it needs such a discriminator (gradient penalties do).
+        data: the kinds of data that it can make or judge.
+        sizes: the image sizes, in pixels; empty: any.
+        bf16: it works in bf16 arithmetic; a run in --precision bf16 is refused where a part does not.
+        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
     kind: Kind
@@ -92,12 +100,23 @@ class Part:
 class Recipe:
     """A GAN by name: four parts and the defaults that its paper, or our measurement, gives them.
 
-    defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts.
-    results: what was measured with this recipe, one line a figure, each with its protocol.
-    min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
-    small: options, named as in `defaults`, of a version that learns simple images of 16 pixels, or points, in seconds on a processor:
-        what `ganzoo.testing` trains.
-    known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+    Attributes:
+        name: what the command line calls it.
+        title: its name in words.
+        generator: the name of a generator, one's own or another plugin's.
+        discriminator: the name of a discriminator.
+        loss: the name of a loss.
+        strategy: the name of a strategy.
+        summary: a line that says what is new about it.
+        paper: "arXiv:1406.2661", or a URL.
+        year: of the paper.
+        keys: the keys of the batch that it reads, beside those that its parts ask for.
+        defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts.
+        results: what was measured with this recipe, one line a figure, each with its protocol.
+        min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
+        small: options, named as in `defaults`, of a version that learns simple images of 16 pixels, or points, in seconds on a
+            processor: what `ganzoo.testing` trains.
+        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
     name: str
@@ -125,10 +144,19 @@ class Recipe:
 class DataSet:
     """A data set by name.
 
-    target: "package.module:function"; the function takes a `ganzoo.Request` and returns `ganzoo.Samples`.
-    keys: the keys of its batches; ("x", "y") where it always has labels. attributes: it takes `--labels`.
-    image_size: the size that is usual for it, in pixels; None: its own. classes: how many labels; 0: it depends, or none.
-    known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+    Attributes:
+        name: what the command line calls it.
+        target: "package.module:function"; the function takes a `ganzoo.Request` and returns `ganzoo.Samples`.
+        title: its name in words.
+        summary: a line for `ganzoo list --kind dataset`.
+        kind: "image" or "points".
+        keys: the keys of its batches; ("x", "y") where it always has labels.
+        classes: how many labels; 0: it depends, or none.
+        image_size: the size that is usual for it, in pixels; None: its own.
+        attributes: it takes `--labels`.
+        licence: under which it may be used.
+        source: where it comes from.
+        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
     name: str
@@ -149,7 +177,11 @@ class DataSet:
 class RunInfo:
     """What the hooks of a run are told of it.
 
-    folder: the run folder. config: what its config.json holds. spec: what the data is. step: the number of the first step of this sitting.
+    Attributes:
+        folder: the run folder.
+        config: what its config.json holds.
+        spec: what the data is.
+        step: the number of the first step of this sitting.
     """
 
     folder: Path

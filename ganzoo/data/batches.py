@@ -18,9 +18,16 @@ class Batches(Iterator[dict[str, Tensor]]):
     a batch may reach into the next epoch, and no image is left out. `position` (batches given so far) is the whole state:
     no random state is kept, and the global one is never touched.
 
-    data: "x" uint8 (N, C, H, W) or float32 (N, D), perhaps "y" int64 (N,).
-    flip: mirror each image left to right with probability 1/2, drawn from (seed, position).
     A batch: "x" float32 on `device`, images in [-1, 1]; "y" int64.
+
+    Args:
+        data: "x" uint8 (N, C, H, W) or float32 (N, D), perhaps "y" int64 (N,).
+        spec: what the data is.
+        batch_size: samples a batch.
+        seed: of the order and the mirroring.
+        device: where the batches are wanted.
+        flip: mirror each image left to right with probability 1/2, drawn from (seed, position).
+        position: batches given already.
     """
 
     def __init__(

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class Request:
     """What the user asked of a data set.
 
-    data_dir: where downloads lie and go; it may be read-only when it holds what is needed.
-    labels: the attributes wanted as labels; always empty for a data set whose record does not say `attributes`.
-    cache: a folder that may be written, for what is temporary.
+    Attributes:
+        data_dir: where downloads lie and go; it may be read-only when it holds what is needed.
+        labels: the attributes wanted as labels; always empty for a data set whose record does not say `attributes`.
+        cache: a folder that may be written, for what is temporary.
     """
 
     data_dir: Path
@@ -31,15 +32,21 @@ class Request:
 class Samples:
     """What a data set holds, said without reading it: `read` or `arrays` are called only when the cache has nothing.
 
-    fingerprint: any text that changes when the content does: checksums where they are known, else sizes and times.
-    Then one of two:
-    names, read: images one by one. read(i) gives the encoded file as bytes (JPEG, PNG, WebP or BMP: it is decoded safely)
-        or a PIL image. It is called from several threads; when it raises, that image is skipped and counted as bad.
-    arrays: gives everything at once: "x", and "y" where there are labels, as numpy arrays or tensors. Images are uint8
-        (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels; points are float (N, D).
-    labels: with `names`, one class index an image. class_names: one a class, or empty.
-    kind: as in `DataSpec`. size: the usual size in pixels; with arrays of images the shorter side, always.
-    note: something that the user should know ("3 .gif files are not read"). close: called when all is read.
+    There is either `names` with `read`, images one by one, or `arrays`, everything at once.
+
+    Attributes:
+        fingerprint: any text that changes when the content does: checksums where they are known, else sizes and times.
+        names: one an image, in their order.
+        read: read(i) gives the encoded file as bytes (JPEG, PNG, WebP or BMP: it is decoded safely) or a PIL image. It is called from
+            several threads; when it raises, that image is skipped and counted as bad.
+        arrays: gives "x", and "y" where there are labels, as numpy arrays or tensors. Images are uint8 (N, H, W), (N, H, W, C) or
+            (N, C, H, W) with 1 or 3 channels; points are float (N, D).
+        labels: with `names`, one class index an image.
+        class_names: one a class, or empty.
+        kind: as in `DataSpec`.
+        size: the usual size in pixels; with arrays of images the shorter side, always.
+        note: something that the user should know ("3 .gif files are not read").
+        close: called when all is read.
     """
 
     fingerprint: str
