@@ -94,7 +94,7 @@ class Generator(ganzoo.Generator):
 class Discriminator(ganzoo.Discriminator):
     """Table 3: pairs of a 3 x 3 convolution and a 4 x 4 one with stride 2, down to 4 x 4 pixels; one more; a dense layer.
 
-    Images to raw logits (N,). No BatchNorm: every layer has spectral norm 1 and a bias, LeakyReLU(0.1) between them.
+    Images to raw logits (N,). No BatchNorm: every layer has spectral norm 1, LeakyReLU(0.1) between them.
     """
 
     options: DiscriminatorOptions
@@ -109,7 +109,8 @@ class Discriminator(ganzoo.Discriminator):
             layers += [nn.Conv2d(width, width, 4, 2, 1), nn.LeakyReLU(0.1, inplace=True)]
             before = width
         layers += [nn.Conv2d(before, widths[-1], 3, 1, 1), nn.LeakyReLU(0.1, inplace=True)]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1)]
+        # Without a bias: the hinge has no gradient for it as long as all logits lie between the margins, as they do at first.
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1, bias=False)]
         for layer in layers:
             small_weights(layer)
         self.net = nn.Sequential(*(spectral(layer) if hasattr(layer, "weight") else layer for layer in layers))
