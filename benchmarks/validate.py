@@ -103,10 +103,21 @@ CHECKS: dict[str, Check] = {
         "wgan-gp", {**FASHION, "steps": 400}, {"cFID": (0, 250), "classes": (9, 10), "spread": (0.7, 1.2)},
         why="Fewer steps than the recipe's, to fit the budget.",
     ),
+    "lsgan": Check("lsgan", FASHION, {"cFID": (0, 150), "classes": (9, 10), "spread": (0.7, 1.2)}),
+    "sngan": Check("sngan", FASHION, {"cFID": (0, 150), "classes": (9, 10), "spread": (0.7, 1.2)}),
+    "cgan": Check(
+        "cgan", FASHION, {"class_accuracy": (0.65, 1), "cFID": (0, 200), "sigma_ratio": (0.5, 1.2)},
+        {"discriminator": "dcgan"}, "The control's D is not told the class: then nothing makes G draw it.",
+    ),
+    "r3gan": Check("r3gan", FASHION, {"cFID": (0, 250), "classes": (9, 10), "spread": (0.7, 1.2)}),
     "ring-gan": Check("gan", {**RING, "ema": 0.0, "steps": 3000}, why="Reported only: the plain game is known to drop modes."),
     "ring-r1": Check(
         "gan", {**RING, "loss": "r1", "loss.gamma": 1.0, "ema": 0.995, "steps": 3000},
         {"modes": (8, 8), "high_quality": (0.5, 1), "KL": (0, 0.05)},
+    ),
+    "ring-r3gan": Check(
+        "gan", {**RING, "loss": "relativistic", "loss.gamma": 1.0, "loss.gamma_end": 1.0, "ema": 0.995, "steps": 3000},
+        {"modes": (8, 8), "high_quality": (0.5, 1), "KL": (0, 0.05)}, why="R3GAN's loss, without its networks.",
     ),
     "ring-wgan-gp": Check(
         "gan", {**RING, "loss": "wgan-gp", "loss.weight": 0.1, "strategy.d_steps": 5, "ema": 0.99, "steps": 1500},

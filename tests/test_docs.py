@@ -26,7 +26,7 @@ FENCE = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)(?: title=\"(?P<title>[^\
 DIRECTIVES = re.compile(r"^::: (\S+)$", re.M)
 #: Commands that take seconds and show little that the others do not; they are run where GANZOO_DOCS_SLOW=1, as in .ci/run.
 LONG = re.compile(
-    r"(\w+=\w+ )?(ganzoo (check|plugins|sample|run mygan --out|run dcgan --loss relativ|run acgan)|pytest|.*--image-size 48|.*--dataset ring$)"
+    r"(\w+=\w+ )?(ganzoo (check|plugins|sample|run mygan --out|run dcgan --loss rel|run acgan)|pytest|.*--image-size 48|.*--dataset ring$)"
 )
 SLOW = os.environ.get("GANZOO_DOCS_SLOW") == "1"
 #: The site that `mkdocs build` made of the pages.

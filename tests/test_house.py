@@ -23,7 +23,7 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 LAYERS = [
     {"types", "errors"},
     {"options", "hookspecs", "randomness", "interfaces", "data"},
-    {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health"},
+    {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health", "scaffold"},
     {"loop"},
     {"trackers"},
     {"launch"},

@@ -277,7 +277,7 @@ def test_the_power_iteration_of_sngan_is_saved_moves_in_training_only_and_finds_
 
 
 def test_sngan_counts_its_singular_vectors_as_constants_and_works_in_fp32_under_autocast():
-    """The gradient of W / (u^T W v), equation 12 of the paper, is orthogonal to W: scaling a weight changes nothing."""
+    """The gradient of W / (u^T W v) is orthogonal to W: scaling a weight changes nothing."""
     from ganzoo_sngan.model import spectral
 
     torch.manual_seed(0)

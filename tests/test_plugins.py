@@ -139,7 +139,7 @@ def test_a_disabled_plugin_is_never_imported(by, site):
 
 def test_built_ins_can_be_disabled_too(ganzoo):
     done = ganzoo("list", "--json", env={"GANZOO_DISABLE_PLUGINS": "wgan,began"})
-    assert {e["name"] for e in json.loads(done.stdout)} == {"acgan", "dcgan", "gan"}
+    assert {e["name"] for e in json.loads(done.stdout)} == {"acgan", "cgan", "dcgan", "gan", "lsgan", "r3gan", "sngan"}
 
 
 def test_a_manifest_that_imports_torch_is_refused_where_nobody_else_has(ganzoo, site, tmp_path):
@@ -236,7 +236,7 @@ def test_a_target_that_cannot_be_imported_names_its_plugin(site):
         ("began", {"strategy": "alternating"}, "must be weighed by its strategy ('balance'), which strategy 'alternating' does not do"),
         ("acgan", {"strategy": "equilibrium"}, "loss 'acgan' is minimised as it is, which strategy 'equilibrium' does not do"),
         ("dcgan", {"loss": "began"}, "gives 'reconstruction'; 'dcgan' gives 'logits'. Those that do: began-autoencoder."),
-        ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: dcgan-critic, mlp."),
+        ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: cgan, dcgan-critic, mlp,"),
         ("dcgan", {"loss": "acgan", "discriminator": "acgan"}, "a generator that takes 'y'; 'dcgan' takes no condition"),
         ("began", {"loss": "hinge"}, "gives 'logits'"),
     ],

@@ -1,4 +1,4 @@
-"""Small versions of every recipe, for tests."""
+"""Small versions of recipes, for tests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from ganzoo.data import Batches
 from ganzoo.interfaces import Strategy
 from ganzoo.launch import prepare_strategy
 from ganzoo.types import KINDS, Recipe
-
-RECIPES = [e.name for e in catalogue().entries("recipe")]
 
 
 def small(recipe: str, data: Path | str, exchanged: dict[str, str] | None = None, **run: Any) -> Config:

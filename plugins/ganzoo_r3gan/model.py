@@ -130,9 +130,9 @@ def annealed(start: float, end: float, t: int, over: int) -> float:
 
 
 class Relativistic(ganzoo.Loss):
-    """Equation 2 with g(u) = -softplus(-u): the pairs  D: E softplus(f(G(z)) - f(x)),  G: E softplus(f(x) - f(G(z)))
+    """Section 2, the game of pairs:  D: E softplus(f(G(z)) - f(x)),  G: E softplus(f(x) - f(G(z)))
 
-    and, for D at every step, gamma / 2 (E |grad f(x)|_2^2 + E |grad f(G(z))|_2^2): R1 and R2, equation 3. A fake is judged against one
+    and, for D at every step, gamma / 2 (E |grad f(x)|_2^2 + E |grad f(G(z))|_2^2): R1 and R2. A fake is judged against one
     real sample and not against a boundary, so G cannot leave a mode out and stay on the right side of it. gamma follows a cosine.
     """
 
@@ -153,7 +153,7 @@ class Relativistic(ganzoo.Loss):
 
 
 class Annealed(ganzoo.Strategy):
-    """A step of D, then one of G, on the same real samples, with Adam; its learning rate and beta2 follow a cosine: section 4."""
+    """A step of D, then one of G, on the same real samples, with Adam; its learning rate and beta2 follow a cosine."""
 
     options: AnnealedOptions
 

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 import ganzoo
 from ganzoo import DataSpec, Terms, View
-from ganzoo_sngan import DiscriminatorOptions, GeneratorOptions, ResNetDiscriminatorOptions
+from ganzoo_sngan import DiscriminatorOptions, GeneratorOptions
 
 
 class SpectralNorm(nn.Module):
@@ -45,9 +45,7 @@ class SpectralNorm(nn.Module):
 
 def spectral(layer: nn.Module) -> nn.Module:
     """The layer with its weight normalised; the weight that is learned becomes `parametrizations.weight.original`."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return register_parametrization(layer, "weight", SpectralNorm(weight))
+    return register_parametrization(layer, "weight", SpectralNorm(layer.get_parameter("weight")))
 
 
 def doublings(spec: DataSpec) -> int:
@@ -94,13 +92,16 @@ class Generator(ganzoo.Generator):
 class Discriminator(ganzoo.Discriminator):
     """Table 3: pairs of a 3 x 3 convolution and a 4 x 4 one with stride 2, down to 4 x 4 pixels; one more; a dense layer.
 
-    Images to raw logits (N,). No BatchNorm: every layer has spectral norm 1 and a bias, LeakyReLU(0.1) between them.
+    Images to raw logits (N,). No BatchNorm: every layer has spectral norm 1, LeakyReLU(0.1) between them.
     """
 
     options: DiscriminatorOptions
 
     def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
         super().__init__(spec, options)
+        self.net = self.layers(spec, options)
+
+    def layers(self, spec: DataSpec, options: DiscriminatorOptions) -> nn.Sequential:
         widths = [options.width * min(2**i, 8) for i in range(doublings(spec) + 1)]
         layers: list[nn.Module] = []
         before = spec.shape[0]
@@ -109,10 +110,10 @@ class Discriminator(ganzoo.Discriminator):
             layers += [nn.Conv2d(width, width, 4, 2, 1), nn.LeakyReLU(0.1, inplace=True)]
             before = width
         layers += [nn.Conv2d(before, widths[-1], 3, 1, 1), nn.LeakyReLU(0.1, inplace=True)]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1)]
-        for layer in layers:
-            small_weights(layer)
-        self.net = nn.Sequential(*(spectral(layer) if hasattr(layer, "weight") else layer for layer in layers))
+        # Without a bias: the hinge has no gradient for it as long as all logits lie between the margins, as they do at first.
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1, bias=False)]
+        nn.Sequential(*layers).apply(small_weights)
+        return nn.Sequential(*(spectral(layer) if hasattr(layer, "weight") else layer for layer in layers))
 
     def forward(self, x: Tensor, **given: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
@@ -155,7 +156,7 @@ class ResNetGenerator(Generator):
 class Block(nn.Module):
     """A residual block of D, spectrally normalised: (ReLU), 3 x 3, ReLU, 3 x 3, (half the pixels); around it 1 x 1 where the shape changes.
 
-    The first block begins with neither activation, as the image is not to be cut, and halves the pixels before its 1 x 1.
+    The first block begins without an activation, which would cut the image.
     """
 
     def __init__(self, before: int, width: int, down: bool, first: bool = False) -> None:
@@ -167,30 +168,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv2(relu(self.conv1(x if self.first else relu(x))))
-        h = avg_pool2d(h, 2) if self.down else h
         # A 1 x 1 convolution and an average of pixels can change places: the average first is cheaper.
-        taken: Tensor = h + self.skip(avg_pool2d(x, 2) if self.down else x)
+        taken: Tensor = avg_pool2d(h, 2) + self.skip(avg_pool2d(x, 2)) if self.down else h + x
         return taken
 
 
-class ResNetDiscriminator(ganzoo.Discriminator):
-    """Table 4: blocks that halve the pixels down to 8 x 8, two that do not, ReLU, the sum over the pixels, a dense layer.
+class ResNetDiscriminator(Discriminator):
+    """Table 4: blocks that halve the pixels down to 8 x 8, two that do not, ReLU, the sum over the pixels, a dense layer."""
 
-    Images to raw logits (N,).
-    """
-
-    options: ResNetDiscriminatorOptions
-
-    def __init__(self, spec: DataSpec, options: ResNetDiscriminatorOptions) -> None:
-        super().__init__(spec, options)
+    def layers(self, spec: DataSpec, options: DiscriminatorOptions) -> nn.Sequential:
         w = options.width
-        down = [Block(w, w, down=True) for _ in range(doublings(spec) - 2)]
-        self.blocks = nn.Sequential(Block(spec.shape[0], w, down=True, first=True), *down, Block(w, w, False), Block(w, w, False))
-        self.head = spectral(glorot(nn.Linear(w, 1, bias=False)))
-
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
-        logits: Tensor = self.head(relu(self.blocks(x)).sum((2, 3)))
-        return logits.squeeze(1)
+        blocks = [Block(spec.shape[0], w, down=True, first=True), *(Block(w, w, down=True) for _ in range(doublings(spec) - 2))]
+        head = spectral(glorot(nn.Linear(w, 1, bias=False)))
+        total = nn.AvgPool2d(8, divisor_override=1)
+        return nn.Sequential(*blocks, Block(w, w, False), Block(w, w, False), nn.ReLU(), total, nn.Flatten(), head)
 
 
 class Hinge(ganzoo.Loss):

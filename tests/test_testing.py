@@ -1,0 +1,317 @@
+"""The conformance kit finds what is sick: for each rule, a plugin that breaks it on purpose."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from ganzoo.catalogue import Catalogue, catalogue
+from ganzoo.errors import UsageError
+from ganzoo.plugins import Plugin, discover
+from ganzoo.testing import check, check_recipe
+from ganzoo.testing.kit import cases, judge
+from ganzoo.testing.rules import RULES
+from ganzoo.types import Part
+
+HEALTHY = '''
+from dataclasses import dataclass
+import torch
+from torch import nn
+from torch.nn.functional import softplus
+import ganzoo
+from ganzoo import DataSet, Part, Recipe, Samples, hookimpl, option
+
+GANZOO_API = 1
+
+@dataclass(frozen=True)
+class Options:
+    width: int = option(64, "units", min=1)
+    rate: float = option(2e-3, "learning rate")
+
+class G(ganzoo.Generator):
+    def __init__(self, spec, options):
+        super().__init__(spec, options)
+        self.net = nn.Sequential(nn.Linear(8 + spec.classes, options.width), nn.LeakyReLU(), nn.Linear(options.width, spec.numel), nn.Tanh())
+    def latent(self, n): return torch.randn(n, 8)
+    def forward(self, z, y):
+        return self.net(torch.cat([z, nn.functional.one_hot(y, self.spec.classes)], 1)).unflatten(1, self.spec.shape)
+
+class D(ganzoo.Discriminator):
+    def __init__(self, spec, options):
+        super().__init__(spec, options)
+        self.net = nn.Sequential(nn.Linear(spec.numel, options.width), nn.LeakyReLU(), nn.Linear(options.width, 1))
+    def forward(self, x):
+        return self.net(x.flatten(1)).squeeze(1)
+
+class L(ganzoo.Loss):
+    def discriminator(self, D, x_real, x_fake, **given):
+        return {"real": softplus(-D(x_real)).mean(), "fake": softplus(D(x_fake)).mean()}
+    def generator(self, D, x_fake, x_real, **given):
+        return {"fake": softplus(-D(x_fake)).mean()}
+
+class S(ganzoo.Strategy):
+    def __init__(self, build, options):
+        super().__init__(build, options)
+        self.G, self.D = build.generator(), build.discriminator()
+        self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), options.rate, (0.5, 0.99)) for n in (self.G, self.D))
+    def step(self, batches, t):
+        batch = next(batches)
+        x, given = batch["x"], self.given(batch)
+        D = self.view(self.D, given)
+        terms_d = self.loss.discriminator(D, x, self.fake(len(x), given).detach(), **given)
+        ganzoo.update((self.opt_D, terms_d))
+        terms_g = self.loss.generator(D, self.fake(len(x), given), x, **given)
+        ganzoo.update((self.opt_G, terms_g))
+        return self.metrics(d=terms_d, g=terms_g)
+
+def data(request):
+    x = torch.arange(40 * 64).view(40, 8, 8).remainder(256).to(torch.uint8).numpy()
+    return Samples("1", arrays=lambda: {"x": x, "y": torch.arange(40).numpy() % 4}, size=8)
+
+@hookimpl
+def ganzoo_register():
+    return [
+        Part("generator", "zz", "zz_sick:G", "small", Options, given=("y",), data=("image",)),
+        Part("discriminator", "zz", "zz_sick:D", "small", Options, gives=("logits",), per_sample=True),
+        Part("loss", "zz", "zz_sick:L", "small", needs=("logits",)),
+        Part("strategy", "zz", "zz_sick:S", "small", Options),
+        Recipe("zz", "Small", "zz", "zz", "zz", "zz", keys=("x", "y"), small={"steps": 120}),
+        DataSet("zz", "zz_sick:data", "Small", keys=("x", "y"), classes=4, licence="none needed", source="made by code"),
+    ]
+'''
+
+#: rule -> (what of it is replaced, by what, what the reason says); "kind name" picks the record, by default the recipe.
+SICK = {
+    "hooks-are-marked": [("@hookimpl\ndef ganzoo_register", "def ganzoo_commands(cli): ...\n@hookimpl\ndef ganzoo_register", "never called")],
+    "no-pickle": [
+        ("import torch\n", "import torch\ndef load(path): return torch.load(path)\n", "torch.load is pickle"),
+        ("import torch\n", "import torch\nimport pickle as p\n", "imports pickle"),
+        ("import torch\n", "import torch\ndef load(path, np): return np.load(path, allow_pickle=True)\n", "allow_pickle"),
+    ],
+    "target-resolves": [
+        ("class D(ganzoo.Discriminator)", "class D(nn.Module)", "wanted a ganzoo.Discriminator", "discriminator"),
+        ("def latent", "def latents", "lacks latent", "generator"),
+    ],
+    "options-can-be-typed": [('"units"', '""', "has no help", "generator")],
+    "data-says-where-it-comes-from": [('licence="none needed"', 'licence=""', "names no licence", "dataset")],
+    "parts-fit": [
+        ('gives=("logits",)', 'gives=("features",)', "needs a discriminator that gives 'logits'"),
+        ('small={"steps": 120}', 'small={"generator.widht": 120}', "Did you mean '--generator.width'"),
+    ],
+    "samples-fit-the-data": [
+        ("self.net(torch.cat", "127.5 + 127.5 * self.net(torch.cat", "beyond [-2, 2]"),
+        (".unflatten(1, self.spec.shape)", "", "wanted (5, 1, 16, 16)"),
+        (".unflatten(1, self.spec.shape)", ".unflatten(1, self.spec.shape).to(torch.float32 if self.training else torch.float64)", "wanted float32"),
+        (".unflatten(1, self.spec.shape)", ".view(-1, 1, *self.spec.shape[1:]).repeat(1, self.spec.shape[0], 1, 1)", "(15, 3, 16, 16)"),
+    ],
+    "smallest-batch-works": [("nn.LeakyReLU(), nn.Linear(options.width, spec.numel)", "nn.BatchNorm1d(options.width), nn.Linear(options.width, spec.numel)", "more than 1 value")],
+    "discriminator-gives-what-it-says": [
+        (".squeeze(1)", "", "wanted (8,), got (8, 1)"),
+        ("return self.net(x.flatten(1)).squeeze(1)", "return self.net(x.flatten(1)).squeeze(1).sigmoid()", "after a sigmoid"),
+        ("return self.net(x.flatten(1)).squeeze(1)", "return self.net((x - x.mean(0)).flatten(1)).squeeze(1)", "per_sample"),
+        ('gives=("logits",)', 'gives=("logits", "class_logits")', "it gives 1 outputs"),
+    ],
+    "conditions-are-used": [("one_hot(y, self.spec.classes)", "one_hot(y * 0, self.spec.classes)", "does not use y")],
+    "terms-are-scalars-with-a-gradient": [
+        ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake))}", "wanted a scalar"),
+        ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean().detach()}", "has no gradient"),
+        ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean() * float('inf')}", "is inf"),
+        ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean().item()}", "wanted a tensor"),
+        ("return self.metrics(d=terms_d, g=terms_g)", "return terms_d", "logged with its graph"),
+        ("terms_g = self.loss.generator(D, self.fake(len(x), given), x, **given)", "terms_g = {'x': -D(self.fake(len(x), given)).mean()}", "never asks the loss for its generator"),
+    ],
+    "optimisers-move-their-parameters": [
+        ("super().__init__(spec, options)\n        self.net = nn.Sequential(nn.Linear(spec", "super().__init__(spec, options)\n        self.idle = nn.Linear(2, 2)\n        self.net = nn.Sequential(nn.Linear(spec", "D.idle.weight never gets a gradient"),
+        ("for n in (self.G, self.D))", "for n in (self.G, self.D.net[0]))", "D.net.2.weight belongs to no optimiser"),
+        ("torch.optim.Adam(n.parameters(), options.rate", "torch.optim.Adam(n.parameters(), 0 * options.rate", "does not move"),
+        ("for n in (self.G, self.D))", "for n in (self.G, nn.ModuleList([self.G, self.D])))", "belongs to two optimisers"),
+    ],
+    "same-seed-same-steps": [
+        ("return torch.randn(n, 8)", "import random; return torch.randn(n, 8) + random.random()", "differs between two runs"),
+        ("return torch.randn(n, 8)", "torch.seed(); return torch.randn(n, 8)", "differs between two runs"),
+    ],
+    "previews-change-nothing": [
+        ("return self.net(torch.cat", "self.mean.add_(1); return self.net(torch.cat", "differs when samples are taken"),
+    ],
+    "resume-is-exact": [
+        ("ganzoo.update((self.opt_G, terms_g))", "self.n = getattr(self, 'n', 0) + 1; ganzoo.update((self.opt_G, {'x': self.n * terms_g['fake']}))", "after a resumption"),
+    ],
+    "generator-file-is-enough": [
+        ("return self.net(torch.cat", "self.seen = getattr(self, 'seen', 0.0) + float(self.training); return (1 + self.seen) * self.net(torch.cat", "differ by up to"),
+    ],
+    "global-state-stays": [
+        ("return self.metrics(", "torch.use_deterministic_algorithms(True); return self.metrics(", "deterministic algorithms"),
+        ("def step(self, batches, t):", "def step(self, batches, t):\n        import random; random.random()", "Python's random generator"),
+        ("def step(self, batches, t):", "def step(self, batches, t):\n        import warnings; warnings.simplefilter('ignore')", "the warning filters"),
+        ("def step(self, batches, t):", "def step(self, batches, t):\n        torch.set_num_threads(torch.get_num_threads() + 1)", "the thread count"),
+    ],
+    "bf16-works": [
+        ("def forward(self, x):", "def forward(self, x):\n        if torch.is_autocast_enabled('cpu'): x = x * 0 + 3e4", "in bf16"),
+    ],
+    "it-learns": [('return {"fake": softplus(-D(x_fake)).mean()}', 'return {"fake": softplus(D(x_fake)).mean()}', "wanted at most 0.7")],
+    "data-is-what-the-record-says": [
+        ("classes=4", "classes=5", "its record says 5", "dataset"),
+        ("torch.arange(40).numpy() % 4", "torch.arange(40).numpy() % 4 // 3 * 3", "have no sample", "dataset"),
+        ("torch.arange(40 * 64)", "torch.zeros(40 * 64)", "are the same", "dataset"),
+    ],
+    "data-is-the-same-twice": [
+        ("torch.arange(40 * 64).view", "torch.randint(256, (40 * 64,)).view", "samples change", "dataset"),
+        ('Samples("1"', "Samples(str(id(x) + hash(object()))", "fingerprint changes", "dataset"),
+    ],
+}
+
+
+def sick(tmp_path, old="", new=""):
+    """A catalogue with the healthy plugin, in which something was replaced."""
+    assert old in HEALTHY
+    source = HEALTHY.replace(old, new, 1) if old else HEALTHY
+    if "self.mean" in new:
+        source = source.replace("super().__init__(spec, options)", "super().__init__(spec, options); self.register_buffer('mean', torch.zeros(()))", 1)
+    path = tmp_path / "zz_sick.py"
+    path.write_text(source)
+    sys.modules.pop("zz_sick", None)
+    return Catalogue(discover(paths=[path]))
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    import warnings
+
+    import torch
+
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+    sys.modules.pop("zz_sick", None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "old", "new", "said", "kind"),
+    [
+        pytest.param(rule, *(broken if len(broken) == 4 else (*broken, "recipe")), id=f"{rule}-{i}")
+        for rule, several in SICK.items()
+        for i, broken in enumerate(several)
+    ],
+)
+def test_a_rule_finds_what_breaks_it(rule, old, new, said, kind, tmp_path):
+    zoo = sick(tmp_path, old, new)
+    case = next(c for c in cases("local", zoo) if c.kind == ("plugin" if RULES[rule].of_plugin else kind))
+    result = judge(case, RULES[rule])
+    assert result.outcome == "failed", result
+    assert said in result.reason
+
+
+def test_every_rule_has_something_that_breaks_it():
+    told_elsewhere = {"manifest-is-light", "plugin-loads", "module-is-its-own", "a-gan-trains-on-it"}
+    assert set(RULES) - told_elsewhere == set(SICK)
+
+
+def test_a_healthy_plugin_keeps_every_rule_and_each_of_them_is_run(tmp_path):
+    reports = check("local", zoo=sick(tmp_path))
+    assert all(report.ok for report in reports), [r for report in reports for r in report.results if r.outcome == "failed"]
+    run = {result.rule for report in reports for result in report.results if result.outcome == "passed"}
+    assert set(RULES) - run == {"manifest-is-light"}  # it was named by its path
+    assert "skipped" not in {result.outcome for report in reports for result in report.results if result.rule != "manifest-is-light"}
+
+
+def test_a_manifest_that_is_slow_or_heavy_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    case = cases("gan")[0]
+    case.plugin = Plugin("zz", "zz_heavy", "theirs", "1", "ok")
+    for source, said in (("import numpy", "imports numpy"), ("sum(range(10 ** 8))", "importing it takes"), ("1 / 0", "ZeroDivisionError")):
+        (tmp_path / "zz_heavy.py").write_text(source)
+        result = judge(case, RULES["manifest-is-light"])
+        assert result.outcome == "failed"
+        assert said in result.reason
+
+
+def test_a_broken_plugin_is_reported_and_not_passed_over(tmp_path):
+    broken = Plugin("zz", "zz_nothing", "theirs", "1", "broken", "it fell", location=str(tmp_path))
+    report = check("theirs", zoo=Catalogue([broken]))[0]
+    assert not report.ok
+    assert any("it fell" in result.reason for result in report.results if result.rule == "plugin-loads")
+
+
+def test_a_declared_failure_is_told_with_its_reason_and_one_that_is_kept_is_an_error(tmp_path):
+    declares = ("known_failures={'bf16-works': 'sums overflow'}, small=", "small=")
+    zoo = sick(tmp_path, "def forward(self, x):", "def forward(self, x):\n        if torch.is_autocast_enabled('cpu'): x = x * 0 + 3e4")
+    text = (tmp_path / "zz_sick.py").read_text().replace(declares[1], declares[0])
+    (tmp_path / "zz_sick.py").write_text(text)
+    sys.modules.pop("zz_sick")
+    case = cases("local/zz", Catalogue(discover(paths=[tmp_path / "zz_sick.py"])))[0]
+    result = judge(case, RULES["bf16-works"])
+    assert (result.outcome, result.reason) == ("declared", "sums overflow")
+    zoo = sick(tmp_path, "small=", declares[0])
+    case = cases("local/zz", zoo)[0]
+    assert judge(case, RULES["bf16-works"]).outcome == "unexpected"
+
+
+def test_a_known_failure_of_no_rule_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'bf16-works'"):
+        cases("local/zz", sick(tmp_path, "small=", "known_failures={'bf16-work': 'x'}, small="))
+
+
+def test_a_name_that_is_nothing_is_refused_with_what_looks_like_it():
+    with pytest.raises(UsageError, match="Did you mean 'dcgan'"):
+        cases("dcgn")
+    with pytest.raises(UsageError):
+        check_recipe("ring")
+
+
+def test_a_part_of_no_recipe_is_tried_in_a_built_in_one_that_it_fits():
+    tried = {e.name: cases(e.qualified)[0] for e in catalogue().entries("loss") if isinstance(e.record, Part)}
+    assert tried["minimax"].with_.endswith("--loss minimax")
+    r1 = tried["r1"]
+    assert r1.parts()["discriminator"].per_sample
+
+
+CONFORMANCE = """
+from ganzoo.testing import conformance
+@conformance({name!r})
+def test_it_keeps_the_rules(rule):
+    rule()
+"""
+
+
+def pytest_on(folder, *words):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_the_decorator_has_readable_ids_and_prints_the_counts(tmp_path):
+    (tmp_path / "test_theirs.py").write_text(textwrap.dedent(CONFORMANCE.format(name="ring")))
+    done = pytest_on(tmp_path, "-v")
+    assert done.returncode == 0, done.stdout
+    assert "test_it_keeps_the_rules[dataset-ring-data-is-the-same-twice] PASSED" in done.stdout
+    assert "conformance of ring: 10 run, 10 passed, 0 failed, 0 declared, 0 unexpected, 0 skipped, of 10 rules" in done.stdout
+
+
+def test_the_decorator_fails_when_nothing_is_called_so(tmp_path):
+    (tmp_path / "test_theirs.py").write_text(CONFORMANCE.format(name="no-such-thing"))
+    done = pytest_on(tmp_path)
+    assert done.returncode != 0
+    assert "no-such-thing" in done.stdout
+
+
+def test_check_prints_a_report_and_its_status_says_it(ganzoo, tmp_path):
+    done = ganzoo("check", "ring", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told[0]["ok"]
+    assert told[0]["counts"]["run"] == len(told[0]["results"])
+    (tmp_path / "zz_sick.py").write_text(HEALTHY.replace('licence="none needed"', 'licence=""'))
+    bad = ganzoo("check", "zz", "--plugin", tmp_path / "zz_sick.py", "--json")
+    assert bad.returncode == 0, bad.stderr  # the recipe of that name, which is healthy
+    bad = ganzoo("check", "local", "--plugin", tmp_path / "zz_sick.py")
+    assert bad.returncode == 1
+    assert "FAILED     data-says-where-it-comes-from" in bad.stdout
+    assert "not all rules are kept: dataset zz" in bad.stderr
+    assert ganzoo("check", "no-such-thing").returncode == 2
