@@ -340,10 +340,16 @@ def _target_fault(target: str) -> str:
 
 def overwritten(plugin: Plugin) -> list[str]:
     """The other distributions that claim the same top-level module: the last one installed has replaced its files."""
+    owners = set(_owners().get(plugin.module.partition(".")[0], []))
+    return sorted(owners - {plugin.distribution})
+
+
+@functools.cache
+def _owners() -> Mapping[str, list[str]]:
+    """The distributions that claim each top-level module: all of their files are looked at, so only once a process."""
     from importlib.metadata import packages_distributions
 
-    owners = set(packages_distributions().get(plugin.module.partition(".")[0], []))
-    return sorted(owners - {plugin.distribution})
+    return packages_distributions()
 
 
 def resolve(target: str, origin: str) -> Any:
