@@ -25,7 +25,9 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 FENCE = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^(?P=fence)$", re.M | re.S)
 DIRECTIVES = re.compile(r"^::: (\S+)$", re.M)
 #: Commands that take seconds and show little that the others do not; they are run where GANZOO_DOCS_SLOW=1, as in .ci/run.
-LONG = re.compile(r"(\w+=\w+ )?(ganzoo (check|plugins|sample|run mygan --out|run dcgan --loss relativ|run acgan)|pytest)")
+LONG = re.compile(
+    r"(\w+=\w+ )?(ganzoo (check|plugins|sample|run mygan --out|run dcgan --loss rel|run acgan)|pytest|.*--image-size 48|.*--dataset ring$)"
+)
 SLOW = os.environ.get("GANZOO_DOCS_SLOW") == "1"
 #: The site that `mkdocs build` made of the pages.
 SITE = os.environ.get("GANZOO_DOCS_SITE")
@@ -235,7 +237,7 @@ def test_the_built_site_fetches_nothing_from_elsewhere_and_shows_every_signature
     for name in documented():
         if ".rules." in name:
             continue
-        shown = re.search(rf'<h\d id="{re.escape(name)}".*?(?=<h\d id="ganzoo)', html, re.S)
+        shown = re.search(rf'<h\d id="{re.escape(name)}".*?(?=<h\d id="ganzoo|</article>)', html, re.S)
         assert shown, name
         assert "doc-contents" in shown[0], name
         assert re.sub("<[^>]*>", "", shown[0].partition("doc-contents")[2]).strip(' "\n>'), f"{name} is empty"
