@@ -61,7 +61,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="sngan",
             loss="hinge",
             strategy="alternating",
-            defaults={"steps": 2000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 16},
+            defaults={
+                "steps": 800, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.width": 16,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            },
             small={
                 "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
