@@ -44,11 +44,11 @@ def ganzoo_register() -> list[Part | Recipe]:
         ),
         Part(
             "generator", "sngan-resnet", "ganzoo_sngan.model:ResNetGenerator", "residual blocks, BatchNorm, ReLU, tanh: table 4",
-            ResNetGeneratorOptions, data=("image",), sizes=SIZES,
+            ResNetGeneratorOptions, data=("image",), sizes=SIZES, small={"width": 16},
         ),
         Part(
             "discriminator", "sngan-resnet", "ganzoo_sngan.model:ResNetDiscriminator", "residual blocks of spectral norm 1: table 4",
-            ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+            ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES, small={"width": 16},
         ),
         Part("loss", "hinge", "ganzoo_sngan.model:Hinge", "margins of 1 for D", needs=("logits",)),
         Recipe(
