@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import compose, options
+from ganzoo import __version__, compose, options
 from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
@@ -159,6 +159,7 @@ def start(
     written = {
         **config.to_json(),
         "data": {"name": prepared.name, "checksum": prepared.checksum, "count": prepared.count, **prepared.spec.to_json()},
+        "ganzoo": __version__,
         "plugins": plugins_of(catalogue, config),
         "machine": machine(),
     }
@@ -205,7 +206,7 @@ def resume(
         differ = [key for key in ("torch", "threads", "device") if now_made[key] != then.get(key)]
         if odd := [f"{key} {now_made[key]} (was {then.get(key)})" for key in differ]:
             watch.warned(f"not bit for bit as if it had never stopped: {', '.join(odd)}.")
-        now_written = {**written, "run": asdict(config.run), "plugins": plugins_of(catalogue, config)}
+        now_written = {**written, "run": asdict(config.run), "ganzoo": __version__, "plugins": plugins_of(catalogue, config)}
         _train(catalogue, config, prepared, strategy, run, watch, watchers, now_written)
 
 
@@ -266,7 +267,7 @@ def _train(
     watch.opened(run.folder, config, prepared, strategy)
     tracked = Tracked(watch, watchers, RunInfo(run.folder, written, prepared.spec, t))
     tracked.started()
-    made_with = {"recipe": config.recipe, "plugins": plugins_of(catalogue, config), "config": config.fingerprint()}
+    made_with = {"recipe": config.recipe, "ganzoo": __version__, "plugins": plugins_of(catalogue, config), "config": config.fingerprint()}
     error = "it was ended from outside"
     try:
         train(strategy, batches, run, config.run, tracked, about=about(catalogue, config, prepared), made_with=made_with, t=t)
