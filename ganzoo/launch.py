@@ -214,14 +214,18 @@ def check_plugins(catalogue: Catalogue, path: Path, made_with: Mapping[str, str]
 
     Another version is told to `warn`. Raises UsageError for one that is not loaded.
     """
-    loaded = {f"{p.distribution}/{p.name}": p for p in catalogue.plugins if p.state == "ok"}
+    there = {f"{p.distribution}/{p.name}": p for p in catalogue.plugins}
     for name, version in made_with.items():
         distribution, _, plugin = name.partition("/")
-        if name not in loaded:
+        if name not in there:
             advice = "Name it with --plugin PATH" if distribution == LOCAL else f"`pip install {distribution}=={version}` brings it back"
-            raise UsageError(f"{path} was made with plugin {plugin} of {distribution} {version}, which is not loaded. {advice}.")
-        if loaded[name].version != version:
-            warn(f"{path} was made with {name} {version}; going on with {loaded[name].version}: it may not be the same.")
+            raise UsageError(f"{path} was made with plugin {plugin} of {distribution} {version}, which is not installed. {advice}.")
+        if there[name].state != "ok":
+            raise UsageError(
+                f"{path} was made with plugin {plugin} of {distribution} {version}, which is {there[name].state}: {there[name].reason}."
+            )
+        if there[name].version != version:
+            warn(f"{path} was made with {name} {version}; going on with {there[name].version}: it may not be the same.")
 
 
 def _train(

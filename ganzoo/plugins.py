@@ -305,6 +305,7 @@ def _fault(record: Any) -> str:
                 if f.default is MISSING:
                     return f"{record.options.__name__}.{name} has no default"
                 options.check_value(record.options, name, f.default, f"the default of {record.options.__name__}.{name}")
+            options.make(record.options, record.small, "small: ")
         except (TypeError, NameError, UsageError) as e:
             return str(e)
     return _target_fault(record.target)

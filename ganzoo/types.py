@@ -77,6 +77,7 @@ class Part:
         data: the kinds of data that it can make or judge.
         sizes: the image sizes, in pixels; empty: any.
         bf16: it works in bf16 arithmetic; a run in --precision bf16 is refused where a part does not.
+        small: options, by name, of a small version: what `ganzoo.testing` takes where no recipe's `small` speaks for it.
         known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
@@ -93,6 +94,7 @@ class Part:
     data: tuple[str, ...] = ("image", "points")
     sizes: tuple[int, ...] = ()
     bf16: bool = True
+    small: Mapping[str, Any] = field(default_factory=dict)
     known_failures: Mapping[str, str] = field(default_factory=dict)
 
 

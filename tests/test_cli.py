@@ -261,7 +261,8 @@ def test_a_run_whose_plugin_is_gone_names_it(ganzoo, finished):
     for words in (["resume", finished, "--steps", "5"], ["sample", finished]):
         done = ganzoo(*words, env=env)
         assert done.returncode == 2
-        assert "pyganzoo/acgan" in done.stderr
+        assert "plugin acgan of pyganzoo" in done.stderr
+        assert "disabled" in done.stderr
 
 
 def test_plugins_and_doctor_tell_what_a_bug_report_needs(ganzoo):

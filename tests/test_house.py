@@ -94,7 +94,8 @@ def test_no_pickle_is_read_or_written():
     """Neither by name nor by what would do it underneath."""
     words = r"\bimport pickle", r"\bpickle\.", r"torch\.(load|save)\b", "weights_only", "allow_pickle=True", r"\bdcp\.", "joblib", "shelve"
     forbidden = re.compile("|".join(words))
-    for path in (*CORE, *PLUGINS, *(ROOT / "benchmarks").rglob("*.py")):
+    kit = ROOT / "ganzoo" / "testing" / "rules.py"  # which looks for these very words
+    for path in {*CORE, *PLUGINS, *(ROOT / "benchmarks").rglob("*.py")} - {kit}:
         found = forbidden.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{path}: {found[0] if found else ''}"
 

@@ -201,11 +201,17 @@ def host(zoo: Catalogue, entry: Entry) -> tuple[str, dict[str, str]]:
                 for names in product(*(others[other] for other in exchanged_kinds)):
                     exchanged = {kind: name, **dict(zip(exchanged_kinds, names, strict=True))}
                     if (odd := _oddness(zoo, e.name, exchanged)) is not None:
-                        found.append((odd, e.plugin.distribution != own, e.name, tuple(exchanged.items())))
+                        found.append((odd, e.plugin != entry.plugin, -_usual(zoo, e), e.name, tuple(exchanged.items())))
         if found:
             best = min(found)
-            return best[2], dict(best[3])
+            return best[3], dict(best[4])
     raise UsageError(f"{kind} {name!r} fits no recipe that is installed: publish one that binds it.")
+
+
+def _usual(zoo: Catalogue, entry: Entry) -> int:
+    """How many recipes share its strategy, and its loss: what is tried in the most usual surroundings tells most."""
+    others = [e.record for e in zoo.entries("recipe") if e.plugin.distribution == CORE and isinstance(e.record, Recipe)]
+    return sum((o.strategy == entry.record.strategy) + (o.loss == entry.record.loss) for o in others if isinstance(entry.record, Recipe))
 
 
 def _oddness(zoo: Catalogue, recipe: str, exchanged: dict[str, str]) -> int | None:

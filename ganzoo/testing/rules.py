@@ -83,9 +83,10 @@ class Case:
         return sorted(common, key=lambda size: (size < 16, size))[:2]
 
     def small(self) -> dict[str, dict[str, Any]]:
-        """The recipe's options for its small version: of the run under "", of parts by kind; without those of exchanged parts."""
+        """The options of the small version: of the run under "", of parts by kind; of exchanged parts their own."""
         recipe = self.zoo.recipe(self.recipe)
         chosen: dict[str, dict[str, Any]] = {"": {}}
+        chosen |= {kind: dict(self.zoo.part(kind, name).small) for kind, name in self.exchanged.items()}
         for key, value in recipe.small.items():
             kind, dot, name = key.rpartition(".")
             if not dot or self.exchanged.get(kind) in (None, recipe.part(kind)):

@@ -47,7 +47,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="non-saturating",
             strategy="alternating",
             keys=("x", "y"),
-            defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
+            defaults={
+                "steps": 800, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                "discriminator.embedding": 8, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4,
+            },
             small={
                 "steps": 200, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,

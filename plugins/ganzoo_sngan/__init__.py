@@ -44,11 +44,11 @@ def ganzoo_register() -> list[Part | Recipe]:
         ),
         Part(
             "generator", "sngan-resnet", "ganzoo_sngan.model:ResNetGenerator", "residual blocks, BatchNorm, ReLU, tanh: table 4",
-            ResNetGeneratorOptions, data=("image",), sizes=SIZES,
+            ResNetGeneratorOptions, data=("image",), sizes=SIZES, small={"width": 16},
         ),
         Part(
             "discriminator", "sngan-resnet", "ganzoo_sngan.model:ResNetDiscriminator", "residual blocks of spectral norm 1: table 4",
-            ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+            ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES, small={"width": 16},
         ),
         Part("loss", "hinge", "ganzoo_sngan.model:Hinge", "margins of 1 for D", needs=("logits",)),
         Recipe(
@@ -61,7 +61,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="sngan",
             loss="hinge",
             strategy="alternating",
-            defaults={"steps": 2000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 16},
+            defaults={
+                "steps": 800, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.width": 16,
+                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            },
             small={
                 "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
