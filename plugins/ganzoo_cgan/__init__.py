@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ganzoo import Part, Recipe, hookimpl, option
 
@@ -20,9 +19,8 @@ class GeneratorOptions:
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    embedding: int = option(32, "numbers that a class becomes; they are learned", min=1)
+    embedding: int = option(8, "numbers that a class becomes, at every pixel; they are learned", min=1)
     width: int = option(64, "channels of the first layer; each layer after it has twice as many", min=1)
-    norm: Literal["none", "layer"] = option("layer", "normalisation between layers, of each sample by itself")
 
 
 @hookimpl
@@ -48,8 +46,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             strategy="alternating",
             keys=("x", "y"),
             defaults={
-                "steps": 800, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
-                "discriminator.embedding": 8, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4,
+                "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                "strategy.lr_g": 5e-4, "strategy.lr_d": 1e-3,
             },
             small={
                 "steps": 200, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,

@@ -13,12 +13,18 @@ from ganzoo import DataSpec
 from ganzoo_cgan import DiscriminatorOptions, GeneratorOptions
 
 
-def initialise(module: nn.Module) -> None:
-    """DCGAN's weights, N(0, 0.02), and no biases to start with; embeddings stay N(0, 1), the scale of latents and images."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+def initialise_g(module: nn.Module) -> None:
+    """DCGAN's weights, N(0, 0.02), which BatchNorm rescales; embeddings stay N(0, 1), the scale of latents and images."""
+    if isinstance(module, nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+
+
+def initialise_d(module: nn.Module) -> None:
+    """He's weights for LeakyReLU(0.2): without normalisation, those of DCGAN would let the signal fade from layer to layer."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, 0.2)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
 
 
 def widths(spec: DataSpec, width: int) -> list[int]:
@@ -41,7 +47,7 @@ class Generator(ganzoo.Generator):
         layers: list[nn.Module] = [nn.ConvTranspose2d(options.z_dim + options.embedding, hidden[0], 4, bias=False)]
         for before, after in pairwise([*hidden, spec.shape[0]]):
             layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
-        self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
+        self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise_g)
 
     def latent(self, n: int) -> Tensor:
         return torch.randn(n, self.options.z_dim)
@@ -64,11 +70,10 @@ class Discriminator(ganzoo.Discriminator):
         super().__init__(spec, options)
         self.embed = nn.Embedding(spec.classes, options.embedding)
         hidden = widths(spec, options.width)
-        layers: list[nn.Module] = [nn.Conv2d(spec.shape[0] + options.embedding, hidden[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-        for before, after in pairwise(hidden):
-            norm = nn.GroupNorm(1, after) if options.norm == "layer" else nn.Identity()
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), norm, nn.LeakyReLU(0.2, inplace=True)]
-        self.net = nn.Sequential(*layers, nn.Conv2d(hidden[-1], 1, 4)).apply(initialise)
+        layers: list[nn.Module] = []
+        for before, after in pairwise([spec.shape[0] + options.embedding, *hidden]):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        self.net = nn.Sequential(*layers, nn.Conv2d(hidden[-1], 1, 4)).apply(initialise_d)
 
     def forward(self, x: Tensor, **given: Tensor) -> Tensor:
         e = self.embed(given["y"])[:, :, None, None].expand(-1, -1, *x.shape[2:])

@@ -34,7 +34,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="least-squares",
             strategy="alternating",
             defaults={
-                "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                "steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
             },
             small={
                 "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,

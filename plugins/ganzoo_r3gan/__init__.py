@@ -71,10 +71,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="relativistic",
             strategy="annealed",
             defaults={
-                "steps": 1000, "batch_size": 16, "ema": 0.99,
+                "steps": 2000, "batch_size": 16, "ema": 0.99,
                 "generator.width": 8, "generator.blocks": 1, "discriminator.width": 8, "discriminator.blocks": 1,
-                "loss.gamma": 5.0, "loss.gamma_end": 1.0, "loss.anneal": 1000,
-                "strategy.lr": 3e-3, "strategy.lr_end": 5e-4, "strategy.anneal": 1000,
+                "loss.gamma": 5.0, "loss.gamma_end": 1.0, "loss.anneal": 2000,
+                "strategy.lr": 3e-3, "strategy.lr_end": 5e-4, "strategy.anneal": 2000,
             },
             small={
                 "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,

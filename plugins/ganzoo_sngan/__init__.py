@@ -62,7 +62,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="hinge",
             strategy="alternating",
             defaults={
-                "steps": 800, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.width": 16,
+                "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.width": 16,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
             },
             small={
