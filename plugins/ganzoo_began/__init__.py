@@ -71,8 +71,8 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "strategy.lambda_k": 0.02, "strategy.lr": 4e-4, "strategy.gamma": 0.7,
             },
             small={
-                "steps": 400, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
-                "discriminator.h_dim": 32, "strategy.lr": 1e-3, "strategy.gamma": 1.0, "strategy.lambda_k": 0.1,
+                "steps": 200, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "discriminator.h_dim": 32, "strategy.lr": 2e-3, "strategy.gamma": 1.0, "strategy.lambda_k": 0.1,
             },
         ),
     ]  # fmt: skip
