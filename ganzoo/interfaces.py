@@ -43,7 +43,9 @@ class Discriminator(nn.Module, ABC):
 
 
 View = Callable[[Tensor], Any]
-"""A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order."""
+"""A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order.
+
+It takes as many samples as the batch has, whose conditions it holds: real and fake ones in two calls, not side by side in one."""
 
 
 class Loss(ABC):

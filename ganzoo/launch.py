@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -155,7 +156,8 @@ def start(
 
     watchers = trackers.chosen(catalogue, config.run.track)
     config, prepared, strategy = prepare_strategy(catalogue, config, watch.progress)
-    folder = out or new_folder(Path("runs"), f"{config.recipe.replace('/', '-')}-{prepared.name}")
+    recipe = catalogue.get("recipe", config.recipe).name
+    folder = out or new_folder(Path("runs"), f"{recipe.replace('/', '-')}-{prepared.name}")
     written = {
         **config.to_json(),
         "data": {"name": prepared.name, "checksum": prepared.checksum, "count": prepared.count, **prepared.spec.to_json()},
@@ -163,8 +165,13 @@ def start(
         "plugins": plugins_of(catalogue, config),
         "machine": machine(),
     }
-    with Run.create(folder, written) as run:
-        _train(catalogue, config, prepared, strategy, run, watch, watchers, written)
+    with Run.create(folder) as run:
+        try:
+            _train(catalogue, config, prepared, strategy, run, watch, watchers, written)
+        except UsageError:
+            if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
+                shutil.rmtree(folder)
+            raise
     return folder
 
 
@@ -190,11 +197,7 @@ def resume(
         if device is not None:
             config = replace(config, run=replace(config.run, device=device))  # type: ignore[arg-type]
         check_plugins(catalogue, folder, written.get("plugins", {}), watch.warned)
-        try:
-            watchers = trackers.chosen(catalogue, config.run.track)
-        except UsageError as e:  # a tracker changes nothing in what is computed
-            watchers = []
-            watch.warned(f"{e} The run goes on unwatched.")
+        watchers = trackers.chosen(catalogue, config.run.track, watch.warned)
         config, prepared, strategy = prepare_strategy(catalogue, config, watch.progress)
         if prepared.checksum != written["data"]["checksum"]:
             raise UsageError(
@@ -264,10 +267,10 @@ def _train(
         flip=config.run.flip,
         position=position,
     )
-    watch.opened(run.folder, config, prepared, strategy)
     tracked = Tracked(watch, watchers, RunInfo(run.folder, written, prepared.spec, t))
     tracked.started()
-    made_with = {"recipe": config.recipe, "ganzoo": __version__, "plugins": plugins_of(catalogue, config), "config": config.fingerprint()}
+    watch.opened(run.folder, config, prepared, strategy)
+    made_with = {"recipe": config.recipe, "ganzoo": __version__, "plugins": written["plugins"], "config": config.fingerprint()}
     error = "it was ended from outside"
     try:
         train(strategy, batches, run, config.run, tracked, about=about(catalogue, config, prepared), made_with=made_with, t=t)

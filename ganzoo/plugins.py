@@ -143,14 +143,15 @@ def _load(ep: EntryPoint, distribution: str, version: str, disabled: set[str], s
     if disabled & {ep.name, distribution, "*"}:
         return plugin("disabled", "by GANZOO_DISABLE_PLUGINS")
     try:
-        if (api := _api_said(ep)) is not None:
+        tree = _tree(importlib.util.find_spec(ep.module))
+        if (api := _api_said(tree)) is not None:
             _check_api(api)
         before = set(HEAVY) & sys.modules.keys()
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of anybody's --json
             module = ep.load()
         records, hooks = _provided(module, ep.name)
         # What an earlier import has brought in is not seen in sys.modules, so the manifest's own text is looked at as well.
-        if heavy := sorted(set(HEAVY) & sys.modules.keys() - before | _top_level_imports(module)):
+        if heavy := sorted(set(HEAVY) & sys.modules.keys() - before | _heavy_imports(tree)):
             raise _Broken(f"its manifest imports {', '.join(heavy)}; name what is heavy as 'package.module:Name' in the records")
         return plugin("ok", records=records, hooks=hooks)
     except _Broken as e:
@@ -200,10 +201,17 @@ def _load_local(path: Path) -> Plugin:
     return Plugin(name, name, LOCAL, version, "ok", records=records, hooks=hooks, seconds=took, location=str(path))
 
 
-def _api_said(ep: EntryPoint) -> object:
+def _tree(spec: ModuleSpec | None) -> ast.Module:
+    """The syntax tree of a module's source; an empty one where there is none that can be read."""
+    try:
+        return ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
+    except (OSError, SyntaxError, ValueError):
+        return ast.parse("")
+
+
+def _api_said(tree: ast.Module) -> object:
     """The GANZOO_API of a manifest, told from its text without running it: one for another interface may fail to import. None: not told."""
-    tree = _tree(importlib.util.find_spec(ep.module))
-    for node in tree.body if tree else ():
+    for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GANZOO_API" and isinstance(node.value, ast.Constant):
             return node.value.value
     return None
@@ -254,22 +262,11 @@ def _provided(module: Any, name: str) -> tuple[tuple[Record, ...], dict[str, plu
     return tuple(records), hooks
 
 
-def _top_level_imports(module: Any) -> set[str]:
-    """The heavy packages that the module's own source imports outside of any function."""
-    tree = _tree(module.__spec__)
-    if tree is None:
-        return set()
+def _heavy_imports(tree: ast.Module) -> set[str]:
+    """The heavy packages that a manifest's own text imports outside of any function."""
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     return {name.partition(".")[0] for name in names} & set(HEAVY)
-
-
-def _tree(spec: ModuleSpec | None) -> ast.Module | None:
-    """The syntax tree of a module's source; None where there is none, or none that can be read."""
-    try:
-        return ast.parse(Path(spec.origin).read_text(encoding="utf-8")) if spec and spec.origin else None
-    except (OSError, SyntaxError, ValueError):
-        return None
 
 
 def kind_of(record: Record) -> str:

@@ -28,15 +28,15 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.checkpoints = folder / "checkpoints"
+        self.checkpoints, self.samples = folder / "checkpoints", folder / "samples"
         self._lock = _hold(folder / "LOCK")
         self._metrics: IO[str] | None = None
-        for place in (folder, self.checkpoints, folder / "samples"):
+        for place in (folder, self.checkpoints, self.samples):
             for stale in place.glob(".tmp-*"):
                 stale.unlink(missing_ok=True)
 
     @classmethod
-    def create(cls, folder: Path, config: Mapping[str, Any]) -> Run:
+    def create(cls, folder: Path) -> Run:
         """A new run in a folder that does not exist or is empty. Raises UsageError where it holds anything."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -45,11 +45,9 @@ class Run:
                 raise UsageError(f"--out: {folder} {what}. Name a new folder.")
             for part in ("samples", "checkpoints"):
                 (folder / part).mkdir()
-            run = cls(folder)
+            return cls(folder)
         except OSError as e:
             raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name a folder that can be written.") from e
-        run.write_config(config)
-        return run
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -86,7 +84,7 @@ class Run:
             return
         text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step)
         write_file(self.folder / "metrics.jsonl", lambda file: file.write(text.encode()))
-        for sheet in (self.folder / "samples").glob("*.png"):
+        for sheet in self.samples.glob("*.png"):
             if sheet.stem.isdigit() and int(sheet.stem) > step:
                 sheet.unlink()
 

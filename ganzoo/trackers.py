@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def chosen(catalogue: Catalogue, names: str) -> list[Plugin]:
-    """The plugins of a comma-separated list. Raises UsageError for one that is not there or watches nothing."""
+def chosen(catalogue: Catalogue, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:
+    """The plugins of a comma-separated list.
+
+    warn: told of each that is not there, or watches nothing. Raises UsageError for it where there is no `warn`.
+    """
     able = {plugin.name: plugin for plugin in catalogue.plugins if plugin.tracks}
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in able:
-            hint = did_you_mean(name, able) or f" There is {', '.join(able) or 'none'}."
-            raise UsageError(f"--track: no plugin called {name!r} watches runs.{hint}")
-    return [able[name] for name in dict.fromkeys(wanted)]
+    wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
+    for name in wanted.keys() - able.keys():
+        hint = did_you_mean(name, able) or f" There is {', '.join(able) or 'none'}."
+        told = f"--track: no plugin called {name!r} watches runs.{hint}"
+        if warn is None:
+            raise UsageError(told)
+        warn(f"{told} The run goes on without it.")
+    return [able[name] for name in wanted if name in able]
 
 
 class Tracked(Watch):

@@ -116,8 +116,8 @@ class Recipe:
         defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts.
         results: what was measured with this recipe, one line a figure, each with its protocol.
         min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
-        small: options, named as in `defaults`, of a version that learns simple images of 16 pixels, or points, in seconds on a
-            processor: what `ganzoo.testing` trains.
+        small: options, named as in `defaults` and laid over them, of a version that learns simple images of 16 pixels, or points, in
+            seconds on a processor: what `ganzoo.testing` trains.
         known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 

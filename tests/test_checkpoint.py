@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(file, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    with Run.create(tmp_path / "run", {}) as run:
+    with Run.create(tmp_path / "run") as run:
         yield run
 
 

@@ -8,11 +8,12 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
 from ganzoo.catalogue import Catalogue, catalogue
-from ganzoo.errors import UsageError
+from ganzoo.errors import RunStopped, UsageError
 from ganzoo.plugins import Plugin, discover
 from ganzoo.testing import check, check_recipe
 from ganzoo.testing.kit import cases, judge
@@ -252,6 +253,14 @@ def test_a_declared_failure_is_told_with_its_reason_and_one_that_is_kept_is_an_e
     zoo = sick(tmp_path, "small=", declares[0])
     case = cases("local/zz", zoo)[0]
     assert judge(case, RULES["bf16-works"]).outcome == "unexpected"
+
+
+def test_a_signal_ends_the_check_and_is_no_failure_of_a_rule():
+    def stopped(case):
+        raise RunStopped("stopped by SIGINT", 130)
+
+    with pytest.raises(RunStopped):
+        judge(cases("gan")[0], replace(RULES["parts-fit"], run=stopped))
 
 
 def test_a_known_failure_of_no_rule_is_refused(tmp_path):

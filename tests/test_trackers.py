@@ -11,7 +11,7 @@ from conftest import ROOT
 from test_loop import Told
 from zoo import small
 
-from ganzoo import checkpoint, launch
+from ganzoo import checkpoint, launch, trackers
 from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError
 from ganzoo.plugins import discover
@@ -121,7 +121,7 @@ def test_a_tracker_may_refuse_a_run_before_its_first_step(images, plugin, tmp_pa
     path = plugin("@hookimpl\ndef ganzoo_run_started(): raise UsageError('pip install something')")
     with pytest.raises(UsageError, match="pip install something"):
         launch.start(catalogue_with(path), small("gan", images(), track="zz_watcher"), tmp_path / "run", Told())
-    assert not list((tmp_path / "run" / "samples").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_tracker_is_refused_for_a_new_run_and_left_out_of_a_resumed_one(images, plugin, tmp_path):
@@ -132,7 +132,14 @@ def test_an_unknown_tracker_is_refused_for_a_new_run_and_left_out_of_a_resumed_o
     folder = launch.start(catalogue_with(path), small("gan", images(), steps=1, track="zz_watcher"), tmp_path / "run", Told())
     told = Told()
     launch.resume(catalogue_with(), folder, 2, told)
-    assert any("goes on unwatched" in w for w in told.warnings)
+    assert any("goes on without it" in w for w in told.warnings)
+
+
+def test_a_tracker_that_is_gone_takes_no_other_with_it(plugin):
+    told = []
+    assert [p.name for p in trackers.chosen(catalogue_with(plugin(EVERY)), "gone, zz_watcher", told.append)] == ["zz_watcher"]
+    assert len(told) == 1
+    assert "'gone'" in told[0]
 
 
 def test_tensorboards_own_reader_finds_scalars_sheets_and_hyper_parameters(images, ganzoo, tmp_path):

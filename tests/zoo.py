@@ -17,14 +17,17 @@ from ganzoo.types import KINDS, Recipe
 
 
 def small(recipe: str, data: Path | str, exchanged: dict[str, str] | None = None, **run: Any) -> Config:
-    """The recipe with narrow networks and short warm-ups, on the given data."""
+    """The parts of the recipe's small version, those that are exchanged narrow, on the given data."""
     zoo: Catalogue = catalogue()
     record = zoo.recipe(recipe)
     assert isinstance(record, Recipe)
     parts = compose.chosen_parts(zoo, record, exchanged or {})
-    chosen = {kind: {"width": 8} for kind in KINDS if "width" in options.fields(parts[kind].options)}
-    if "warmup" in options.fields(parts["strategy"].options):
-        chosen["strategy"] = {"warmup": 1, "warmup_critic": 2, "n_critic": 2}
+    chosen: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    for kind, part in parts.items():
+        if kind in (exchanged or {}):
+            chosen[kind] = {"width": 8} if "width" in options.fields(part.options) else {}
+        else:
+            chosen[kind] = {k.partition(".")[2]: v for k, v in record.small.items() if k.startswith(f"{kind}.")}
     values = {"dataset": str(data), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
     return compose.resolve(zoo, recipe, values, exchanged or {}, chosen)
 

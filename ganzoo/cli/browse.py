@@ -43,7 +43,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        made.add_column(column, style="bold" if i == 0 else "", no_wrap=i == 0)
+        made.add_column(column, style="bold" if i == 0 else "", no_wrap=i == 0, overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     Console().print(made)

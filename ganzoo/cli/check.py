@@ -11,8 +11,8 @@ from ganzoo.cli.browse import complete_names, json_option
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
+    from ganzoo.testing.case import Case
     from ganzoo.testing.kit import Result
-    from ganzoo.testing.rules import Case
 
 MARKS = {
     "passed": ("ok", "green"),
@@ -31,7 +31,7 @@ def check_command(name: str, as_json: bool) -> None:
 
     Small versions are trained on toy data: half a minute a recipe. Ends with status 1 where a rule is not kept.
     """
-    from ganzoo.testing.kit import check, total
+    from ganzoo.testing.kit import check, count
 
     last: list[Case] = []
 
@@ -47,7 +47,7 @@ def check_command(name: str, as_json: bool) -> None:
         click.echo(f"  {click.style(f'{mark:<10}', fg=colour)} {result.rule}  {result.seconds:.1f} s{reason}")
 
     reports = check(name, told)
-    counts = total(reports)
+    counts = count(result for report in reports for result in report.results)
     if as_json:
         click.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:

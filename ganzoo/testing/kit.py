@@ -8,18 +8,19 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from ganzoo import compose
 from ganzoo.catalogue import Catalogue, Entry, catalogue
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.errors import GanzooError, RunStopped, UsageError, did_you_mean
 from ganzoo.plugins import CORE, Plugin
 from ganzoo.testing import toys
-from ganzoo.testing.rules import RULES, Case, Rule, Skip
+from ganzoo.testing.case import Case, Rule, Skip
+from ganzoo.testing.rules import RULES
 from ganzoo.types import KINDS, Part, Recipe
 
 Outcome = Literal["passed", "failed", "declared", "unexpected", "skipped"]
@@ -36,6 +37,12 @@ class Result:
     seconds: float = 0.0
 
 
+def count(results: Iterable[Result]) -> dict[str, int]:
+    """How many rules were run, and how many of each outcome there are. Where more are skipped than pass, little has been shown."""
+    found = Counter(result.outcome for result in results)
+    return {"run": found.total() - found["skipped"], **{outcome: found[outcome] for outcome in get_args(Outcome)}}
+
+
 @dataclass(frozen=True)
 class Report:
     """The results of one plugin, recipe, part or data set. with_: the recipe and the parts that a part was tried with."""
@@ -49,9 +56,7 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """How many rules were run, and how many of each outcome there are."""
-        found = Counter(result.outcome for result in self.results)
-        outcomes: tuple[Outcome, ...] = ("passed", "failed", "declared", "unexpected", "skipped")
-        return {"run": len(self.results) - found["skipped"], **{outcome: found[outcome] for outcome in outcomes}}
+        return count(self.results)
 
     @property
     def ok(self) -> bool:
@@ -62,11 +67,6 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         told = {"kind": self.kind, "name": self.name, "origin": self.origin, "with": self.with_, "ok": self.ok, "counts": self.counts}
         return {**told, "results": [asdict(result) for result in self.results]}
-
-
-def total(found: Sequence[Report]) -> dict[str, int]:
-    """The counts of several reports together. Where more rules are skipped than pass, little has been shown."""
-    return {key: sum(report.counts[key] for report in found) for key in found[0].counts}
 
 
 def check(
@@ -110,6 +110,8 @@ def judge(case: Case, rule: Rule) -> Result:
     except KeyboardInterrupt:
         raise
     except BaseException as e:
+        if isinstance(e, RunStopped) and e.exit_code > 128:  # by a signal, which was meant for all of this
+            raise
         reason = str(e) if isinstance(e, GanzooError) else f"{type(e).__name__}: {e}"
         return result("declared", declared) if declared else result("failed", reason)
     if declared:
@@ -240,12 +242,10 @@ def conformance(name: str) -> Callable[[F], F]:
     found = [(case, rule) for case in cases(name) for rule in case.rules]
     tally: list[Result] = []
 
-    def counts() -> dict[str, int]:
-        return Report("", name, "", "", tuple(tally)).counts
-
     def enough() -> None:
+        counts = count(tally)
         # Where some of the items were left out, by -k or by -x, nothing can be told.
-        assert len(tally) < len(found) or counts()["passed"] > counts()["skipped"], f"most rules were skipped: {counts()}"
+        assert len(tally) < len(found) or counts["passed"] > counts["skipped"], f"most rules were skipped: {counts}"
 
     def one(case: Case, rule: Rule) -> None:
         result = judge(case, rule)
@@ -262,7 +262,7 @@ def conformance(name: str) -> Callable[[F], F]:
 
     class Summary:
         def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-            told = ", ".join(f"{n} {what}" for what, n in counts().items())
+            told = ", ".join(f"{n} {what}" for what, n in count(tally).items())
             terminalreporter.write_line(f"conformance of {name}: {told}, of {len(found)} rules")
 
     def decorate(function: F) -> F:

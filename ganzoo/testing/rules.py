@@ -10,18 +10,19 @@ import random
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose, options
-from ganzoo.catalogue import Catalogue, Entry
 from ganzoo.compose import Config
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.plugins import LOCAL, Plugin, overwritten, resolve
-from ganzoo.types import KINDS, DataSet, DataSpec, Part
+from ganzoo.plugins import LOCAL, overwritten, resolve
+from ganzoo.testing import toys
+from ganzoo.testing.case import BATCH, COMBINATIONS, RULES, Case, Skip, rule
+from ganzoo.types import KINDS, DataSet, DataSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,128 +30,10 @@ if TYPE_CHECKING:
     from ganzoo.data import Batches
     from ganzoo.interfaces import Strategy
 
+__all__ = ["RULES"]
+
 MANIFEST_SECONDS = 0.5  # of processor time
-BATCH = 8
 LEARNT = 0.7  # share of the untrained generator's distance to the data that a trained one may have
-
-
-class Skip(Exception):
-    """A rule does not apply, and why."""
-
-
-@dataclass
-class Case:
-    """What the rules are run on: a plugin, or one of its records; `folder` is a rule's own.
-
-    recipe, exchanged: the combination that a recipe or a part is tried in.
-    """
-
-    zoo: Catalogue
-    plugin: Plugin
-    kind: str
-    name: str
-    entry: Entry | None
-    recipe: str
-    exchanged: dict[str, str]
-    known_failures: dict[str, str]
-    rules: list[Rule]
-    folder: Path = field(default_factory=Path)
-
-    @property
-    def with_(self) -> str:
-        """The combination that a part is tried in, in words."""
-        if not self.recipe or self.recipe == self.name:
-            return ""
-        return " ".join([self.recipe, *(f"--{kind} {name}" for kind, name in self.exchanged.items())])
-
-    @property
-    def record(self) -> Any:
-        """The record; not for a plugin as a whole."""
-        assert self.entry is not None
-        return self.entry.record
-
-    def parts(self) -> dict[str, Part]:
-        return compose.chosen_parts(self.zoo, self.zoo.recipe(self.recipe), self.exchanged)
-
-    def kinds(self) -> list[str]:
-        """The kinds of data that all parts take; an image before points."""
-        parts = self.parts().values()
-        return [kind for kind in ("image", "points") if all(kind in part.data for part in parts)]
-
-    def sizes(self) -> list[int]:
-        """Two image sizes that all parts take, the smallest from 16 pixels on if there are any."""
-        common = compose.common_sizes(self.parts()) or (16, 32)
-        return sorted(common, key=lambda size: (size < 16, size))[:2]
-
-    def small(self) -> dict[str, dict[str, Any]]:
-        """The options of the small version: of the run under "", of parts by kind; of exchanged parts their own."""
-        recipe = self.zoo.recipe(self.recipe)
-        chosen: dict[str, dict[str, Any]] = {"": {}}
-        chosen |= {kind: dict(self.zoo.part(kind, name).small) for kind, name in self.exchanged.items()}
-        for key, value in recipe.small.items():
-            kind, dot, name = key.rpartition(".")
-            if not dot or self.exchanged.get(kind) in (None, recipe.part(kind)):
-                chosen.setdefault(kind, {})[name] = value
-        return chosen
-
-    def config(self, channels: int = 1, size: int | None = None, kind: str | None = None, **run: Any) -> Config:
-        """The small version on toy data, on the processor."""
-        from ganzoo.testing import toys
-
-        kind = kind or self.kinds()[0]
-        chosen = self.small()
-        batch = max(BATCH, self.zoo.recipe(self.recipe).min_batch)
-        never = dict.fromkeys(("log_every", "sample_every", "save_every"), 10**6)
-        plain = {"image_size": None, "track": "", "labels": "", "flip": False, "ema": 0.0, "steps": 4, **never}
-        values = {**plain, **run, "device": "cpu", "dataset": str(toys.file(kind, channels, size or self.sizes()[0]))}
-        return compose.resolve(
-            self.zoo, self.recipe, {"batch_size": batch, **values}, self.exchanged, {k: v for k, v in chosen.items() if k}
-        )
-
-    def built(self, config: Config | None = None) -> tuple[Strategy, Batches]:
-        """The strategy and the batches of a configuration, as a run has them."""
-        import torch
-
-        from ganzoo.data import Batches
-        from ganzoo.launch import prepare_strategy
-
-        config, prepared, strategy = prepare_strategy(self.zoo, config or self.config())
-        data = prepared.load()
-        return strategy, Batches(data, prepared.spec, config.run.batch_size, seed=config.run.seed, device=torch.device("cpu"))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """kinds: of records that it is for. of_plugin: for the plugin as a whole. trains: it builds networks. may_skip: it may be skipped.
-
-    applies: whether it has anything to say of a case.
-    """
-
-    name: str
-    run: Callable[[Case], None]
-    kinds: tuple[str, ...]
-    of_plugin: bool
-    trains: bool
-    may_skip: bool
-    applies: Callable[[Case], bool]
-
-
-#: All rules, by name.
-RULES: dict[str, Rule] = {}
-COMBINATIONS = ("recipe", *KINDS)
-
-
-def rule(
-    *kinds: str, trains: bool = False, may_skip: bool = False, applies: Callable[[Case], bool] = lambda case: True
-) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
-    """Make a rule of a function; its name is the function's, with hyphens."""
-
-    def register(function: Callable[[Case], None]) -> Callable[[Case], None]:
-        name = function.__name__.replace("_", "-")
-        RULES[name] = Rule(name, function, kinds, kinds == ("plugin",), trains, may_skip, applies)
-        return function
-
-    return register
 
 
 # --- The plugin as a whole ---
@@ -614,7 +497,6 @@ def bf16_works(case: Case) -> None:
 def it_learns(case: Case) -> None:
     """Trained on toy data, its small version comes nearer to it: to at most 0.7 of an untrained one's sliced Wasserstein distance."""
     from ganzoo.randomness import seed_step
-    from ganzoo.testing import toys
 
     small = {"steps": 150, "batch_size": 32, "ema": 0.9, **case.small()[""]}
     config = case.config(**{name: value for name, value in small.items() if name not in ("dataset", "device")})
@@ -693,13 +575,20 @@ def data_is_the_same_twice(case: Case) -> None:
 
 @rule("dataset", may_skip=True)
 def a_gan_trains_on_it(case: Case) -> None:
-    """The plainest GAN takes two steps on it."""
+    """A GAN that is installed and takes such data takes two steps on it."""
     import torch
 
     from ganzoo.data import Batches
 
     prepared = _prepared(case, image_size=16) if case.record.kind == "image" else _prepared(case)
-    config = compose.resolve(case.zoo, "gan", {"dataset": case.name, "device": "cpu", "batch_size": BATCH}, {}, {})
-    strategy = compose.build(case.zoo, config, prepared.spec, torch.device("cpu"))
-    for values in _steps(strategy, Batches(prepared.load(), prepared.spec, BATCH, seed=0, device=torch.device("cpu")), 2):
-        _scalars(values)
+    for entry in case.zoo.entries("recipe"):
+        config = compose.resolve(case.zoo, entry.name, {"dataset": case.name, "device": "cpu"}, {}, {})
+        try:
+            strategy = compose.build(case.zoo, config, prepared.spec, torch.device("cpu"))
+        except UsageError:  # it takes other data
+            continue
+        batches = Batches(prepared.load(), prepared.spec, max(BATCH, case.zoo.recipe(entry.name).min_batch), seed=0, device=strategy.device)
+        for values in _steps(strategy, batches, 2):
+            _scalars(values)
+        return
+    raise AssertionError(f"no recipe that is installed takes {prepared.spec.kind} data of the shape {prepared.spec.shape}")
