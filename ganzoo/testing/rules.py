@@ -542,7 +542,7 @@ def _prepared(case: Case, cache: str = "cache", **more: Any) -> Any:
         return prepare(record.name, record, data_dir=Path(where) if where else case.folder / "downloads", **more)
     except (GanzooError, OSError) as e:
         if isinstance(e, UsageError) or "download" in str(e):
-            raise Skip(f"its data is not at hand in GANZOO_DATA: {' '.join(str(e).split())[:200]}") from e
+            raise Skip(f"its data is not at hand, GANZOO_DATA may name the folder: {str(e).partition('. ')[0]}") from e
         raise
     finally:
         socket.socket.connect = connect  # type: ignore[method-assign]
