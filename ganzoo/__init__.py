@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         set_lr,
         update,
     )
+    from ganzoo.metrics import Features, Gather, Metric, Moments, Rows, Seen, Sight
 
 API_VERSION = 1
 """The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks."""
@@ -38,6 +39,7 @@ _LAZY = {
         ("Builders", "Discriminator", "Generator", "Loss", "Strategy", "View", "full_precision", "gradient_norms", "set_lr", "update"),
         "ganzoo.interfaces",
     ),
+    **dict.fromkeys(("Features", "Gather", "Metric", "Moments", "Rows", "Seen", "Sight"), "ganzoo.metrics"),
 }
 
 __all__ = [
@@ -48,14 +50,21 @@ __all__ = [
     "DataSet",
     "DataSpec",
     "Discriminator",
+    "Features",
     "GanzooError",
+    "Gather",
     "Generator",
     "Loss",
+    "Metric",
+    "Moments",
     "Part",
     "Recipe",
     "Request",
+    "Rows",
     "RunInfo",
     "Samples",
+    "Seen",
+    "Sight",
     "Strategy",
     "Terms",
     "UsageError",

@@ -9,9 +9,9 @@ from typing import Any
 
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.plugins import CORE, Plugin, installed, kind_of, resolve
-from ganzoo.types import KINDS, DataSet, Part, Recipe, Record
+from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
 
-ALL_KINDS = ("recipe", *KINDS, "dataset")
+ALL_KINDS = ("recipe", *KINDS, "dataset", *JUDGES)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ganzoo import options
 from ganzoo.catalogue import Catalogue, Entry
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.options import option
-from ganzoo.types import KINDS, DataSet, DataSpec, Part, Recipe
+from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec, Part, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -249,10 +249,10 @@ def build(catalogue: Catalogue, config: Config, spec: DataSpec, device: torch.de
 
 def construct(entry: Entry, *given: Any) -> Any:
     """A part made by its plugin's class. Raises GanzooError that names the plugin where that fails, or where it is no such part."""
-    from ganzoo import interfaces
+    from ganzoo import interfaces, metrics
 
     made = entry.load()
-    base = getattr(interfaces, entry.kind.capitalize())
+    base = getattr(metrics if entry.kind in JUDGES else interfaces, entry.kind.capitalize())
     if not (isinstance(made, type) and issubclass(made, base)):
         raise GanzooError(f"{entry.kind} {entry.name!r} of {entry.plugin.origin}: wanted a ganzoo.{base.__name__}, got {made!r}.")
     try:

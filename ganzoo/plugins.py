@@ -24,7 +24,7 @@ import pluggy
 
 from ganzoo import hookspecs, options
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.types import KINDS, DataSet, Part, Recipe, Record
+from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
 
 GROUP = "ganzoo"
 CORE = "pyganzoo"  # the distribution whose records keep their short names
@@ -270,7 +270,7 @@ def _heavy_imports(tree: ast.Module) -> set[str]:
 
 
 def kind_of(record: Record) -> str:
-    """generator, discriminator, loss, strategy, recipe or dataset."""
+    """generator, discriminator, loss, strategy, metric, features, recipe or dataset."""
     return record.kind if isinstance(record, Part) else type(record).__name__.lower()
 
 
@@ -285,7 +285,7 @@ def _fault(record: Any) -> str:
             return f"{f.name}: wanted a string, got {value!r}"
         if str(f.type).startswith("Mapping") and not isinstance(value, Mapping):
             return f"{f.name}: wanted a dict, got {value!r}"
-        if str(f.type).startswith("tuple") and not (isinstance(value, tuple) and all(isinstance(v, str | int) for v in value)):
+        if str(f.type).startswith("tuple") and not (isinstance(value, tuple) and all(isinstance(v, str | int | tuple) for v in value)):
             return f"{f.name}: wanted a tuple, got {value!r}"
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", record.name):
         return "a name is made of small letters, digits and single hyphens"
@@ -293,8 +293,12 @@ def _fault(record: Any) -> str:
         empty = [kind for kind in KINDS if not record.part(kind)]
         return f"it names no {empty[0]}" if empty else _defaults_fault({**record.defaults, **record.small})
     if isinstance(record, Part):
-        if record.kind not in KINDS:
-            return f"kind: wanted one of {', '.join(KINDS)}, got {record.kind!r}"
+        if record.kind not in (*KINDS, *JUDGES):
+            return f"kind: wanted one of {', '.join((*KINDS, *JUDGES))}, got {record.kind!r}"
+        if record.kind in JUDGES and not record.gives:
+            return "gives: wanted the names of its " + ("figures" if record.kind == "metric" else "layers") + ", got none"
+        if odd := [name for name, way in record.better.items() if name not in record.gives or way not in ("lower", "higher")]:
+            return f"better: wanted figures that it gives, and 'lower' or 'higher'; got {odd[0]!r}: {record.better[odd[0]]!r}"
         try:
             for name, f in options.fields(record.options).items():
                 assert record.options is not None

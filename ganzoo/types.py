@@ -15,8 +15,11 @@ Batch: TypeAlias = "Mapping[str, Tensor]"
 Terms: TypeAlias = "dict[str, Tensor]"
 """Named 0-d tensors. What is optimised is their sum, what is logged is the dict."""
 
-Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy"]
+Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy", "metric", "features"]
 KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
+"""The parts that a recipe binds."""
+JUDGES: tuple[str, ...] = ("metric", "features")
+"""The parts that judge what a generator draws."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +61,29 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Part:
-    """A generator, a discriminator, a loss or a strategy that can be named on the command line.
+    """A generator, a discriminator, a loss, a strategy, a metric or a feature extractor that can be named on the command line.
 
     Attributes:
-        kind: "generator", "discriminator", "loss" or "strategy".
+        kind: "generator", "discriminator", "loss", "strategy", "metric" or "features".
         name: small letters, digits and single hyphens.
         target: "package.module:Name", imported when it is built and not before.
         summary: a line for `ganzoo list`.
         options: a frozen dataclass whose fields are made with `option`, or None.
         gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features");
-            loss: what its terms ask of the strategy beyond being minimised ("balance": to be weighed by it, as BEGAN's are).
+            loss: what its terms ask of the strategy beyond being minimised ("balance": to be weighed by it, as BEGAN's are);
+            features: the names of its layers, the usual one first; metric: the names of its figures.
         needs: loss: the outputs that it wants from a discriminator; it gets them in this order;
-            strategy: what the loss must give, no more and no less.
+            strategy: what the loss must give, no more and no less;
+            metric: what it looks at: "features", "logits" (of a classifying extractor), "modes" (of toy data).
         given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
-        keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head.
+        keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head;
+            "y" for a feature extractor that learns from the data's own labels.
         per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
             loss: it needs such a discriminator (gradient penalties do).
         data: the kinds of data that it can make or judge.
         sizes: the image sizes, in pixels; empty: any.
         bf16: it works in bf16 arithmetic; a run in --precision bf16 is refused where a part does not.
+        better: metric: "lower" or "higher" by the name of each figure that can be better or worse.
         small: options, by name, of a small version: what `ganzoo.testing` takes where no recipe's `small` speaks for it.
         known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
@@ -94,6 +101,7 @@ class Part:
     data: tuple[str, ...] = ("image", "points")
     sizes: tuple[int, ...] = ()
     bf16: bool = True
+    better: Mapping[str, str] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
     known_failures: Mapping[str, str] = field(default_factory=dict)
 
@@ -156,6 +164,9 @@ class DataSet:
         classes: how many labels; 0: it depends, or none.
         image_size: the size that is usual for it, in pixels; None: its own.
         attributes: it takes `--labels`.
+        test: the data set that holds samples of the same source which this one does not hold: what `--against test` means.
+        modes: of a toy: the centres of its modes, and
+        sigma: their standard deviation.
         licence: under which it may be used.
         source: where it comes from.
         known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
@@ -170,6 +181,9 @@ class DataSet:
     classes: int = 0
     image_size: int | None = None
     attributes: bool = False
+    test: str = ""
+    modes: tuple[tuple[float, ...], ...] = ()
+    sigma: float = 0.0
     licence: str = ""
     source: str = ""
     known_failures: Mapping[str, str] = field(default_factory=dict)

@@ -171,7 +171,7 @@ def _case(zoo: Catalogue, entry: Entry) -> Case:
     recipe, exchanged = "", dict[str, str]()
     if isinstance(record, Recipe):
         recipe = entry.name
-    elif isinstance(record, Part):
+    elif entry.kind in KINDS:
         recipe, exchanged = host(zoo, entry)
     case = Case(zoo, entry.plugin, entry.kind, entry.name, entry, recipe, exchanged, dict(record.known_failures), [])
     case.rules = [rule for rule in RULES.values() if rule.of_plugin or (entry.kind in rule.kinds and rule.applies(case))]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from ganzoo import DataSet, hookimpl
 
 GANZOO_API = 1
+RING = tuple((2 * math.cos(2 * math.pi * i / 8), 2 * math.sin(2 * math.pi * i / 8)) for i in range(8))
+GRID = tuple((float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2))
+RING_SIGMA, GRID_SIGMA = 0.02, 0.05
 
 
 @hookimpl
@@ -15,6 +20,7 @@ def ganzoo_register() -> list[DataSet]:
             "ganzoo_datasets.sets:fashion_10k",
             title="Fashion-MNIST, the 10,000 test images",
             summary="Comes with ganzoo: nothing is downloaded.",
+            test="fashion-mnist",
             keys=("x", "y"),
             classes=10,
             image_size=28,
@@ -25,6 +31,7 @@ def ganzoo_register() -> list[DataSet]:
             "fashion-mnist",
             "ganzoo_datasets.sets:fashion_mnist",
             title="Fashion-MNIST, the 60,000 training images",
+            test="fashion-10k",
             keys=("x", "y"),
             classes=10,
             image_size=28,
@@ -65,6 +72,8 @@ def ganzoo_register() -> list[DataSet]:
             "ring",
             "ganzoo_datasets.sets:ring",
             title="Eight Gaussians on a circle",
+            modes=RING,
+            sigma=RING_SIGMA,
             summary="100,000 points; radius 2, standard deviation 0.02.",
             kind="points",
             licence="none needed",
@@ -74,6 +83,8 @@ def ganzoo_register() -> list[DataSet]:
             "grid",
             "ganzoo_datasets.sets:grid",
             title="25 Gaussians on a grid",
+            modes=GRID,
+            sigma=GRID_SIGMA,
             summary="100,000 points; 5 x 5 from -4 to 4, standard deviation 0.05.",
             kind="points",
             licence="none needed",

@@ -6,7 +6,6 @@ prepared data set is found again without it.
 
 from __future__ import annotations
 
-import math
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo import GanzooError, Request, Samples
+from ganzoo_datasets import GRID, GRID_SIGMA, RING, RING_SIGMA
 from ganzoo_datasets.download import checked, fetch, found
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -150,13 +150,12 @@ def _cifar10_arrays(files: Any) -> Mapping[str, Any]:
 
 def ring(request: Request) -> Samples:
     """100,000 points of 8 Gaussians, standard deviation 0.02, at 2 (cos 2πi/8, sin 2πi/8)."""
-    modes = [(2 * math.cos(2 * math.pi * i / 8), 2 * math.sin(2 * math.pi * i / 8)) for i in range(8)]
-    return _gaussians("ring", modes, 0.02)
+    return _gaussians("ring", RING, RING_SIGMA)
 
 
 def grid(request: Request) -> Samples:
     """100,000 points of 25 Gaussians, standard deviation 0.05, at {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}."""
-    return _gaussians("grid", [(float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2)], 0.05)
+    return _gaussians("grid", GRID, GRID_SIGMA)
 
 
 def _gaussians(name: str, modes: Sequence[tuple[float, float]], sigma: float, n: int = 100_000) -> Samples:
@@ -169,4 +168,4 @@ def _gaussians(name: str, modes: Sequence[tuple[float, float]], sigma: float, n:
         which = torch.randint(len(modes), (n,), generator=generator)
         return {"x": torch.tensor(modes)[which] + sigma * torch.randn(n, 2, generator=generator)}
 
-    return Samples(f"{name} {modes} {sigma} {n}", arrays=arrays, kind="points")
+    return Samples(f"{name} {list(modes)} {sigma} {n}", arrays=arrays, kind="points")
