@@ -205,7 +205,7 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def prune(folder: Path, keep: int, newest: int) -> None:
-    """Delete all but the last `keep` checkpoints, if the newest, which was written just now, reads back."""
+    """Delete all but the last `keep` checkpoints (0: none), if the newest, which was written just now, reads back."""
     read(path_of(folder, newest))
-    for step in steps_in(folder)[:-keep]:
+    for step in steps_in(folder)[:-keep] if keep else []:
         path_of(folder, step).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ganzoo.interfaces import Generator, Strategy
 
 DEFAULT_IMAGES, DEFAULT_POINTS = "fashion-10k", "ring"
+STEPS = "steps"  # a recipe's default for an option: as many as the run has steps, for what follows a schedule
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class RunOptions:
     image_size: int | None = option(None, "pixels a side", min=4)
     flip: bool = option(False, "mirror half of the images, at random")
     steps: int = option(2000, "generator iterations", min=1)
+    images: int = option(0, "end earlier, when G and D have been shown so many real samples; 0: no", min=0)
     batch_size: int = option(64, "samples a batch", min=1)
     seed: int = option(0, "of everything random", min=0)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to train")
@@ -40,7 +42,19 @@ class RunOptions:
     log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
     sample_every: int = option(100, "steps between sample sheets", min=1)
     save_every: int = option(500, "steps between checkpoints", min=1)
+    keep: int = option(3, "checkpoints that are kept, the last ones; 0: all", min=0)
+    eval_every: int = option(0, "steps between evaluations; 0: none", min=0)
+    metric: str = option("", "what is evaluated then, as fid,kid; by default what fits the data", metavar="A,B")
+    features: str = option("", "what the metrics look at; by default what fits the data", metavar="NAME[@LAYER]")
+    eval_n: int = option(2000, "samples an evaluation", min=2)
     track: str = option("", "plugins that watch the run, as tensorboard", metavar="A,B")
+
+
+#: What says how long a run is, where, and how often it tells of itself: it decides nothing of what a step computes.
+FREE = (
+    "steps", "images", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "keep", "eval_every", "metric",
+    "features", "eval_n", "track",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Config:
     def fingerprint(self) -> str:
         """A hash of all that decides what a step computes; a run may be longer, elsewhere, and tell of itself more or less often."""
         told = self.to_json()
-        for free in ("steps", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "track"):
+        for free in FREE:
             del told["run"][free]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -112,14 +126,14 @@ def resolve(
     recipe = catalogue.recipe(name)
     parts = chosen_parts(catalogue, recipe, exchanged)
     check_parts(catalogue, parts)
-    resolved = {}
-    for kind, part in parts.items():
-        values = {**default_options(recipe, kind, exchanged), **chosen.get(kind, {})}
-        resolved[kind] = options.to_json(options.make(part.options, values, f"--{kind}."))
     defaults = {key: value for key, value in recipe.defaults.items() if "." not in key}
     if "dataset" not in defaults and any("image" not in part.data for part in parts.values()):
         defaults["dataset"] = DEFAULT_POINTS
     made = options.make(RunOptions, {**defaults, **run}, "--")
+    resolved = {}
+    for kind, part in parts.items():
+        usual = {key: made.steps if value == STEPS else value for key, value in default_options(recipe, kind, exchanged).items()}
+        resolved[kind] = options.to_json(options.make(part.options, {**usual, **chosen.get(kind, {})}, f"--{kind}."))
     if made.batch_size < recipe.min_batch:
         raise UsageError(f"--batch-size: {name} needs at least {recipe.min_batch}, got {made.batch_size}.")
     if unable := [f"{kind} {part.name!r}" for kind, part in parts.items() if made.precision == "bf16" and not part.bf16]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 D_WON_LINES = 20  # log lines in a row
 COLLAPSED = 0.05  # share of the real samples' spread
 COLLAPSED_SHEETS = 3  # sample sheets in a row
+COLLAPSE, NO_DIVERSITY = "the samples have collapsed to one", "the samples lack diversity"  # what warnings begin with
+REPEATED = 0.25  # share of the real samples' apartness
 
 
 def not_finite(values: Mapping[str, float]) -> str:
@@ -25,12 +28,29 @@ def spread(x: Tensor, real: Tensor) -> float:
     return float(x.detach().float().std(0).mean() / real.float().std(0).mean().clamp_min(1e-8))
 
 
+def apartness(x: Tensor, real: Tensor, n: int = 64) -> float:
+    """How far a sample is from the one that is most like it, in units of how far real ones are: medians among n samples of each.
+
+    x, real: (N, ...). About 1 for samples as different from each other as the real ones, near 0 where a few kinds are drawn over and
+    over, however different those few are: their spread may be that of the real ones.
+    """
+    n = min(n, len(x), len(real))
+    if n < 2:
+        return 1.0
+    nearest = []
+    for some in (x, real):
+        flat = some[:n].detach().float().flatten(1).cpu()
+        apart = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
+        nearest.append(float(apart.amin(1).median()))
+    return nearest[0] / max(nearest[1], 1e-8)
+
+
 class Health:
     """Warnings of a run. Each is given once, and again only after it had gone away."""
 
     def __init__(self, d_won: float | None) -> None:
         self.d_won = d_won
-        self._won = self._alike = 0
+        self._won = self._alike = self._few = 0
 
     def logged(self, values: Mapping[str, float]) -> str:
         """A warning when D separates real from fake perfectly, line after line: then G has little left to learn from."""
@@ -45,12 +65,19 @@ class Health:
             "Give D less (a smaller --discriminator.width, a smaller learning rate) or take a loss with a gradient penalty."
         )
 
-    def sampled(self, spread: float) -> str:
-        """A warning when the samples are all alike, sheet after sheet."""
+    def sampled(self, spread: float, apartness: float = 1.0) -> list[str]:
+        """Warnings when the samples are all alike, or else of a few kinds that repeat, sheet after sheet."""
         self._alike = self._alike + 1 if spread < COLLAPSED else 0
-        if self._alike != COLLAPSED_SHEETS:
-            return ""
-        return (
-            f"the samples have collapsed to one: they differ by {spread:.1%} of what real ones do. "
-            "Start again with another --seed, a smaller learning rate, or another loss."
-        )
+        self._few = self._few + 1 if apartness < REPEATED and spread >= COLLAPSED else 0
+        told = []
+        if self._alike == COLLAPSED_SHEETS:
+            told.append(
+                f"{COLLAPSE}: they differ by {spread:.1%} of what real ones do. "
+                "Start again with another --seed, a smaller learning rate, or another loss."
+            )
+        if self._few == COLLAPSED_SHEETS:
+            told.append(
+                f"{NO_DIVERSITY}: a sample is as near to the next one like it as {apartness:.0%} of what real ones are. "
+                "G draws a few kinds over and over. Take another loss, a smaller learning rate, or larger batches."
+            )
+        return told

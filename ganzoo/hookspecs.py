@@ -41,7 +41,7 @@ def ganzoo_commands(cli: click.Group) -> None:
 def ganzoo_run_started(run: RunInfo) -> None:
     """A run begins, or goes on, in this process; the next step is number run.step.
 
-    The five hooks of a run are called for the plugins that `--track` names, in the process that trains, between two steps. A plugin that
+    The six hooks of a run are called for the plugins that `--track` names, in the process that trains, between two steps. A plugin that
     raises is switched off for the rest of the run, with a warning, and the run goes on; only here a UsageError refuses the run, before its
     first step: what the user asked for cannot be had.
     """
@@ -55,6 +55,11 @@ def ganzoo_run_logged(run: RunInfo, step: int, values: Mapping[str, float], imag
 @hookspec
 def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor) -> None:
     """A sample sheet was written to the PNG file path. x: its samples (N, *run.spec.shape), images in [-1, 1], on the run's device."""
+
+
+@hookspec
+def ganzoo_run_evaluated(run: RunInfo, step: int, figures: Mapping[str, float]) -> None:
+    """The samples after `step` steps were measured, as --eval-every says. figures: by what they are called ("cFID")."""
 
 
 @hookspec

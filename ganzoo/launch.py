@@ -14,13 +14,14 @@ from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import LOCAL, Plugin
-from ganzoo.types import KINDS, DataSpec, RunInfo
+from ganzoo.types import KINDS, DataSet, DataSpec, RunInfo
 
 if TYPE_CHECKING:
     import torch
 
     from ganzoo.data import Prepared
-    from ganzoo.interfaces import Strategy
+    from ganzoo.evaluate import Asked, Evaluator, Reference
+    from ganzoo.interfaces import Generator, Strategy
     from ganzoo.loop import Watch
 
 Progress = Callable[[str, int, int], None]
@@ -64,15 +65,23 @@ def pick_device(name: str) -> torch.device:
 
 def prepare_data(catalogue: Catalogue, config: Config, progress: Progress | None = None) -> Prepared:
     """The data set of a run, prepared. A name is looked up first, then a path."""
+    run = config.run
+    sizes = compose.common_sizes({kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS})
+    if (spec := compose.expected(_record(catalogue, run.dataset), run, sizes)) is not None:
+        compose.check_data(catalogue, config, spec)
+    return prepare_named(catalogue, run, sizes, progress)
+
+
+def _record(catalogue: Catalogue, dataset: str) -> DataSet | None:
+    """The record of a data set; None of a path."""
+    return None if _is_path(catalogue, dataset) else catalogue.dataset(dataset)
+
+
+def prepare_named(catalogue: Catalogue, run: RunOptions, sizes: tuple[int, ...] = (), progress: Progress | None = None) -> Prepared:
+    """The data set that these options name, whatever it is for. sizes: of images, of which one is wanted."""
     from ganzoo.data import prepare
 
-    run = config.run
-    parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
-    entry = None if _is_path(catalogue, run.dataset) else catalogue.get("dataset", run.dataset)
-    record = None if entry is None else catalogue.dataset(run.dataset)
-    sizes = compose.common_sizes(parts)
-    if (spec := compose.expected(record, run, sizes)) is not None:
-        compose.check_data(catalogue, config, spec)
+    record = _record(catalogue, run.dataset)
     try:
         return prepare(
             run.dataset,
@@ -86,7 +95,7 @@ def prepare_data(catalogue: Catalogue, config: Config, progress: Progress | None
     except GanzooError:
         raise
     except (Exception, SystemExit) as e:
-        whose = f" of {entry.plugin.origin}" if entry is not None else ""
+        whose = f" of {catalogue.get('dataset', run.dataset).plugin.origin}" if record is not None else ""
         raise GanzooError(f"data set {run.dataset!r}{whose} cannot be prepared: {type(e).__name__}: {e}") from e
 
 
@@ -120,6 +129,50 @@ def prepare_strategy(
     if prepared.spec.kind == "image":
         config = replace(config, run=replace(config.run, image_size=prepared.spec.shape[-1]))
     return config, prepared, compose.build(catalogue, config, prepared.spec, device)
+
+
+def reference(
+    catalogue: Catalogue, run: RunOptions, prepared: Callable[[], Prepared], against: str, size: int | None, progress: Progress | None
+) -> Reference:
+    """The real samples to compare with. against: "train", the run's own data; "test", what its data set holds out; else a name or a path.
+
+    size: of the images. Raises UsageError where the data set holds nothing out.
+    """
+    from ganzoo.evaluate import Reference
+
+    record = _record(catalogue, run.dataset)
+    if against == "train":
+        return Reference(prepared(), "train", record)
+    if against == "test":
+        if record is None or not record.test:
+            raise UsageError(f"--against test: data set {run.dataset!r} holds nothing out. Name a data set or a folder, or take train.")
+        held_out = replace(run, dataset=record.test, image_size=size)
+        return Reference(prepare_named(catalogue, held_out, progress=progress), "test", catalogue.dataset(record.test))
+    other = replace(run, dataset=against, labels="", image_size=size)
+    record = _record(catalogue, against)
+    data = prepare_named(catalogue, other, progress=progress)
+    return Reference(data, data.name, record)
+
+
+def asked_by(catalogue: Catalogue, run: RunOptions, spec: DataSpec) -> Asked:
+    """What a run's own options ask to be measured."""
+    from ganzoo.evaluate import Asked, check_asked, usual
+
+    metric, features, _ = usual(_record(catalogue, run.dataset), spec)
+    names = tuple(name.strip() for name in (run.metric or metric).split(",") if name.strip())
+    asked = Asked(names, run.features or features, run.eval_n)
+    check_asked(catalogue, asked, spec)
+    return asked
+
+
+def evaluator_of(
+    catalogue: Catalogue, config: Config, prepared: Prepared, asked: Asked, device: torch.device, progress: Progress
+) -> Evaluator:
+    """What measures a run against its own training data."""
+    from ganzoo.evaluate import Evaluator
+
+    there = reference(catalogue, config.run, lambda: prepared, "train", None, progress)
+    return Evaluator(catalogue, asked, there, lambda: prepared, device, progress)
 
 
 def plugins_of(catalogue: Catalogue, config: Config, kinds: tuple[str, ...] = ("recipe", *KINDS, "dataset")) -> dict[str, str]:
@@ -193,7 +246,7 @@ def resume(
     config = Config.from_json(written)
     with Run.open(folder) as run:
         if steps is not None:
-            config = replace(config, run=options.make(RunOptions, {**asdict(config.run), "steps": steps}, "--"))
+            config = replace(config, run=options.make(RunOptions, {**asdict(config.run), "steps": steps, "images": 0}, "--"))
         if device is not None:
             config = replace(config, run=replace(config.run, device=device))  # type: ignore[arg-type]
         check_plugins(catalogue, folder, written.get("plugins", {}), watch.warned)
@@ -211,6 +264,23 @@ def resume(
             watch.warned(f"not bit for bit as if it had never stopped: {', '.join(odd)}.")
         now_written = {**written, "run": asdict(config.run), "ganzoo": __version__, "plugins": plugins_of(catalogue, config)}
         _train(catalogue, config, prepared, strategy, run, watch, watchers, now_written)
+
+
+def finished(folder: Path) -> bool:
+    """Whether a folder holds a run that has reached its end, by steps or by images."""
+    from ganzoo import checkpoint
+    from ganzoo.run import read_config
+
+    steps = checkpoint.steps_in(folder / "checkpoints")
+    if not steps or not (folder / "config.json").exists():
+        return False
+    run = Config.from_json(read_config(folder)).run
+    _, said = checkpoint.read_header(checkpoint.path_of(folder / "checkpoints", steps[-1]))
+    return _ended(run, said["step"], said["position"])
+
+
+def _ended(run: RunOptions, step: int, position: int) -> bool:
+    return step >= run.steps or bool(run.images and position * run.batch_size >= run.images)
 
 
 def check_plugins(catalogue: Catalogue, path: Path, made_with: Mapping[str, str], warn: Callable[[str], None]) -> None:
@@ -254,7 +324,7 @@ def _train(
                 f"{run.folder / 'config.json'} has been changed since its checkpoints were written: a run goes on as it began. "
                 f"Bring it back, or start a new run with `ganzoo run {config.recipe} --config {run.folder / 'config.json'}`."
             )
-    if t >= config.run.steps:
+    if _ended(config.run, t, position):
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
     run.forget_after(t)
     run.write_config(written)
@@ -267,13 +337,18 @@ def _train(
         flip=config.run.flip,
         position=position,
     )
+    evaluator = None
+    if config.run.eval_every:
+        asked = asked_by(catalogue, config.run, prepared.spec)
+        evaluator = evaluator_of(catalogue, config, prepared, asked, batches.device, watch.progress)
     tracked = Tracked(watch, watchers, RunInfo(run.folder, written, prepared.spec, t))
     tracked.started()
     watch.opened(run.folder, config, prepared, strategy)
     made_with = {"recipe": config.recipe, "ganzoo": __version__, "plugins": written["plugins"], "config": config.fingerprint()}
     error = "it was ended from outside"
     try:
-        train(strategy, batches, run, config.run, tracked, about=about(catalogue, config, prepared), made_with=made_with, t=t)
+        own = about(catalogue, config, prepared)
+        train(strategy, batches, run, config.run, tracked, about=own, made_with=made_with, t=t, evaluator=evaluator)
         error = ""
     except Exception as e:
         error = str(e)
@@ -285,45 +360,76 @@ def _train(
 def load_generator(
     catalogue: Catalogue, path: Path, warn: Callable[[str], None] = lambda text: None
 ) -> tuple[Any, Mapping[str, Any]]:
-    """The generator in a file, or in a run folder, in eval mode, and what the file says of it. The data set is not needed.
+    """The generator in a file, a run folder or a checkpoint of one, in eval mode, and what the file says of it. The data is not needed.
 
     warn: told where the plugin's version is not the one that made it.
 
     Raises UsageError where there is none, or where the plugin that it needs is not installed.
     """
-    import torch
-
     from ganzoo import checkpoint
 
     file = path / "generator.safetensors" if path.is_dir() else path
+    if file.parent.name == "checkpoints" and (file.parent.parent / "config.json").exists():
+        return _generator_of_checkpoint(catalogue, file, warn)
     if not file.exists():
         if path.is_dir() and (path / "config.json").exists():
             raise UsageError(f"{path} has no generator yet: a run writes it with its first checkpoint, every --save-every steps.")
         raise UsageError(f"{file} does not exist. Wanted a run folder or a generator.safetensors.")
     _, said = checkpoint.read_header(file)
     if "generator" not in said:
-        raise UsageError(f"{file} is a checkpoint of {said.get('recipe', 'a run')}; sample from the generator.safetensors of its run.")
+        raise UsageError(f"{file} is a checkpoint of {said.get('recipe', 'a run')} without its run folder, which says how it is built.")
     try:
         spec, name, values = DataSpec.from_json(said["spec"]), str(said["generator"]), dict(said["options"])
         made_with = {str(plugin): str(version) for plugin, version in dict(said["plugins"]).items()}
     except (LookupError, TypeError, ValueError, AttributeError) as e:
         raise UsageError(f"{file}: its header does not say how the generator is built ({e!r}).") from e
     check_plugins(catalogue, file, made_with, warn)
+    return _filled(catalogue, file, name, values, spec), said
+
+
+def _filled(
+    catalogue: Catalogue, file: Path, name: str, values: Mapping[str, Any], spec: DataSpec, networks: tuple[str, ...] = ("",)
+) -> Generator:
+    """A generator with the tensors of a file: those whose names begin with the first of `networks` that occurs in it."""
+    import torch
+
+    from ganzoo import checkpoint
+
     # First without memory: what the header says is not believed before it has been compared with the tensors that are there.
     with torch.device("meta"):
-        generator = compose.build_generator(catalogue, name, values, spec)
+        generator: Generator = compose.build_generator(catalogue, name, values, spec)
+
+    def own(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        begin = next((b for b in networks if any(name.startswith(b) for name in tensors)), networks[0])
+        return {name.removeprefix(begin): value for name, value in tensors.items() if name.startswith(begin) and name != "__metadata__"}
 
     def fits(header: dict[str, Any]) -> None:
-        own = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
-        found = {name: tuple(info["shape"]) for name, info in header.items() if name != "__metadata__"}
-        if own != found:
-            odd = sorted(set(own.items()) ^ set(found.items()))[0][0]
+        wanted = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
+        found = {name: tuple(info["shape"]) for name, info in own(header).items()}
+        if wanted != found:
+            odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
             raise checkpoint.BadCheckpoint(f"its tensor {odd!r} does not fit generator {name!r}")
 
     tensors, _ = checkpoint.read(file, fits)
     generator = compose.build_generator(catalogue, name, values, spec)
-    generator.load_state_dict(tensors)
-    return generator.eval(), said
+    generator.load_state_dict(own(tensors))
+    return generator.eval()
+
+
+def _generator_of_checkpoint(catalogue: Catalogue, file: Path, warn: Callable[[str], None]) -> tuple[Any, Mapping[str, Any]]:
+    from ganzoo import checkpoint
+    from ganzoo.run import read_config
+
+    if not file.exists():
+        there = ", ".join(f"{step:06d}" for step in checkpoint.steps_in(file.parent)) or "none"
+        raise UsageError(f"{file} does not exist. The run has the checkpoints {there}.")
+    written = read_config(file.parent.parent)
+    config = Config.from_json(written)
+    check_plugins(catalogue, file, written.get("plugins", {}), warn)
+    _, said = checkpoint.read_header(file)
+    name, values = config.parts["generator"], config.options["generator"]
+    G = _filled(catalogue, file, name, values, DataSpec.from_json(written["data"]), ("model:ema.", "model:G."))
+    return G, {"generator": name, "step": said["step"], "seed": config.run.seed, "dataset": written["data"]["name"]}
 
 
 def read_json(path: Path) -> Any:

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from ganzoo import checkpoint, pictures
 from ganzoo.errors import GanzooError, RunStopped
-from ganzoo.health import Health, not_finite, spread
+from ganzoo.evaluate import Evaluation, drawn
+from ganzoo.health import Health, apartness, not_finite, spread
 from ganzoo.randomness import seed_step
-from ganzoo.run import Run
+from ganzoo.run import Run, add_evaluation
 
 if TYPE_CHECKING:
     from ganzoo.compose import Config, RunOptions
     from ganzoo.data import Batches, Prepared
+    from ganzoo.evaluate import Evaluator
     from ganzoo.interfaces import Strategy
     from ganzoo.types import Batch, Terms
 
@@ -36,6 +38,7 @@ class Watch:
     def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None: ...
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None: ...
     def sampled(self, step: int, path: Path, x: Tensor) -> None: ...
+    def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None: ...
     def saved(self, step: int, path: Path) -> None: ...
     def warned(self, text: str) -> None: ...
     def abandoned(self) -> None: ...
@@ -51,13 +54,14 @@ def train(
     about: Mapping[str, Any],
     made_with: Mapping[str, Any],
     t: int = 0,
+    evaluator: Evaluator | None = None,
 ) -> None:
     """Train from step t to options.steps, leaving metrics, sample sheets and checkpoints in the run folder.
 
-    about: what the generator's file says of itself; made_with: what a checkpoint says.
+    about: what the generator's file says of itself; made_with: what a checkpoint says. evaluator: measures it every options.eval_every.
     Raises RunStopped after a signal or a term that is not finite, when what was reached has been saved.
     """
-    state = _State(strategy, batches, run, watch, about, made_with)
+    state = _State(strategy, batches, run, watch, about, made_with, options.keep)
     preview = _Preview(strategy, batches, options.seed)
     health = Health(strategy.loss.d_won)
     autocast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=options.precision == "bf16")
@@ -68,14 +72,15 @@ def train(
             preview.take(run, 0, watch)
         state.remember(t)
         stops = False
-        while t < options.steps and not stops:
+        last = False
+        while not last and not stops:
             with autocast:
                 values = take_step(strategy, batches, options.seed, t)
             if options.ema:
                 strategy.average(options.ema, t)
             t += 1
             # Looked at once a step: a signal that comes while this one is logged or sampled stops after the next.
-            last, stops = t == options.steps, bool(caught)
+            last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), bool(caught)
             logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or stops
             if logs or saves:
                 told = _read(values)
@@ -91,12 +96,16 @@ def train(
                 rate = clock.log(t, told)
                 watch.logged(t, told, rate)
                 if warning := health.logged(told):
-                    watch.warned(warning)
-            if (t % options.sample_every == 0 or last) and (warning := health.sampled(preview.take(run, t, watch))):
-                watch.warned(warning)
+                    _warn(run, watch, t, warning)
+            if t % options.sample_every == 0 or last:
+                for warning in health.sampled(*preview.take(run, t, watch)):
+                    _warn(run, watch, t, warning)
             if saves:
                 state.save(t, must=last or stops)
-    if stops and t < options.steps:
+            if evaluator is not None and (t % options.eval_every == 0 or last):
+                with clock.stopped(), _best_effort(watch):
+                    _evaluate(evaluator, strategy, run, watch, t, options.eval_n)
+    if stops and not last:
         name = signal.Signals(caught[0]).name
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
 
@@ -108,13 +117,31 @@ def take_step(strategy: Strategy, batches: Iterator[Batch], seed: int, t: int) -
     return strategy.step(batches, t)
 
 
+def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, t: int, n: int) -> None:
+    """Measure the strategy as it stands. It draws random numbers, which the next step, seeded anew, does not see."""
+    given = strategy.build.parts["generator"].given
+    samples = drawn(strategy.sample, strategy.G, given, n, evaluator.asked.seed, evaluator.labels(n))
+    made = evaluator(samples, n, t, f"checkpoints/{t:06d}.safetensors")
+    for evaluation in made:
+        add_evaluation(run.folder, evaluation.to_json())
+    watch.evaluated(t, made)
+
+
+def _warn(run: Run, watch: Watch, t: int, text: str) -> None:
+    with _best_effort(watch):
+        run.warn(t, text)
+    watch.warned(text)
+
+
 class _State:
     """Saves the run, and remembers the last state that was healthy."""
 
     def __init__(
-        self, strategy: Strategy, batches: Batches, run: Run, watch: Watch, about: Mapping[str, Any], made_with: Mapping[str, Any]
-    ) -> None:
+        self, strategy: Strategy, batches: Batches, run: Run, watch: Watch, about: Mapping[str, Any], made_with: Mapping[str, Any],
+        keep: int,
+    ) -> None:  # fmt: skip
         self.strategy, self.batches, self.run, self.watch, self.about, self.made_with = strategy, batches, run, watch, about, made_with
+        self.keep = keep
         self._kept: dict[str, Tensor] = {}
         self._meta: dict[str, Any] = {}
 
@@ -144,7 +171,7 @@ class _State:
         return step
 
     def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
-        path = self.run.save(t, tensors, {"position": position, **self.made_with})
+        path = self.run.save(t, tensors, {"position": position, **self.made_with}, self.keep)
         network = "model:ema." if any(name.startswith("model:ema.") for name in tensors) else "model:G."
         generator = {name.removeprefix(network): value for name, value in tensors.items() if name.startswith(network)}
         checkpoint.write(self.run.folder / "generator.safetensors", generator, {"step": t, **self.about})
@@ -169,14 +196,16 @@ class _Preview:
         if by_class:
             self.given["y"] = torch.arange(n, device=strategy.device) % self.columns
 
-    def take(self, run: Run, t: int, watch: Watch) -> float:
-        """Write the sheet of step t; returns the samples' spread in units of the real ones'."""
+    def take(self, run: Run, t: int, watch: Watch) -> tuple[float, float]:
+        """Write the sheet of step t; returns the samples' spread and their apartness in units of the real ones'."""
         x = self.strategy.sample(self.z, self.given)
         path = run.folder / "samples" / f"{t:06d}.png"
+        told = {"spread": spread(x, self.real["x"]), "apartness": apartness(x, self.real["x"])}
         with _best_effort(watch):
             pictures.save(pictures.picture(x, self.strategy.spec, self.columns, self.real["x"]), path)
+            run.samples_were(t, **told)
             watch.sampled(t, path, x)
-        return spread(x, self.real["x"])
+        return told["spread"], told["apartness"]
 
 
 class _Clock:
@@ -188,13 +217,25 @@ class _Clock:
         self.start = time.monotonic() - (before[-1]["time"] if before else 0.0)
         self.mark = (time.monotonic(), batches.position)
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What is done meanwhile is no training."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - began
+            self.start += took
+            self.mark = (self.mark[0] + took, self.mark[1])
+
     def log(self, t: int, values: Mapping[str, float]) -> float:
         """The line of step t; returns real images a second since the line before."""
         now, position = time.monotonic(), self.batches.position
         rate = (position - self.mark[1]) * self.batches.batch_size / max(now - self.mark[0], 1e-9)
         self.mark = (now, position)
         with _best_effort(self.watch):
-            self.run.log({"step": t, "time": round(now - self.start, 3), "images_per_second": round(rate, 1), **values})
+            told = {"step": t, "time": round(now - self.start, 3), "images_seen": self.batches.seen, "images_per_second": round(rate, 1)}
+            self.run.log({**told, **values})
         return rate
 
 

@@ -71,7 +71,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 def curves(lines: Sequence[Mapping[str, float]], width: int = 900, height: int = 260) -> Image.Image | None:
     """One panel for each network's terms and one for what else is logged, against the step; None for less than two lines."""
-    names = [name for name in (lines[-1] if lines else {}) if name not in ("step", "time", "images_per_second")]
+    names = [name for name in (lines[-1] if lines else {}) if name not in ("step", "time", "images_seen", "images_per_second")]
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.partition("/")[0] if "/" in name else "", []).append(name)

@@ -10,14 +10,13 @@ import platform
 import re
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from ganzoo import checkpoint
 from ganzoo.checkpoint import BadCheckpoint, write_file
 from ganzoo.errors import GanzooError, UsageError
-
-KEEP = 3
 
 
 class Run:
@@ -55,8 +54,7 @@ class Run:
         return cls(folder)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        text = json.dumps(config, indent=1) + "\n"
-        write_file(self.folder / "config.json", lambda file: file.write(text.encode()))
+        write_json(self.folder / "config.json", config)
 
     def log(self, line: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl."""
@@ -67,12 +65,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl; a last line that was cut off is left out."""
-        path = self.folder / "metrics.jsonl"
-        lines = []
-        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(text))
-        return lines
+        return read_lines(self.folder / "metrics.jsonl")
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics and samples of steps after this one, and put its bad checkpoints aside: the run goes on from here."""
@@ -80,19 +73,27 @@ class Run:
             if late > step:
                 path = checkpoint.path_of(self.checkpoints, late)
                 path.rename(path.with_suffix(".bad"))
-        if not (self.folder / "metrics.jsonl").exists():
-            return
-        text = "".join(json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step)
-        write_file(self.folder / "metrics.jsonl", lambda file: file.write(text.encode()))
+        for name in ("metrics.jsonl", EVALUATIONS, "warnings.jsonl", "health.jsonl"):
+            if (path := self.folder / name).exists():
+                kept = [json.dumps(line) + "\n" for line in read_lines(path) if (line["step"] or 0) <= step]
+                write_file(path, partial(_fill, "".join(kept)))
         for sheet in self.samples.glob("*.png"):
             if sheet.stem.isdigit() and int(sheet.stem) > step:
                 sheet.unlink()
 
-    def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> Path:
-        """A checkpoint; older ones are pruned when the new one has been read back and is good."""
+    def samples_were(self, step: int, **health: float) -> None:
+        """One line of health.jsonl: what is seen of the sample sheet of this step."""
+        _append(self.folder / "health.jsonl", {"step": step, **health})
+
+    def warn(self, step: int, text: str) -> None:
+        """One line of warnings.jsonl."""
+        _append(self.folder / "warnings.jsonl", {"step": step, "text": text})
+
+    def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int) -> Path:
+        """A checkpoint; all but the last `keep` (0: none of them) are deleted when the new one has been read back and is good."""
         path = checkpoint.path_of(self.checkpoints, step)
         checkpoint.write(path, tensors, {"step": step, **meta})
-        checkpoint.prune(self.checkpoints, KEEP, step)
+        checkpoint.prune(self.checkpoints, keep, step)
         return path
 
     def load(
@@ -127,6 +128,45 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+EVALUATIONS = "evaluations.jsonl"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines; none where there is no file, and a line that was cut off is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines
+
+
+def add_evaluation(folder: Path, told: Mapping[str, Any]) -> None:
+    """One line of evaluations.jsonl. The run may be training meanwhile: the line is written at once."""
+    _append(folder / EVALUATIONS, told)
+
+
+def write_json(path: Path, told: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(told, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_file(path, partial(_fill, text))
+
+
+def _fill(text: str, file: IO[bytes]) -> None:
+    file.write(text.encode())
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as e:
+        raise GanzooError(f"{path} cannot be written: {e.strerror or e}.") from e
 
 
 def new_folder(root: Path, stem: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from ganzoo.types import RunInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ganzoo.evaluate import Evaluation
 
 
 def chosen(catalogue: Catalogue, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:
@@ -55,6 +57,11 @@ class Tracked(Watch):
         self.step = step
         self.watch.sampled(step, path, x)
         self._tell("ganzoo_run_sampled", step=step, path=path, x=x)
+
+    def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None:
+        self.step = step
+        self.watch.evaluated(step, evaluations)
+        self._tell("ganzoo_run_evaluated", step=step, figures={k: v for e in evaluations for k, v in e.figures.items()})
 
     def saved(self, step: int, path: Path) -> None:
         self.step = step

@@ -121,7 +121,8 @@ class Recipe:
         paper: "arXiv:1406.2661", or a URL.
         year: of the paper.
         keys: the keys of the batch that it reads, beside those that its parts ask for.
-        defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts.
+        defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts. The value "steps"
+            stands for the number of steps that the run has: for the length of a schedule.
         results: what was measured with this recipe, one line a figure, each with its protocol.
         min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
         small: options, named as in `defaults` and laid over them, of a version that learns simple images of 16 pixels, or points, in

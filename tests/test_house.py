@@ -27,6 +27,7 @@ LAYERS = [
     {"loop"},
     {"trackers"},
     {"launch"},
+    {"judge"},
     {"compare"},
     {"testing"},
     {"cli", "__main__"},

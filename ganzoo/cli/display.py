@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.data import Prepared
+    from ganzoo.evaluate import Evaluation
     from ganzoo.interfaces import Strategy
 
 SECONDS_A_LINE = 10.0
@@ -123,6 +124,10 @@ class Display(Watch):
         elif x.dim() == 4 and self.console.color_system in ("truecolor", "256") and not self.console.no_color and self._utf8():
             self.picture = blocks(x, self.console.width)
 
+    def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None:
+        for evaluation in evaluations:
+            self._say(f"step {step}: {figures(evaluation)}")
+
     def warned(self, text: str) -> None:
         self._say(f"Warning: {text}", err=True, fg="yellow", bold=True)
 
@@ -143,6 +148,11 @@ class Display(Watch):
         if self.picture is not None:
             shown.append(self.picture)
         return Group(*shown)
+
+
+def figures(evaluation: Evaluation) -> str:
+    """The figures of one evaluation, without its protocol."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items())
 
 
 def blocks(x: Tensor, width: int, rows: int = 16) -> Text:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +68,13 @@ def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[st
     return compose.read_config(read_json(Path(path)), recipe)
 
 
-def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
-    """`ganzoo run NAME`: the run's options, the parts, and each option of the parts that `args` choose."""
+def recipe_command(
+    zoo: Catalogue, name: str, args: list[str], then: Callable[[Config, Path | None, bool], None] | None = None
+) -> click.Command:
+    """`ganzoo run NAME`: the run's options, the parts, and each option of the parts that `args` choose.
+
+    then: what is done with the configuration, --out and --dry-run; by default it is trained.
+    """
     recipe = zoo.recipe(name)
     run, exchanged, chosen = _from_config(_typed(args, "--config"), zoo.get("recipe", name).name)
     exchanged |= {kind: typed for kind in KINDS if (typed := _typed(args, f"--{kind}"))}
@@ -99,10 +106,19 @@ def recipe_command(zoo: Catalogue, name: str, args: list[str]) -> click.Command:
             else:
                 run[key] = value
         config = compose.resolve(zoo, name, run, exchanged, chosen)
-        _run(zoo, config, out, dry)
+        (then or partial(_run, zoo))(config, out, dry)
 
     text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
     return Command(name, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
+
+
+def configured(zoo: Catalogue, words: Sequence[str]) -> Config:
+    """The configuration of what is typed after `ganzoo run`. Raises UsageError, or click's own errors."""
+    found: list[Config] = []
+    command = recipe_command(zoo, words[0], list(words[1:]), lambda config, out, dry: found.append(config))
+    with command.make_context(words[0], list(words[1:])) as ctx:
+        command.invoke(ctx)
+    return found[0]
 
 
 def _completes(zoo: Catalogue, kind: str) -> Any:

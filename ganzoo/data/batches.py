@@ -63,6 +63,11 @@ class Batches(Iterator[dict[str, Tensor]]):
         self.position += 1
         return batch
 
+    @property
+    def seen(self) -> int:
+        """Real samples given so far, those of earlier epochs again."""
+        return self.position * self.batch_size
+
     def peek(self, n: int) -> dict[str, Tensor]:
         """The first n samples of the stream, not mirrored, whatever the place; the place stays."""
         return next(Batches(self._data, self.spec, n, seed=self.seed, device=self.device))

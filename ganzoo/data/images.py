@@ -27,19 +27,30 @@ def pixels(source: bytes | Image.Image, size: int) -> np.ndarray:
     """
     if isinstance(source, Image.Image):
         return _square(source, size)
-    try:
-        image = Image.open(io.BytesIO(source), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise ValueError("empty" if not source else "not a JPEG, PNG, WebP or BMP image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
-    with image:
+    with _opened(source) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
         image.load()
         with suppress(Exception):  # EXIF that cannot be read says nothing about the picture
             ImageOps.exif_transpose(image, in_place=True)
         return _square(image, size)
+
+
+def side(source: bytes | Image.Image) -> int:
+    """The shorter side of an image in pixels. Raises ValueError if it is none."""
+    if isinstance(source, Image.Image):
+        return min(source.size)
+    with _opened(source) as image:
+        return min(image.size)
+
+
+def _opened(source: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(source), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError("empty" if not source else "not a JPEG, PNG, WebP or BMP image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
 
 
 def _square(image: Image.Image, size: int) -> np.ndarray:

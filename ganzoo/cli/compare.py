@@ -1,0 +1,166 @@
+"""`ganzoo compare`: several GANs under one budget, judged by one protocol."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganzoo.catalogue import catalogue
+from ganzoo.cli import is_terminal
+from ganzoo.cli.browse import complete_names, table
+from ganzoo.cli.evaluate import Bar, Settled, names, settings, warn
+from ganzoo.cli.train import configured
+from ganzoo.compose import Config
+from ganzoo.errors import GanzooError, RunStopped, UsageError
+
+if TYPE_CHECKING:
+    from ganzoo.compare import Cell, Comparison
+
+
+@click.command("compare", cls=Settled)
+@click.argument("entrants", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete_names)
+@click.option("--budget", metavar="TIME", help="Of training, each run: 90s, 10m, 1h. Turned into images, by timing some steps of each.")
+@click.option("--steps", type=click.IntRange(1), help="The budget as generator steps.")
+@click.option("--images", type=click.IntRange(1), help="The budget as real images that are seen.")
+@click.option("--seeds", metavar="N|A,B", default="3", show_default=True, help="How many seeds, from 0; or the seeds.")
+@click.option("--dataset", metavar="NAME|PATH", help="The data of all.  [fashion-10k]")
+@click.option("--image-size", type=click.IntRange(4), help="Pixels a side.")
+@click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
+@click.option("--labels", metavar="A,B", help="Attributes that become labels.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train and to evaluate.  [auto]")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time; they share the processor's cores.")
+@click.option("--checkpoints", type=click.IntRange(1), default=4, show_default=True, help="Checkpoints of each run that are evaluated.")
+@click.option("--metric", metavar="A,B", help="What to measure.  [what fits the data]")
+@click.option("--features", metavar="NAME[@LAYER]", help="What the metrics look at.  [what fits the data]")
+@click.option("-n", "n", type=click.IntRange(2), help="Samples an evaluation.  [10000; 2500 of a toy]")
+@click.option("--n-real", type=click.IntRange(2), help="Real samples.  [all]")
+@click.option("--against", metavar="train|test|NAME|PATH", default="train", show_default=True, help="The real samples.")
+@click.option("--out", type=click.Path(path_type=Path), help="The comparison's folder.  [runs/compare-DATASET-BUDGET]")
+def compare_command(
+    entrants: tuple[str, ...], budget: str | None, steps: int | None, images: int | None, seeds: str, jobs: int, checkpoints: int,
+    out: Path | None, against: str, **typed: Any,
+) -> None:  # fmt: skip
+    """Train each RECIPE under one budget with several seeds, and measure all by one protocol.
+
+    A recipe may stand in quotes with options: "dcgan --loss hinge". Stopped, the same command goes on; finished runs are kept. The result
+    is a table here, as compare.csv and compare.md, and a page, report.html.
+
+    \b
+    ganzoo compare dcgan wgan-gp "dcgan --loss hinge" --dataset fashion-mnist --budget 10m --jobs 2
+    """
+    from ganzoo.compare import Budget, Comparison, Plan, seconds, share_out, slug
+    from ganzoo.run import write_text
+
+    given = [name for name, value in (("--budget", budget), ("--steps", steps), ("--images", images)) if value is not None]
+    if len(given) != 1:
+        raise UsageError(f"wanted one of --budget, --steps and --images; got {' and '.join(given) or 'none'}.")
+    spent = Budget(steps or 0, images or 0, seconds(budget) if budget else 0.0)
+    shared = _words(typed, ("dataset", "image_size", "data_dir", "labels", "device"))
+    evaluation = [*_words(typed, ("metric", "features", "n", "n_real", "data_dir", "device")), "--against", against]
+    for part, chosen in settings(typed).items():
+        for name, value in chosen.items():
+            evaluation += [f"--{part}.{name.replace('_', '-')}", str(value)]
+    plan = Plan(tuple(tuple(shlex.split(e)) for e in entrants), _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
+    configure = partial(configured, catalogue())
+    configs = [configure([*words, *shared, "--steps", "1"]) for words in plan.entrants]
+    dataset = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(configs[0].run.dataset).stem)
+    folder = out or Path("runs") / f"compare-{dataset}-{slug(str(spent))}"
+    with Bar() as bar:
+        _ready(configs, typed, against, bar)
+        comparison = Comparison(folder, plan)
+        comparison.begin(lambda: share_out(catalogue(), plan, configure, bar.progress))
+    click.echo(f"{len(comparison.cells)} runs into {folder}, {comparison.budget_line()}")
+    try:
+        _follow(comparison)
+    except KeyboardInterrupt:
+        done = sum(cell.state == "done" for cell in comparison.cells)
+        raise RunStopped(f"stopped; {done} of {len(comparison.cells)} runs are done and kept. The same command goes on.", 130) from None
+    finally:
+        write_text(folder / "compare.csv", comparison.csv())
+        write_text(folder / "compare.md", comparison.markdown())
+    head, rows = comparison.table()
+    table(head, rows)
+    for line in comparison.protocols():
+        click.echo(line)
+    for note in dict.fromkeys(note for cell in comparison.cells for e in cell.evaluations for note in e.notes):
+        warn(note)
+    click.echo(f"Done. Table: {folder / 'compare.md'}, {folder / 'compare.csv'}.")
+    if failed := [cell for cell in comparison.cells if cell.state != "done"]:
+        told = "; ".join(f"{cell.folder.name}: {cell.reason}" for cell in failed)
+        raise GanzooError(f"{len(failed)} of {len(comparison.cells)} runs failed: {told}")
+
+
+def _words(typed: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    """The options that were typed, as words again."""
+    chosen = [(key, typed[key]) for key in keys if typed[key] is not None]
+    return [word for key, value in chosen for word in ("-n" if key == "n" else f"--{key.replace('_', '-')}", str(value))]
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        seeds = ()
+    if "," not in text and seeds:
+        seeds = tuple(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds: wanted a number of seeds, as 3, or the seeds, as 0,5,7; got {text!r}.")
+    return seeds
+
+
+def _ready(configs: Sequence[Config], typed: dict[str, Any], against: str, bar: Bar) -> None:
+    """Refuse what cannot be before anything is trained, and fill the caches that all runs share: data, extractor, reference."""
+    from ganzoo import launch
+    from ganzoo.evaluate import Asked, Evaluator, usual
+
+    prepared = [launch.prepare_data(catalogue(), config, bar.progress) for config in configs]
+    if len({p.checksum for p in prepared}) > 1:
+        told = ", ".join(f"{c.recipe} {'x'.join(map(str, p.spec.shape))}" for c, p in zip(configs, prepared, strict=True))
+        raise UsageError(f"the entrants learn from different data ({told}): name one --dataset and one --image-size.")
+    spec = prepared[0].spec
+    size = spec.shape[-1] if spec.kind == "image" else None
+    there = launch.reference(catalogue(), configs[0].run, lambda: prepared[0], against, size, bar.progress)
+    usual_metric, usual_features, usual_n = usual(there.record, spec)
+    asked = Asked(
+        names(typed["metric"]) or names(usual_metric), typed["features"] or usual_features, typed["n"] or usual_n, typed["n_real"], 0,
+        settings(typed),
+    )  # fmt: skip
+    device = launch.pick_device(typed["device"] or "auto")
+    Evaluator(catalogue(), asked, there, lambda: prepared[0], device, bar.progress).look_at_real()
+
+
+def _follow(comparison: Comparison) -> None:
+    """Work, and show how far it is: a live table on a terminal, a line a change otherwise."""
+    if not is_terminal():
+        comparison.told = lambda cell: click.echo(f"{cell.label}, seed {cell.seed}: {_state(cell)}")
+        comparison.work()
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    def render() -> Table:
+        made = Table("entrant", *(f"seed {seed}" for seed in comparison.plan.seeds), box=SIMPLE_HEAD, pad_edge=False)
+        for label in comparison.plan.labels:
+            made.add_row(Text(label, style="bold"), *(Text(_state(cell)) for cell in comparison.cells if cell.label == label))
+        return made
+
+    with Live(get_renderable=render, refresh_per_second=1):
+        comparison.work()
+
+
+def _state(cell: Cell) -> str:
+    if cell.state == "training":
+        return f"step {step}" if (step := cell.last_line.get("step")) else "training"
+    if cell.state == "done":
+        last = cell.evaluations[-1]
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in last.figures.items() if name in last.better)
+        return f"{shown}  {cell.health}".strip()
+    return f"{cell.state}: {cell.reason}" if cell.reason else cell.state

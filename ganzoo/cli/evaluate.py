@@ -1,0 +1,175 @@
+"""`ganzoo evaluate`: figures that say what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganzoo import options
+from ganzoo.catalogue import catalogue
+from ganzoo.cli.browse import json_option, table
+from ganzoo.types import JUDGES, Part
+
+if TYPE_CHECKING:
+    from ganzoo.evaluate import Asked, Evaluation, Reference
+
+
+def add_settings(command: click.Command) -> None:
+    """Give the command the options of every metric and extractor that is installed, as --kid.subsets."""
+    for entry in (e for kind in JUDGES for e in catalogue().entries(kind)):
+        assert isinstance(entry.record, Part)
+        command.params += options.click_options(entry.record.options, f"{entry.record.name}.")
+
+
+def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was typed of those options, by part and name."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for key, value in typed.items():
+        part, dot, name = key.partition("__")
+        if dot and value is not None:
+            chosen.setdefault(part.replace("_", "-"), {})[name] = value
+    return chosen
+
+
+class Settled(click.Command):
+    """A command with the options of what is installed, added when it is first needed."""
+
+    settled = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not self.settled:
+            self.settled = True
+            add_settings(self)
+        return super().get_params(ctx)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+@click.command("evaluate", cls=Settled)
+@click.argument("source", metavar="RUN|CHECKPOINT|FILE|FOLDER", type=click.Path(path_type=Path))
+@click.option("--metric", metavar="A,B", help="What to measure: `ganzoo list --kind metric`.  [what fits the data]")
+@click.option("--features", metavar="NAME[@LAYER]", help="What the metrics look at: `ganzoo list --kind features`.  [what fits the data]")
+@click.option("-n", "n", type=click.IntRange(2), help="How many samples.  [10000; 2500 of a toy]")
+@click.option("--n-real", type=click.IntRange(2), help="How many real samples.  [all]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other samples.")
+@click.option("--against", metavar="train|test|NAME|PATH", default="train", show_default=True, help="The real samples.")
+@click.option("--all-checkpoints", is_flag=True, help="Each checkpoint of the run, in their order.")
+@click.option("--image-size", type=click.IntRange(4), help="Of samples in a folder.  [that of the first]")
+@click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@json_option
+def evaluate_command(
+    source: Path, metric: str | None, features: str | None, n: int | None, n_real: int | None, seed: int, against: str,
+    all_checkpoints: bool, image_size: int | None, data_dir: str | None, device: str, as_json: bool, **typed: Any,
+) -> None:  # fmt: skip
+    """Measure the samples of a run, of a checkpoint, of a generator.safetensors, or in a folder.
+
+    The averaged weights are taken where there are any. Results are added to the run's evaluations.jsonl, each with its protocol: two
+    figures with different hashes in brackets measure different things.
+
+    \b
+    ganzoo evaluate runs/dcgan-fashion-10k-001 --metric fid,precision-recall
+    ganzoo evaluate runs/dcgan-fashion-10k-001 --all-checkpoints
+    ganzoo evaluate my/samples --against my/photos --features inception2015@768 -n 500
+    """
+    from ganzoo import judge
+    from ganzoo.evaluate import Asked, usual
+
+    def asked(there: Reference) -> Asked:
+        usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
+        eye = features if features is not None else usual_features
+        return Asked(names(metric) or names(usual_metric), eye, n or usual_n, n_real, seed, settings(typed))
+
+    def told(evaluation: Evaluation) -> None:
+        if as_json or not all_checkpoints:
+            return
+        bar.say(f"step {evaluation.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items()))
+
+    subject = judge.subject(catalogue(), source, all_checkpoints)
+    with Bar() as bar:
+        made = judge.evaluate(
+            catalogue(), subject, asked, against=against, image_size=image_size, data_dir=data_dir, device=device,
+            progress=bar.progress, told=told, warn=warn,
+        )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps([e.to_json() for e in made], indent=1))
+    elif not all_checkpoints:
+        for evaluation in made:
+            table(["figure", "value", "better"], rows(evaluation))
+            click.echo(evaluation.line)
+    if not as_json:
+        for note in dict.fromkeys(note for e in made for note in e.notes):
+            warn(note)
+        if all_checkpoints:
+            for line in dict.fromkeys(e.line for e in made):
+                click.echo(line)
+        if subject.run is not None:
+            _best_and_last(subject.run, {e.hash for e in made})
+
+
+def rows(evaluation: Evaluation) -> list[list[str]]:
+    return [[name, f"{value:.6g}", evaluation.better.get(name, "")] for name, value in evaluation.figures.items()]
+
+
+def warn(text: str) -> None:
+    click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True)
+
+
+def best_and_last(evaluations: Iterable[Evaluation]) -> list[str]:
+    """One line a figure that was measured at several steps."""
+    from ganzoo.evaluate import best
+
+    return [
+        f"{name}: best {top.figures[name]:.4g} at step {top.step}, last {last.figures[name]:.4g} at step {last.step} [{hashed}]"
+        for (name, hashed), (last, top, several) in best(evaluations).items()
+        if several
+    ]
+
+
+def _best_and_last(run: Path, hashes: set[str]) -> None:
+    from ganzoo.evaluate import Evaluation
+    from ganzoo.run import EVALUATIONS, read_lines
+
+    for line in best_and_last(e for told in read_lines(run / EVALUATIONS) if (e := Evaluation.from_json(told)).hash in hashes):
+        click.echo(line)
+
+
+class Bar:
+    """Progress on standard error: bars on a terminal, a line a task otherwise."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, highlight=False)
+        self.bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Bar:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.bars.add_task(what, total=total or None)
+            if self.bars.disable:
+                click.echo(f"{what} ...", err=True)
+        self.bars.update(self.tasks[what], completed=done, total=total or None)
+
+    def say(self, text: str) -> None:
+        if self.bars.disable:
+            click.echo(text)
+        else:
+            self.bars.console.print(text, markup=False)

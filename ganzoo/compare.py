@@ -1,0 +1,359 @@
+"""A fair comparison: every entrant under one budget, by one protocol, over several seeds; what is finished is kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ganzoo import __version__, launch
+from ganzoo.catalogue import Catalogue
+from ganzoo.compose import Config
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluate import Evaluation, best
+from ganzoo.health import COLLAPSED, REPEATED
+from ganzoo.plugins import named
+from ganzoo.run import read_lines, write_json
+
+ROUNDS = 3
+WARM = 3  # steps before the clock is looked at
+USUAL_STEP = 1001  # a number of a step that is neither a warm-up nor one in a round number
+
+State = Literal["waiting", "training", "evaluating", "done", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every entrant may spend: generator steps, real images seen, or seconds; one of them."""
+
+    steps: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.seconds:
+            return f"{self.seconds:g} s"
+        return f"{self.images} images" if self.images else f"{self.steps} steps"
+
+
+def seconds(text: str) -> float:
+    """"90s", "10m" or "1.5h" in seconds. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    if not found or not float(found[1]):
+        raise UsageError(f"--budget: wanted a time as 90s, 10m or 1.5h; got {text!r}.")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the figures of a comparison.
+
+    entrants: what is typed after `ganzoo run` for each. shared: options of all. evaluation: words after `ganzoo evaluate RUN`.
+    checkpoints: how many are evaluated, evenly spaced; the last is one of them.
+    """
+
+    entrants: tuple[tuple[str, ...], ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    shared: tuple[str, ...]
+    evaluation: tuple[str, ...]
+    checkpoints: int
+    jobs: int
+
+    @property
+    def labels(self) -> list[str]:
+        return [" ".join(words) for words in self.entrants]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an entrant's budget comes to: its steps, and the images after which it ends earlier; 0: it does not."""
+
+    steps: int
+    images: int = 0
+    images_per_second: float = 0.0
+
+
+@dataclass
+class Cell:
+    """One run of one entrant. reason: why it failed. log: what its commands printed."""
+
+    label: str
+    seed: int
+    folder: Path
+    state: State = "waiting"
+    reason: str = ""
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_suffix(".log")
+
+    @property
+    def results(self) -> Path:
+        return self.folder.with_suffix(".json")
+
+    @property
+    def last_line(self) -> dict[str, Any]:
+        lines = read_lines(self.folder / "metrics.jsonl")
+        return lines[-1] if lines else {}
+
+    @property
+    def health(self) -> str:
+        """What is to be said of its last samples, or an empty string."""
+        lines = read_lines(self.folder / "health.jsonl")
+        if not lines:
+            return ""
+        return "collapsed" if lines[-1]["spread"] < COLLAPSED else "few kinds" if lines[-1]["apartness"] < REPEATED else ""
+
+
+def share_out(
+    catalogue: Catalogue, plan: Plan, configure: Callable[[Sequence[str]], Config], progress: Callable[[str, int, int], None]
+) -> list[Share]:
+    """The share of each entrant.
+
+    Time is turned into images by timing a few steps of each in turn, A B A B, on `threads / jobs` threads: medians. So every seed gets
+    the same number of images, a schedule knows its length, and what else the machine does later changes nothing.
+    """
+    if plan.budget.steps:
+        return [Share(plan.budget.steps)] * len(plan.entrants)
+    rates: list[list[float]] = [[] for _ in plan.entrants]
+    per_step = [0.0] * len(plan.entrants)
+    rounds = ROUNDS if plan.budget.seconds else 1
+    for i in range(rounds * len(plan.entrants)):
+        k = i % len(plan.entrants)
+        progress("timing steps", i, rounds * len(plan.entrants))
+        config = configure([*plan.entrants[k], *plan.shared])
+        long = min(10.0, max(1.0, plan.budget.seconds / 50)) if plan.budget.seconds else 0.0
+        rate, per_step[k] = _timed(catalogue, config, long, max(1, launch.threads() // plan.jobs))
+        rates[k].append(rate)
+    progress("timing steps", 1, 1)
+    made = []
+    for mine, images_a_step in zip(rates, per_step, strict=True):
+        rate = statistics.median(mine)
+        images = plan.budget.images or max(1, round(rate * plan.budget.seconds))
+        made.append(Share(max(1, -(-images // round(images_a_step))), images, round(rate, 1)))
+    return made
+
+
+def _timed(catalogue: Catalogue, config: Config, long: float, threads: int) -> tuple[float, float]:
+    """Real images a second, and a step, of the configuration, over at least `long` seconds."""
+    import torch
+
+    from ganzoo.data import Batches
+    from ganzoo.loop import take_step
+
+    config, prepared, strategy = launch.prepare_strategy(catalogue, config)
+    torch.set_num_threads(threads)
+    run = config.run
+    batches = Batches(prepared.load(), prepared.spec, run.batch_size, seed=run.seed, device=strategy.device)
+
+    def steps(first: int, enough: Callable[[int], bool]) -> int:
+        n = 0
+        while not enough(n):
+            with torch.autocast(strategy.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+                last = take_step(strategy, batches, run.seed, USUAL_STEP + first + n)
+            if run.ema:
+                strategy.average(run.ema, USUAL_STEP)
+            n += 1
+            if n % 5 == 0 or strategy.device.type == "cpu":
+                next(iter(last.values())).item()  # waits for the device
+        return n
+
+    steps(0, lambda n: n >= WARM)
+    seen, start = batches.seen, time.monotonic()
+    n = steps(WARM, lambda n: n >= WARM and time.monotonic() - start >= long)
+    return (batches.seen - seen) / max(time.monotonic() - start, 1e-9), (batches.seen - seen) / n
+
+
+def slug(label: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-").lower()
+
+
+class Comparison:
+    """The comparison in a folder: `cells` are trained, or gone on with, and evaluated by `work`, several at a time."""
+
+    def __init__(self, folder: Path, plan: Plan, told: Callable[[Cell], None] = lambda cell: None) -> None:
+        self.folder, self.plan, self.told = folder, plan, told
+        self.shares: list[Share] = []
+        self.cells = [Cell(label, seed, folder / f"{slug(label)}-{seed}") for label in plan.labels for seed in plan.seeds]
+        if len({cell.folder for cell in self.cells}) < len(self.cells):
+            raise UsageError(f"two entrants are the same: {', '.join(plan.labels)}.")
+        self._children: set[subprocess.Popen[str]] = set()
+        self._stopped = threading.Event()
+
+    def begin(self, share: Callable[[], list[Share]]) -> None:
+        """Take the shares that an earlier sitting wrote down, or make them. Raises UsageError where the folder holds something else."""
+        path = self.folder / "compare.json"
+        plan = json.loads(json.dumps(asdict(self.plan)))
+        if path.exists():
+            written = launch.read_json(path)
+            if odd := [key for key in plan if key != "jobs" and written.get("plan", {}).get(key) != plan[key]]:
+                raise UsageError(
+                    f"{self.folder} holds a comparison with other {', '.join(odd)} ({written.get('plan', {}).get(odd[0])}). "
+                    "Name another folder with --out, or repeat the command that it was begun with."
+                )
+            self.shares = [Share(**told) for told in written["shares"]]
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise UsageError(f"--out: {self.folder} is not empty. Name a new folder.")
+        self.shares = share()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"plan": plan, "shares": [asdict(share) for share in self.shares], "ganzoo": __version__})
+
+    def work(self) -> None:
+        """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped."""
+        old = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        pool = ThreadPoolExecutor(self.plan.jobs)
+        try:
+            # Seed by seed, so that a comparison which is stopped has something of every entrant.
+            for future in [pool.submit(self._bring, cell) for cell in sorted(self.cells, key=lambda c: self.plan.seeds.index(c.seed))]:
+                future.result()
+        except KeyboardInterrupt:
+            self._stopped.set()
+            for child in list(self._children):
+                child.send_signal(signal.SIGINT)  # it saves a checkpoint first
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            signal.signal(signal.SIGTERM, old)
+
+    def _bring(self, cell: Cell) -> None:
+        if self._stopped.is_set():
+            return
+        try:
+            if not launch.finished(cell.folder):
+                self._set(cell, "training")
+                self._run(cell, ["resume", str(cell.folder)] if (cell.folder / "config.json").exists() else self.training(cell))
+            if not cell.results.exists():
+                self._set(cell, "evaluating")
+                told = self._run(cell, ["evaluate", str(cell.folder), "--all-checkpoints", "--json", *self.plan.evaluation])
+                write_json(cell.results, json.loads(told))
+            cell.evaluations = [Evaluation.from_json(e) for e in launch.read_json(cell.results)]
+            self._set(cell, "done")
+        except GanzooError as e:
+            self._set(cell, "stopped" if self._stopped.is_set() else "failed", str(e))
+
+    def training(self, cell: Cell) -> list[str]:
+        """The words after `ganzoo` that train a cell, so that anybody can repeat it."""
+        i = self.plan.labels.index(cell.label)
+        share = self.shares[i]
+        words = ["run", *self.plan.entrants[i], *self.plan.shared, "--seed", str(cell.seed), "--steps", str(share.steps)]
+        words += ["--images", str(share.images)] if share.images else []
+        every = max(1, share.steps // self.plan.checkpoints)
+        return [*words, "--save-every", str(every), "--keep", "0", "--out", str(cell.folder)]
+
+    def _run(self, cell: Cell, words: Sequence[str]) -> str:
+        """Run a command of ganzoo's; returns what it printed. Raises GanzooError with the last thing that it said where it fails."""
+        plugins = [word for path in named for word in ("--plugin", str(path))]
+        env = os.environ | {"OMP_NUM_THREADS": str(max(1, launch.threads() // self.plan.jobs))}
+        with open(cell.log, "a", encoding="utf-8") as log:
+            log.write(f"$ ganzoo {' '.join(words)}\n")
+            log.flush()
+            # In a session of its own: Ctrl-C in the terminal comes to us, and we pass it on once.
+            command = [sys.executable, "-m", "ganzoo", *plugins, *words]
+            child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+            self._children.add(child)
+            if self._stopped.is_set():
+                child.send_signal(signal.SIGINT)
+            told = child.communicate()[0]
+            self._children.discard(child)
+            if "--json" not in words:
+                log.write(told)
+        if child.returncode:
+            lines = [line for line in cell.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+            said = next((line for line in reversed(lines) if line.startswith("Error: ")), lines[-1]).removeprefix("Error: ")
+            raise GanzooError(said if child.returncode > 0 else f"it was ended by signal {-child.returncode}")
+        return told
+
+    def _set(self, cell: Cell, state: State, reason: str = "") -> None:
+        cell.state, cell.reason = state, reason
+        self.told(cell)
+
+    # --- What came out ---
+
+    def columns(self) -> list[tuple[str, str]]:
+        """Figures that one is better than another in, each with its protocol's hash, in the order in which they were asked for."""
+        return list(dict.fromkeys(key for cell in self.cells for key in best(cell.evaluations)))
+
+    def protocols(self) -> list[str]:
+        """The protocol lines, each once."""
+        return list(dict.fromkeys(e.line for cell in self.cells for e in cell.evaluations))
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Column names, and a row an entrant: over seeds the mean and the range of the last checkpoint's figure and of the best one's."""
+        keys = self.columns()
+        names = [name if len({h for n, h in keys if n == name}) == 1 else f"{name} [{h}]" for name, h in keys]
+        figures = [f"{name}, {which}" for name in names for which in ("last", "best")]
+        head = ["entrant", "seeds", "steps", "images", "seconds", *figures, "remarks"]
+        return head, [self._row(label, keys) for label in self.plan.labels]
+
+    def _row(self, label: str, keys: Sequence[tuple[str, str]]) -> list[str]:
+        cells = [cell for cell in self.cells if cell.label == label]
+        done = [cell for cell in cells if cell.state == "done"]
+        lines = [cell.last_line for cell in done]
+        row = [label, f"{len(done)} of {len(cells)}"]
+        row += [spread_of([line[key] for line in lines if key in line], ".0f") for key in ("step", "images_seen", "time")]
+        for key in keys:
+            found = [best(cell.evaluations)[key] for cell in done if key in best(cell.evaluations)]
+            row += [spread_of([e.figures[key[0]] for e in es]) for es in ([last for last, _, _ in found], [top for _, top, _ in found])]
+        told = [f"seed {cell.seed}: {word}" for cell in cells if (word := remark(cell))]
+        return [*row, "; ".join(told)]
+
+    def csv(self) -> str:
+        """A row a cell: every figure of its last checkpoint and of its best, with the protocol's hash in the column's name."""
+        keys, out = self.columns(), io.StringIO()
+        heads = [f"{name} [{h}] {which}" for name, h in keys for which in ("last", "best", "best step")]
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["entrant", "seed", "state", "remark", "steps", "images", "seconds", *heads, "run"])
+        for cell in self.cells:
+            line, found = cell.last_line, best(cell.evaluations)
+            spent = [line.get(key, "") for key in ("step", "images_seen", "time")]
+            row: list[Any] = [cell.label, cell.seed, cell.state, remark(cell), *spent]
+            for key in keys:
+                last, top, _ = found.get(key, (None, None, False))
+                row += [last.figures[key[0]], top.figures[key[0]], top.step] if last and top else ["", "", ""]
+            writer.writerow([*row, cell.folder.name])
+        return out.getvalue()
+
+    def markdown(self) -> str:
+        """The table, the protocols, and how it was made."""
+        head, rows = self.table()
+        lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+        table = "\n".join("| " + " | ".join(row) + " |" for row in lines)
+        return f"{table}\n\n" + "\n".join(f"- {line}" for line in [self.budget_line(), *self.protocols()]) + "\n"
+
+    def budget_line(self) -> str:
+        """The budget in words."""
+        at = f", each on {max(1, launch.threads() // self.plan.jobs)} thread(s)"
+        timed = " (turned into real images by timing each entrant's steps in turn)" if self.plan.budget.seconds else ""
+        return f"budget: {self.plan.budget}{timed}{at}; mean (lowest to highest) over the seeds {', '.join(map(str, self.plan.seeds))}"
+
+
+def remark(cell: Cell) -> str:
+    """What is to be said of a cell: that it failed and why, or that its samples are all alike."""
+    if cell.state == "done":
+        return cell.health
+    return f"{cell.state}: {cell.reason}" if cell.reason else cell.state
+
+
+def spread_of(values: Sequence[float], form: str = ".4g") -> str:
+    """Mean and, where they differ, the range of values; "-" of none."""
+    if not values:
+        return "-"
+    mean, low, high = (format(v, form) for v in (statistics.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"

@@ -1,0 +1,310 @@
+"""Samples -> figures that say exactly what they are: by which metric, in which features, against which data, of how many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo import checkpoint, compose, options
+from ganzoo.catalogue import Catalogue
+from ganzoo.data.cache import cache_dir
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.metrics import Features, Gather, Metric, Seen, Sight
+from ganzoo.pictures import to_bytes
+from ganzoo.randomness import generator, seed_of
+from ganzoo.types import DataSet, DataSpec, Part
+
+if TYPE_CHECKING:
+    from ganzoo.data import Prepared
+    from ganzoo.interfaces import Generator
+
+DRAWN = 250  # samples that are drawn together; a part of what a sample is, since each lot has a seed of its own
+LOOKED_AT = 50  # images that an extractor is given together; changes nothing but the speed
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured.
+
+    metrics: names. features: an extractor's name, perhaps with @layer; "" where no metric looks at features. n, n_real: how many samples
+    and how many real ones, None: all that there are. seed: of the latents. settings: options of metrics and extractors, by name.
+    """
+
+    metrics: tuple[str, ...]
+    features: str = ""
+    n: int = 10_000
+    n_real: int | None = None
+    seed: int = 0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real samples. split: "train" where they are what the generator learns from, "test" where they are held out, else their name."""
+
+    data: Prepared
+    split: str
+    record: DataSet | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one metric says of some samples.
+
+    better: "lower" or "higher" by figure. line, hash: the protocol for people to read, and to compare: figures of different hashes are
+    figures of different things. step, of: of the generator, where they are known.
+    """
+
+    figures: Mapping[str, float]
+    better: Mapping[str, str]
+    notes: tuple[str, ...]
+    protocol: Mapping[str, Any]
+    line: str
+    hash: str
+    date: str
+    seconds: float
+    step: int | None = None
+    of: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
+        return cls(**{**data, "notes": tuple(data["notes"])})
+
+
+def usual(record: DataSet | None, spec: DataSpec) -> tuple[str, str, int]:
+    """Metric, features and number of samples where the user names none: what can be had for such data without a download."""
+    if spec.kind == "points":
+        return ("modes", "", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)
+    return "fid", "classifier" if spec.classes else "inception2015", 10_000
+
+
+def check_asked(zoo: Catalogue, asked: Asked, spec: DataSpec) -> None:
+    """Raise UsageError where the metrics, the extractor and the data do not fit, before anything is computed."""
+    if not asked.metrics:
+        raise UsageError(f"--metric: wanted names, as fid,kid; got none. There is {', '.join(e.name for e in zoo.entries('metric'))}.")
+    parts = [zoo.part("metric", name) for name in asked.metrics]
+    name, _, layer = asked.features.partition("@")
+    if any(_looks(part) for part in parts):
+        if not name:
+            there = ", ".join(e.name for e in zoo.entries("features"))
+            raise UsageError(f"metric {asked.metrics[0]!r} looks at features: name an extractor with --features. There is {there}.")
+        eye = zoo.part("features", name)
+        if layer and layer not in eye.gives:
+            raise UsageError(f"--features {asked.features}: {name} has no layer {layer!r}. It has {', '.join(eye.gives)}.")
+        parts.append(eye)
+    for part in parts:
+        if spec.kind not in part.data:
+            raise UsageError(f"{part.kind} {part.name!r} takes {' or '.join(part.data)} data; this is {spec.kind} data.")
+        options.make(part.options, asked.settings.get(part.name, {}), f"--{part.name}.")
+
+
+def _looks(part: Part) -> bool:
+    return bool({"features", "logits"} & set(part.needs))
+
+
+class Evaluator:
+    """Measures samples by one protocol, as often as it is called; what it knows of the real samples is computed once and cached."""
+
+    def __init__(
+        self, zoo: Catalogue, asked: Asked, reference: Reference, training: Callable[[], Prepared], device: torch.device,
+        progress: Progress = lambda what, done, total: None,
+    ) -> None:  # fmt: skip
+        self.asked, self.reference, self.device, self.progress = asked, reference, device, progress
+        self.spec = reference.data.spec
+        check_asked(zoo, asked, self.spec)
+        self.n_real = min(asked.n_real or reference.data.count, reference.data.count)
+        self.parts = [zoo.part("metric", name) for name in asked.metrics]
+        self.metrics: list[Metric] = []
+        for name, part in zip(asked.metrics, self.parts, strict=True):
+            made = options.make(part.options, asked.settings.get(part.name, {}), f"--{part.name}.")
+            metric: Metric = compose.construct(zoo.get("metric", name), self.spec, made, reference.record)
+            if metric.against == "train" and reference.split != "train":
+                raise UsageError(f"metric {name!r} compares with what the generator has learnt from: take --against train.")
+            self.metrics.append(metric)
+        self.eye: Features | None = None
+        self.seeing: dict[str, Any] = {}
+        if any(map(_looks, self.parts)):
+            name, _, layer = asked.features.partition("@")
+            part = zoo.part("features", name)
+            layer = layer or part.gives[0]
+            sight = Sight(layer, training, cache_dir() / "features", device, progress)
+            made = options.make(part.options, asked.settings.get(part.name, {}), f"--{part.name}.")
+            eye: Features = compose.construct(zoo.get("features", name), self.spec, made, sight)
+            self.eye = eye.eval().to(device)
+            self.seeing = {"features": zoo.get("features", name).stored, "layer": layer, "weights": eye.weights, **eye.protocol()}
+        self._real: dict[str, Gather] = {}
+
+    def __call__(self, samples: Iterable[Tensor], n: int, step: int | None = None, of: str = "") -> list[Evaluation]:
+        """One evaluation a metric. samples: n in all, uint8 images (N, C, H, W) or float32 points (N, D)."""
+        start = time.monotonic()
+        fake = self._gathered([metric.gather(n) for metric in self.metrics], samples, n, "looking at samples")
+        self.look_at_real()
+        made = []
+        for part, metric in zip(self.parts, self.metrics, strict=True):
+            metric.notes.clear()
+            real = self._real[metric.gather(self.n_real).key] if metric.compares else None
+            figures = metric.compute(fake[metric.gather(n).key], real)
+            protocol = self.protocol(part, metric, n)
+            shown = {name: self._called(name, part) for name in figures}
+            hashed = hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:10]
+            made.append(
+                Evaluation(
+                    figures={shown[name]: float(value) for name, value in figures.items()},
+                    better={shown[name]: way for name, way in part.better.items()},
+                    notes=tuple(metric.notes),
+                    protocol=protocol,
+                    line=self._line(" ".join(shown.values()), part, protocol, hashed),
+                    hash=hashed,
+                    date=datetime.now(UTC).isoformat(timespec="seconds"),
+                    seconds=round(time.monotonic() - start, 2),
+                    step=step,
+                    of=of,
+                )
+            )
+        return made
+
+    def protocol(self, part: Part, metric: Metric, n: int) -> dict[str, Any]:
+        """All that decides the figures beside the samples themselves, as plain JSON values."""
+        told: dict[str, Any] = {"metric": part.name, "edition": metric.edition, "options": options.to_json(metric.options)}
+        if _looks(part):
+            told |= self.seeing
+        told |= {"n": n, "seed": self.asked.seed, "shape": list(self.spec.shape), "dtype": "float32 features, float64 figures"}
+        if metric.compares:
+            data = self.reference.data
+            told |= {"n_real": self.n_real, "data": data.name, "checksum": data.checksum[:12], "split": self.reference.split}
+        elif part.needs == ("modes",):
+            told |= {"data": self.reference.data.name}
+        return told
+
+    def _line(self, called: str, part: Part, told: Mapping[str, Any], hashed: str) -> str:
+        words = [called]
+        if "features" in told:
+            weights = f" weights {told['weights'][:12]}" if told["weights"] else ""
+            words.append(f"{told['features']}@{told['layer']}{weights}")
+            words += [str(value) for key, value in told.items() if key in ("resize", "input")]
+        words.append(f"n {told['n']}")
+        if "n_real" in told:
+            words.append(f"against {told['n_real']} of {told['data']} ({told['split']}, {told['checksum'][:8]})")
+        words += ["x".join(map(str, told["shape"])), f"seed {told['seed']}", "float64"]
+        words += [f"{key} {value}" for key, value in told["options"].items() if value != options.fields(part.options)[key].default]
+        return f"{', '.join(words)} [{hashed}]"
+
+    def _called(self, figure: str, part: Part) -> str:
+        """How a figure is called: never "FID" unless the extractor says that it is."""
+        if self.eye is None or not _looks(part):
+            return figure
+        return self.eye.calls.get(figure, f"{figure} ({self.asked.features})")
+
+    def look_at_real(self) -> None:
+        """Fill what the metrics want of the real samples, from the cache or by one pass over them."""
+        wanted = {g.key: g for metric in self.metrics if metric.compares for g in [metric.gather(self.n_real)] if g.key not in self._real}
+        places = {key: cache_dir() / "reference" / f"{self._cache_name(key)}.safetensors" for key in wanted}
+        for key, gather in list(wanted.items()):
+            try:
+                gather.kept, _ = checkpoint.read(places[key])
+                self._real[key] = wanted.pop(key)
+            except checkpoint.BadCheckpoint:
+                continue
+        if not wanted:
+            return
+        made = self._gathered(list(wanted.values()), self._real_samples(), self.n_real, "looking at real samples")
+        for key, gather in made.items():
+            places[key].parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.write(places[key], gather.kept, {"of": self.reference.data.name})
+            self._real[key] = gather
+
+    def _cache_name(self, key: str) -> str:
+        told = [key, self.seeing, self.reference.data.checksum, self.n_real]
+        return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]}"
+
+    def _real_samples(self) -> Iterator[Tensor]:
+        """The reference, or n_real of it, always the same ones."""
+        x = self.reference.data.load()["x"]
+        if self.n_real < len(x):
+            x = x[torch.randperm(len(x), generator=generator("reference"))[: self.n_real].sort().values]
+        return iter(x.split(DRAWN))
+
+    @torch.no_grad()
+    def _gathered(self, gathers: Sequence[Gather], samples: Iterable[Tensor], n: int, what: str) -> dict[str, Gather]:
+        """The gathers by key, each filled with all samples. Raises GanzooError where the extractor sees what is no number."""
+        found = {gather.key: gather for gather in gathers}
+        done = 0
+        for lot in samples:
+            for x in lot.split(LOOKED_AT):
+                seen = self._see(x)
+                for gather in found.values():
+                    gather.add(seen)
+                done += len(x)
+                self.progress(what, done, n)
+        if done != n:
+            raise GanzooError(f"wanted {n} samples, got {done}.")
+        return found
+
+    def _see(self, x: Tensor) -> Seen:
+        if self.eye is None:
+            return Seen(x, x.flatten(1).float())
+        features, logits = self.eye(x.to(self.device))
+        for numbers in (features, logits):
+            if numbers is not None and not bool(numbers.isfinite().all()):
+                raise GanzooError(f"{self.asked.features}: features that are not finite numbers. Are its weights whole?")
+        if logits is None and any("logits" in part.needs for part in self.parts):
+            able = "inception2015 (with all of its weights) or classifier"
+            raise UsageError(f"--metric: it needs an extractor that classifies, and {self.asked.features} gives no logits. Take {able}.")
+        return Seen(x.cpu(), features.float().cpu(), None if logits is None else logits.float().cpu())
+
+    def labels(self, n: int) -> Tensor | None:
+        """Classes for n samples, drawn as often as the reference has them; None where it has none."""
+        y = self.reference.data.load().get("y")
+        return None if y is None else y[torch.randint(len(y), (n,), generator=generator(self.asked.seed, "labels"))]
+
+
+def drawn(
+    call: Callable[..., Tensor], G: Generator, given: Sequence[str], n: int, seed: int, labels: Tensor | None
+) -> Iterator[Tensor]:
+    """n samples of a generator as they would be saved: uint8 images, or points, some at a time. The same ones whatever came before.
+
+    call(z, given): draws. given: the conditions that it takes. labels: classes (n,); None: each as often as the next.
+    Raises GanzooError where a sample is not a finite number.
+    """
+    if unknown := [key for key in given if key != "y"]:
+        raise UsageError(f"the generator needs {', '.join(unknown)}, which an evaluation cannot give.")
+    y = torch.arange(n) % max(G.spec.classes, 1) if labels is None else labels
+    for start in range(0, n, DRAWN):
+        count = min(DRAWN, n - start)
+        torch.manual_seed(seed_of(seed, "drawn", start // DRAWN))
+        z = G.latent(DRAWN)[:count]
+        with torch.no_grad():
+            x = call(z, {"y": y[start : start + count]} if "y" in given else {}).float().cpu()
+        if not bool(x.isfinite().all()):
+            raise GanzooError("the generator draws samples that are not finite numbers: nothing can be measured.")
+        yield to_bytes(x) if G.spec.kind == "image" else x
+
+
+def best(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]]:
+    """By figure and protocol hash: the evaluation of the last step, the best one, and whether there are several steps.
+
+    Figures of which neither more nor less is better are left out.
+    """
+    found: dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]] = {}
+    for e in evaluations:
+        for name, way in e.better.items():
+            key, sign = (name, e.hash), 1 if way == "lower" else -1
+            last, top, several = found.get(key, (e, e, False))
+            several = several or e.step != last.step
+            last = e if (e.step or 0) >= (last.step or 0) else last
+            top = e if sign * e.figures[name] < sign * top.figures[name] else top
+            found[key] = (last, top, several)
+    return found
