@@ -89,7 +89,7 @@ class Run:
         """One line of warnings.jsonl."""
         _append(self.folder / "warnings.jsonl", {"step": step, "text": text})
 
-    def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int) -> Path:
+    def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int = 3) -> Path:
         """A checkpoint; all but the last `keep` (0: none of them) are deleted when the new one has been read back and is good."""
         path = checkpoint.path_of(self.checkpoints, step)
         checkpoint.write(path, tensors, {"step": step, **meta})

@@ -248,9 +248,14 @@ def test_a_class_that_there_is_not_is_refused(labels, said, ganzoo, finished):
     assert (done.returncode, said in done.stderr) == (2, True)
 
 
-def test_sampling_refuses_a_checkpoint_and_a_damaged_file(ganzoo, finished, tmp_path):
-    done = ganzoo("sample", finished / "checkpoints" / "000003.safetensors")
-    assert (done.returncode, "is a checkpoint of acgan" in done.stderr) == (2, True)
+def test_samples_are_drawn_from_a_checkpoint_of_a_run_and_not_without_the_run_or_from_a_damaged_file(ganzoo, finished, tmp_path):
+    checkpoint = finished / "checkpoints" / "000003.safetensors"
+    assert ganzoo("sample", checkpoint, "--out", tmp_path / "a.png").returncode == 0
+    assert ganzoo("sample", finished, "--out", tmp_path / "b.png").returncode == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    (tmp_path / "alone.safetensors").write_bytes(checkpoint.read_bytes())
+    done = ganzoo("sample", tmp_path / "alone.safetensors")
+    assert (done.returncode, "is a checkpoint of acgan without its run" in done.stderr) == (2, True)
     bad = tmp_path / "generator.safetensors"
     bad.write_bytes((finished / "generator.safetensors").read_bytes()[:-1])
     assert ganzoo("sample", bad).returncode == 1

@@ -22,11 +22,12 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import LOCAL, overwritten, resolve
 from ganzoo.testing import toys
 from ganzoo.testing.case import BATCH, COMBINATIONS, RULES, Case, Skip, rule
-from ganzoo.types import KINDS, DataSet, DataSpec
+from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.catalogue import Entry
     from ganzoo.data import Batches
     from ganzoo.interfaces import Strategy
 
@@ -101,24 +102,24 @@ def no_pickle(case: Case) -> None:
 # --- Records, looked at ---
 
 
-@rule(*KINDS, "dataset")
+@rule(*KINDS, *JUDGES, "dataset")
 def target_resolves(case: Case) -> None:
     """What the record's target names can be imported, and is what the record says: a class of that kind, or a function."""
-    from ganzoo import interfaces
+    from ganzoo import interfaces, metrics
 
     assert case.entry is not None
     made = case.entry.load()
     if case.kind == "dataset":
         assert callable(made), f"wanted a function, got {made!r}"
     else:
-        base = getattr(interfaces, case.kind.capitalize())
+        base = getattr(metrics if case.kind in JUDGES else interfaces, case.kind.capitalize())
         assert isinstance(made, type), f"wanted a class, got {made!r}"
         assert issubclass(made, base), f"wanted a ganzoo.{base.__name__}; {made.__name__} is a {made.__bases__[0].__name__}"
         lacks = sorted(getattr(made, "__abstractmethods__", ()))
         assert not lacks, f"{made.__name__} lacks {', '.join(lacks)}"
 
 
-@rule(*KINDS)
+@rule(*KINDS, *JUDGES)
 def options_can_be_typed(case: Case) -> None:
     """Each option has a default and help, a type that the command line can show, and comes back the same from JSON."""
     import click
@@ -592,3 +593,87 @@ def a_gan_trains_on_it(case: Case) -> None:
             _scalars(values)
         return
     raise AssertionError(f"no recipe that is installed takes {prepared.spec.kind} data of the shape {prepared.spec.shape}")
+
+
+# --- Metrics and extractors ---
+
+
+@rule("metric")
+def figures_are_of_the_samples_alone(case: Case) -> None:
+    """On random features it gives the figures that its record names, all finite, whatever lots the samples came in; and the same again from
+    what it kept, which is all that is cached of real samples."""
+    import torch
+
+    from ganzoo.metrics import Gather, Metric, Seen
+    from ganzoo.randomness import generator
+
+    part, n = case.record, 60
+    modes = ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0))
+    toy = DataSet("clusters", "", "four Gaussians", kind="points", modes=modes, sigma=0.1)
+    spec = DataSpec("points", (2,)) if "points" in part.data else DataSpec("image", (1, 16, 16))
+    metric: Metric = compose.construct(_entry(case), spec, options.make(part.options, {}), toy)
+
+    def filled(who: str, lots: int) -> Gather:
+        g = generator(who)
+        x = toys.clusters(n)["x"] if spec.kind == "points" else toys.shapes(n, 1, 16)["x"]
+        features, logits = torch.randn(n, 4, generator=g), torch.randn(n, 5, generator=g)
+        gather = metric.gather(n)
+        for i in range(0, n, lots):
+            gather.add(Seen(x[i : i + lots], features[i : i + lots], logits[i : i + lots]))
+        return gather
+
+    def figures(lots: int) -> dict[str, float]:
+        real = filled("real", lots) if metric.compares else None
+        if real is not None:
+            again = metric.gather(n)
+            again.kept = {name: tensor.clone() for name, tensor in real.kept.items()}
+            real = again
+        return metric.compute(filled("fake", lots), real)
+
+    told = figures(n)
+    assert tuple(told) == part.gives, f"it gives {tuple(told)}; its record says {part.gives}"
+    for name, value in told.items():
+        fine = isinstance(value, float) and abs(value) < float("inf")
+        assert fine, f"{name} is {value!r}, and no finite float"
+    for name, value in figures(7).items():
+        assert abs(value - told[name]) <= 1e-9 * max(1.0, abs(told[name])), f"{name} is {told[name]} in one lot and {value} in lots of 7"
+
+
+@rule("features", may_skip=True)
+def each_sample_is_seen_alone(case: Case) -> None:
+    """Its features are finite, float32 (N, D), and those of a sample do not depend on the others in its batch; it takes every kind of data
+    that its record names, grey and colour, and leaves torch's random state as it was. Skipped where its weights are not at hand."""
+    import torch
+
+    from ganzoo.data import prepare
+    from ganzoo.metrics import Features, Sight
+
+    part = case.record
+    for kind, channels in [("image", 1), ("image", 3), ("points", 1)]:
+        if kind not in part.data:
+            continue
+        data = prepare(str(toys.file(kind, channels)), None)
+        sight = Sight(part.gives[0], lambda data=data: data, case.folder, torch.device("cpu"), lambda *told: None)  # type: ignore[misc]
+        before = torch.random.get_rng_state()
+        try:
+            eye: Features = compose.construct(_entry(case), data.spec, options.make(part.options, part.small), sight)
+        except GanzooError as e:
+            raise Skip(f"it cannot be built here: {str(e).partition('. ')[0]}") from e
+        eye.eval()
+        x = data.load()["x"][:5]
+        with torch.no_grad():
+            features, logits = eye(x)
+            alone, _ = eye(x[:1])
+        assert torch.equal(torch.random.get_rng_state(), before), "it changes torch's random state"
+        assert isinstance(eye.weights, str), "`weights` is no string"
+        assert features.dtype == torch.float32, f"features are {features.dtype}; wanted float32"
+        assert features.shape[:-1] == (5,), f"features of 5 samples have the shape {tuple(features.shape)}; wanted (5, D)"
+        assert bool(features.isfinite().all()), "features are not finite"
+        assert logits is None or logits.shape[:-1] == (5,), "logits are not (N, K)"
+        apart = float((features[:1] - alone).abs().max()) / max(float(alone.abs().max()), 1e-6)
+        assert apart < 1e-4, f"the features of a sample change by {apart:.1e} with the others in its batch"
+
+
+def _entry(case: Case) -> Entry:
+    assert case.entry is not None
+    return case.entry
