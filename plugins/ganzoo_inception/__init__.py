@@ -1,0 +1,24 @@
+"""The network that FID is defined by, Inception of 2015-12-05 (Szegedy et al. 2015, arXiv:1512.00567; Heusel et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganzoo import Part, hookimpl, option
+
+GANZOO_API = 1
+
+
+@dataclass(frozen=True)
+class InceptionOptions:
+    weights: str | None = option(None, "the safetensors file; else it is looked for in GANZOO_DATA and in the cache", metavar="FILE")
+
+
+@hookimpl
+def ganzoo_register() -> list[Part]:
+    return [
+        Part(
+            "features", "inception2015", "ganzoo_inception.model:Inception", "what FID, KID and the Inception Score are defined by",
+            InceptionOptions, gives=("2048", "768", "192", "64", "logits_unbiased", "logits"), data=("image",),
+        ),
+    ]  # fmt: skip
