@@ -11,6 +11,7 @@ from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.plugins import CORE, Plugin, installed, kind_of, resolve
 from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
 
+WORDS = {"features": "feature extractor", "dataset": "data set"}
 ALL_KINDS = ("recipe", *KINDS, "dataset", *JUDGES)
 
 
@@ -77,7 +78,7 @@ class Catalogue:
         hint = did_you_mean(name, names) or f" There is {', '.join(names) or 'none: no plugin is loaded'}."
         bad = [p for p in self.plugins if p.state != "ok"]
         more = f" ({', '.join(f'{p.name}: {p.state}' for p in bad)}: see `ganzoo plugins`.)" if bad else ""
-        raise UsageError(f"there is no {kind} {name!r}.{hint}{more}")
+        raise UsageError(f"there is no {WORDS.get(kind, kind)} {name!r}.{hint}{more}")
 
     def part(self, kind: str, name: str) -> Part:
         record = self.get(kind, name).record

@@ -87,7 +87,7 @@ class Evaluation:
 def usual(record: DataSet | None, spec: DataSpec) -> tuple[str, str, int]:
     """Metric, features and number of samples where the user names none: what can be had for such data without a download."""
     if spec.kind == "points":
-        return ("modes", "", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)
+        return ("modes", "pixels", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)
     return "fid", "classifier" if spec.classes else "inception2015", 10_000
 
 
@@ -105,6 +105,8 @@ def check_asked(zoo: Catalogue, asked: Asked, spec: DataSpec) -> None:
         if layer and layer not in eye.gives:
             raise UsageError(f"--features {asked.features}: {name} has no layer {layer!r}. It has {', '.join(eye.gives)}.")
         parts.append(eye)
+    if odd := [name for name in asked.settings if name not in {part.name for part in parts}]:
+        raise UsageError(f"--{odd[0]}.{next(iter(asked.settings[odd[0]])).replace('_', '-')}: {odd[0]} is not asked for.")
     for part in parts:
         if spec.kind not in part.data:
             raise UsageError(f"{part.kind} {part.name!r} takes {' or '.join(part.data)} data; this is {spec.kind} data.")
@@ -166,7 +168,7 @@ class Evaluator:
                     better={shown[name]: way for name, way in part.better.items()},
                     notes=tuple(metric.notes),
                     protocol=protocol,
-                    line=self._line(" ".join(shown.values()), part, protocol, hashed),
+                    line=self._line(" and ".join(shown.values()), part, protocol, hashed),
                     hash=hashed,
                     date=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds=round(time.monotonic() - start, 2),

@@ -131,7 +131,7 @@ def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any
         default = (defaults or {}).get(name, f.default)
         told = f.metadata.get("help", "")
         told += "" if default is None or default == "" else f"  [{'on' if default is True else 'off' if default is False else default}]"
-        dest = f"{prefix}{name}".replace(".", "__")
+        dest = f"{prefix}{name}".replace(".", "__").replace("-", "_")
         long = flag(name, prefix)
         kwargs: dict[str, Any] = {"help": told, "default": None, "metavar": f.metadata.get("metavar")}
         if wanted is bool:

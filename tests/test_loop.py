@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,9 +18,11 @@ from zoo import flags, small
 from ganzoo import checkpoint, launch
 from ganzoo.catalogue import catalogue
 from ganzoo.errors import RunStopped, UsageError
-from ganzoo.health import D_WON_LINES, Health, not_finite, spread
+from ganzoo.health import D_WON_LINES, Health, apartness, not_finite, spread
 from ganzoo.loop import Watch
 from ganzoo.randomness import generator, seed_of
+from ganzoo.run import read_lines
+from ganzoo.testing import toys
 
 
 class Told(Watch):
@@ -367,3 +370,48 @@ def test_cgroups_of_both_versions_are_read(files, cores, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert launch.cgroup_cores(tmp_path) == cores
+
+
+def toy(recipe, folder, **more):
+    """A small version, trained on shapes, with a sheet every 10 steps; its warnings."""
+    told = Told()
+    config = small(recipe, toys.file("image"), batch_size=32, sample_every=10, **more)
+    launch.start(catalogue(), config, folder, told)
+    return told.warnings, read_lines(folder / "warnings.jsonl")
+
+
+@pytest.mark.parametrize("recipe", ["gan", "dcgan", "wgan-gp"])
+def test_health_says_nothing_of_a_gan_that_learns(recipe, tmp_path):
+    assert toy(recipe, tmp_path / "run", steps=150) == ([], [])
+
+
+def test_a_generator_that_does_not_learn_is_told_of_when_D_has_won(tmp_path):
+    told = Told()
+    config = small("gan", toys.file("image"), batch_size=32, steps=200, log_every=2)
+    options = {**config.options, "strategy": {**config.options["strategy"], "lr_g": 0.0, "lr_d": 1e-2}}
+    launch.start(catalogue(), replace(config, options=options), tmp_path / "run", told)
+    (warning,) = told.warnings
+    assert warning.startswith("D tells real from fake without error")
+    (line,) = read_lines(tmp_path / "run" / "warnings.jsonl")
+    assert line["text"] == warning
+    assert line["step"] % 2 == 0
+
+
+def test_a_generator_that_draws_three_pictures_lacks_diversity_and_has_not_collapsed(tmp_path, monkeypatch):
+    """Its spread is that of healthy samples."""
+    monkeypatch.setattr(
+        "ganzoo_gan.model.Generator.latent", lambda self, n: 3 * torch.eye(self.options.z_dim)[torch.randint(3, (n,))]
+    )  # three latents and no others
+    warnings, lines = toy("gan", tmp_path / "run", steps=150)
+    assert [text.partition(":")[0] for text in warnings] == ["the samples lack diversity"]
+    assert [line["text"] for line in lines] == warnings
+    last = read_lines(tmp_path / "run" / "health.jsonl")[-1]
+    assert last["spread"] > 0.2
+    assert last["apartness"] < 0.05
+
+
+def test_samples_as_different_as_real_ones_are_apart_and_repeated_ones_are_not():
+    real = torch.randn(200, 1, 8, 8)
+    assert apartness(torch.randn(200, 1, 8, 8), real) == pytest.approx(1, abs=0.1)
+    assert apartness(real[:4].repeat(16, 1, 1, 1), real) == 0
+    assert apartness(real[:1], real) == 1, "of one sample nothing is said"

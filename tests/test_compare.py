@@ -1,0 +1,179 @@
+"""Comparisons: one budget for all, what is finished is kept, and what fails is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ganzoo import compare
+from ganzoo.catalogue import catalogue
+from ganzoo.cli.train import configured
+from ganzoo.compare import Budget, Cell, Comparison, Plan, Share, seconds, share_out
+from ganzoo.errors import UsageError
+from ganzoo.evaluate import Evaluation
+
+NARROW = "gan --generator.width 8 --discriminator.width 8 --batch-size 8"
+
+
+def words(data, *more):
+    judged = ["--metric", "fid", "--features", "pixels", "-n", "20", "--checkpoints", "2"]
+    return ["compare", NARROW, *more, "--dataset", data, *judged]
+
+
+@pytest.fixture(scope="module")
+def finished(images, ganzoo, tmp_path_factory):
+    """A comparison of a GAN with one that cannot be trained, and what its command printed."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    command = words(images(), f"{NARROW} --strategy.lr-g 1e30", "--seeds", "2", "--steps", "4", "--jobs", "2", "--out", out)
+    return out, command, ganzoo(*command)
+
+
+def test_each_entrant_is_trained_with_each_seed_and_one_that_fails_is_told(finished):
+    out, _, done = finished
+    assert done.returncode == 1
+    assert "2 of 4 runs failed" in done.stderr
+    assert "is not a finite number" in done.stderr
+    rows = list(csv.DictReader((out / "compare.csv").read_text().splitlines()))
+    assert [(row["entrant"] == NARROW, row["seed"], row["state"]) for row in rows] == [
+        (True, "0", "done"), (True, "1", "done"), (False, "0", "failed"), (False, "1", "failed"),
+    ]  # fmt: skip
+    assert [row["steps"] for row in rows[:2]] == ["4", "4"]
+    assert [row["images"] for row in rows[:2]] == ["32", "32"]
+    (last,) = (key for key in rows[0] if key.endswith(" last"))
+    (top,) = (key for key in rows[0] if key.endswith(" best"))
+    assert 0 < float(rows[0][top]) <= float(rows[0][last])
+    assert rows[0][last] != rows[1][last]
+    assert rows[2][last] == ""
+    told = (out / "compare.md").read_text()
+    assert "2 of 2" in told
+    assert "0 of 2" in told
+    assert "seed 0: failed" in told
+    assert "over the seeds 0, 1" in told
+
+
+def test_what_is_finished_is_kept_when_the_command_is_given_again(finished, ganzoo):
+    out, command, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in [*out.glob("*-0/checkpoints/*"), *out.glob("*.json")]}
+    # seed 0 and 1 of the second entrant are tried again, and fail again
+    assert ganzoo(*command).returncode == 1
+    assert {path: path.stat().st_mtime_ns for path in before if path.exists() and path.name.startswith("gan-generator")} == {
+        path: at for path, at in before.items() if path.name.startswith("gan-generator")
+    }
+
+
+def test_another_comparison_is_not_mixed_into_the_folder(finished, images, ganzoo):
+    out, _, _ = finished
+    done = ganzoo(*words(images(), "--seeds", "2", "--steps", "5", "--out", out))
+    assert done.returncode == 2
+    assert "holds a comparison with other entrants, budget" in done.stderr
+
+
+def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ganzoo", *map(str, words(images(), "--seeds", "1", "--steps", "3000", "--out", out))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = next(iter(out.glob("gan-*-0/")), None)
+    end = time.monotonic() + 100
+    while time.monotonic() < end and not (run and (run / "metrics.jsonl").exists()):
+        time.sleep(0.05)
+        run = next((path for path in out.glob("gan-*-0") if path.is_dir()), None)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "The same command goes on" in said
+    assert run is not None
+    reached = [int(path.stem) for path in (run / "checkpoints").iterdir()]
+    assert reached, "the run that was stopped has saved a checkpoint"
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert f"$ ganzoo resume {run}" in run.with_suffix(".log").read_text() or max(reached) == 3000
+    assert [e["step"] for e in json.loads(run.with_suffix(".json").read_text())][-1] == 3000
+
+
+def plan(budget, *entrants, jobs=1):
+    return Plan(tuple(tuple(e.split()) for e in entrants), (0,), budget, (), (), 2, jobs)
+
+
+def test_images_are_shared_out_evenly_whatever_a_step_takes(images, monkeypatch):
+    made = plan(Budget(images=800), f"gan --batch-size 8 --dataset {images()}", f"wgan --batch-size 8 --image-size 16 --dataset {images()}")
+    gan, wgan = share_out(catalogue(), made, lambda w: configured(catalogue(), w), lambda *told: None)
+    assert (gan.images, wgan.images) == (800, 800)
+    assert (gan.steps, wgan.steps) == (100, 20)
+
+
+def test_time_is_turned_into_images_by_the_speed_of_each(monkeypatch):
+    rates = {"a": [100.0, 900.0, 110.0], "b": [10.0, 10.0, 10.0]}
+    monkeypatch.setattr(compare, "_timed", lambda zoo, name, long, threads: (rates[name].pop(), 8.0))
+    a, b = share_out(catalogue(), plan(Budget(seconds=10), "a", "b"), lambda w: w[0], lambda *told: None)
+    assert a == Share(138, 1100, 110.0)
+    assert b == Share(13, 100, 10.0)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("90s", 90), ("10m", 600), ("1.5h", 5400)])
+def test_a_time_is_read_with_its_unit(text, wanted):
+    assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["10", "m", "-5m", "0s", "5 days"])
+def test_a_time_without_a_unit_is_refused(text):
+    with pytest.raises(UsageError, match="wanted a time as 90s, 10m"):
+        seconds(text)
+
+
+def _done(folder: Path, label: str, seed: int, *figures: tuple[str, str, float]) -> Cell:
+    cell = Cell(label, seed, folder / f"{label}-{seed}", "done")
+    cell.evaluations = [Evaluation({n: v}, {n: "lower"}, (), {}, f"{n} [{h}]", h, "", 0.0, 5) for n, h, v in figures]
+    return cell
+
+
+def test_figures_of_two_protocols_never_share_a_column(tmp_path):
+    made = Comparison(tmp_path, plan(Budget(steps=5), "a", "b"))
+    made.cells = [_done(tmp_path, "a", 0, ("fid", "one", 1.0)), _done(tmp_path, "b", 0, ("fid", "two", 2.0))]
+    head, rows = made.table()
+    assert [name for name in head if name.startswith("fid")] == ["fid [one], last", "fid [one], best", "fid [two], last", "fid [two], best"]
+    assert [row[5:9] for row in rows] == [["1", "1", "-", "-"], ["-", "-", "2", "2"]]
+
+
+def test_a_collapse_stands_beside_the_figure(tmp_path):
+    cell = _done(tmp_path, "a", 0, ("fid", "one", 1.0))
+    cell.folder.mkdir()
+    for line, wanted in (((0.01, 0.0), "collapsed"), ((0.9, 0.1), "few kinds"), ((0.9, 0.9), "")):
+        with open(cell.folder / "health.jsonl", "a") as file:
+            file.write(json.dumps({"step": 1, "spread": line[0], "apartness": line[1]}) + "\n")
+        assert cell.health == wanted
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "wanted one of --budget, --steps and --images; got none"),
+        (["--steps", "3", "--images", "9"], "got --steps and --images"),
+        (["--steps", "3", "--seeds", "x"], "--seeds: wanted"),
+        (["--budget", "10"], "--budget: wanted a time"),
+        (["dcgann", "--steps", "3"], "Did you mean 'dcgan'"),
+        (["gan --dataset ring", "--steps", "3"], "learn from different data"),
+        (["gan --loss nope", "--steps", "3"], "no loss 'nope'"),
+        (["gan", "gan", "--steps", "3"], "two entrants are the same"),
+        (["gan", "--steps", "3", "--metric", "nope"], "no metric 'nope'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(more, said, images, tmp_path, capsys, monkeypatch):
+    from ganzoo.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(os.environ, "COLUMNS", "200")
+    shared = ["--features", "pixels", "--image-size", "16"]
+    with pytest.raises(SystemExit) as error:
+        main(["compare", "gan --batch-size 8 --dataset " + str(images()), *map(str, more), *shared])
+    assert error.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

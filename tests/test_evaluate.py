@@ -1,0 +1,243 @@
+"""Evaluations: what they say they are, that they are the same again, and that they change nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from zoo import small
+
+from ganzoo import checkpoint, evaluate, judge, launch
+from ganzoo.catalogue import catalogue
+from ganzoo.compose import RunOptions
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluate import Asked, Evaluation, Evaluator, Reference, best
+from ganzoo.loop import Watch
+from ganzoo.run import EVALUATIONS, read_lines
+from ganzoo.types import DataSpec
+
+ASKED = Asked(("fid", "kid"), "pixels", 40, settings={"kid": {"subset_size": 20, "subsets": 5}})
+
+
+@pytest.fixture(scope="module")
+def run(images, tmp_path_factory):
+    """A run of a GAN with classes and averaged weights, with three checkpoints."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = small("acgan", images(), steps=6, save_every=2, ema=0.9)
+    return launch.start(catalogue(), config, folder, Watch())
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """The same run without evaluations."""
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / EVALUATIONS).unlink(missing_ok=True)
+    return tmp_path / "run"
+
+
+def measured(source, asked=ASKED, all_checkpoints=False, **more):
+    zoo = catalogue()
+    return judge.evaluate(zoo, judge.subject(zoo, source, all_checkpoints), lambda there: asked, **more)
+
+
+def test_a_run_its_last_checkpoint_and_its_generators_file_get_the_same_figures(copied):
+    made = [measured(copied / place) for place in ("", "checkpoints/000006.safetensors", "generator.safetensors")]
+    assert [[e.figures for e in es] for es in made] == [[e.figures for e in made[0]]] * 3
+    assert [e.hash for es in made for e in es] == [e.hash for e in made[0]] * 3
+    assert [line["step"] for line in read_lines(copied / EVALUATIONS)] == [6] * 6
+    assert [Evaluation.from_json(line) for line in read_lines(copied / EVALUATIONS)] == [e for es in made for e in es]
+
+
+def test_averaged_weights_are_taken_where_there_are_any(run):
+    tensors = load_file(run / "checkpoints" / "000006.safetensors")
+    G, said = launch.load_generator(catalogue(), run / "checkpoints" / "000006.safetensors")
+    assert said["step"] == 6
+    differ = False
+    for name, value in G.state_dict().items():
+        assert torch.equal(value, tensors[f"model:ema.{name}"]), name
+        differ |= not torch.equal(value, tensors[f"model:G.{name}"])
+    assert differ
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 41}, {"n_real": 30}, {"seed": 1}, {"features": "classifier"},
+        {"settings": {"kid": {"subset_size": 20, "subsets": 6}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_whatever_decides_a_figure_is_in_the_protocol(change, copied):
+    before, after = measured(copied), measured(copied, replace(ASKED, **change))
+    assert before[1].hash != after[1].hash
+    assert before[1].line != after[1].line
+
+
+def test_the_same_question_gets_the_same_answer_however_many_samples_are_looked_at_together(copied, monkeypatch):
+    asked = replace(ASKED, features="classifier")
+    first = measured(copied, asked)
+    monkeypatch.setattr(evaluate, "LOOKED_AT", 7)
+    again = measured(copied, asked)
+    assert [e.hash for e in again] == [e.hash for e in first]
+    for a, b in zip(first, again, strict=True):
+        assert a.figures == pytest.approx(b.figures, rel=1e-4)
+
+
+def test_what_is_known_of_real_samples_is_computed_once_and_a_damaged_cache_is_made_again(copied, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    first = measured(copied)
+    looked = Evaluator._real_samples
+    monkeypatch.setattr(Evaluator, "_real_samples", lambda self: pytest.fail("it looked at them again"))
+    assert [e.figures for e in measured(copied)] == [e.figures for e in first]
+    monkeypatch.setattr(Evaluator, "_real_samples", looked)
+    for path in (tmp_path / "cache" / "reference").iterdir():
+        path.write_bytes(path.read_bytes()[:-3])
+    assert [e.figures for e in measured(copied)] == [e.figures for e in first]
+
+
+def test_evaluating_while_it_trains_changes_no_bit(images, tmp_path):
+    finals = []
+    for name, more in (("plain", {}), ("measured", {"eval_every": 2, "metric": "fid", "features": "pixels", "eval_n": 30})):
+        launch.start(catalogue(), small("dcgan", images(), steps=5, save_every=5, **more), tmp_path / name, Watch())
+        finals.append(load_file(tmp_path / name / "checkpoints" / "000005.safetensors"))
+    assert finals[0].keys() == finals[1].keys()
+    assert all(torch.equal(finals[0][name], finals[1][name]) for name in finals[0])
+    assert [line["step"] for line in read_lines(tmp_path / "measured" / EVALUATIONS)] == [2, 4, 5]
+
+
+def test_a_run_resumed_from_an_earlier_step_forgets_later_evaluations(images, tmp_path):
+    config = small("gan", images(), steps=4, save_every=2, eval_every=1, metric="fid", features="pixels", eval_n=20)
+    launch.start(catalogue(), config, tmp_path / "run", Watch())
+    (tmp_path / "run" / "checkpoints" / "000004.safetensors").unlink()
+    launch.resume(catalogue(), tmp_path / "run", 4, Watch())
+    assert [line["step"] for line in read_lines(tmp_path / "run" / EVALUATIONS)] == [1, 2, 3, 4]
+
+
+def test_real_samples_as_fakes_are_far_nearer_than_noise(images, tmp_path):
+    """The whole way from a folder of PNG files to a figure."""
+    x = load_file(images(3))["x"]
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)).mul(40).byte()
+    for name, some in (("same", x), ("dark", noise)):
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(some):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{i:03d}.png")
+    asked = Asked(("fid",), "pixels", len(x))
+    same, dark = (measured(tmp_path / name, asked, against=str(images(3)))[0] for name in ("same", "dark"))
+    assert same.figures["fid (pixels)"] == pytest.approx(0, abs=1e-4)
+    assert dark.figures["fid (pixels)"] > 1
+    assert any("48" in note for note in same.notes), "48 samples in 768 dimensions are too few, and it is said"
+
+
+def test_a_generator_of_what_is_no_number_is_refused_at_once(copied):
+    path = copied / "generator.safetensors"
+    tensors, said = checkpoint.read(path)
+    tensors = {name: value * float("nan") if value.is_floating_point() else value for name, value in tensors.items()}
+    checkpoint.write(path, tensors, said)
+    with pytest.raises(GanzooError, match="not finite"):
+        measured(copied)
+
+
+def test_samples_of_classes_are_drawn_as_often_as_the_data_has_them(images, tmp_path):
+    data = load_file(images(classes=2, n=48))
+    data["y"] = (torch.arange(48) % 4 == 0).long()
+    save_file(data, tmp_path / "uneven.safetensors")
+    prepared = launch.prepare_named(catalogue(), RunOptions(dataset=str(tmp_path / "uneven.safetensors")))
+    made = Evaluator(catalogue(), ASKED, Reference(prepared, "train"), lambda: prepared, torch.device("cpu"))
+    y = made.labels(4000)
+    assert y is not None
+    assert float(y.float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(y, made.labels(4000))
+
+
+def test_points_are_judged_by_their_modes(tmp_path):
+    config = small("gan", "ring", steps=2, batch_size=16)
+    launch.start(catalogue(), config, tmp_path / "run", Watch())
+    (made,) = measured(tmp_path / "run", Asked(("modes",), "", 100))
+    assert set(made.figures) == {"modes", "high-quality", "mode-kl"}
+
+
+def _evaluation(step, value, hashed="a"):
+    return Evaluation({"fid": value}, {"fid": "lower"}, (), {}, "", hashed, "", 0.0, step)
+
+
+def test_best_and_last_are_told_apart_and_never_across_protocols():
+    told = best([_evaluation(1, 5.0), _evaluation(2, 3.0), _evaluation(3, 4.0), _evaluation(3, 1.0, "b")])
+    last, top, several = told["fid", "a"]
+    assert (last.step, top.step, several) == (3, 2, True)
+    last, top, several = told["fid", "b"]
+    assert (last.step, top.step, several) == (3, 3, False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "more", "said"),
+    [
+        (Asked(("fidd",), "pixels"), {}, "Did you mean 'fid'"),
+        (Asked(("fid",), "pixel"), {}, "no feature extractor 'pixel'"),
+        (Asked(("fid",), ""), {}, "name an extractor with --features"),
+        (Asked(("fid",), "pixels@top"), {}, "has no layer 'top'"),
+        (Asked((), "pixels"), {}, "--metric: wanted names"),
+        (Asked(("modes",), "pixels"), {}, "takes points data"),
+        (Asked(("inception-score",), "pixels", 20), {}, "gives no logits"),
+        (Asked(("memorisation",), "pixels", 20), {"against": "{data}"}, "take --against train"),
+        (Asked(("fid",), "pixels", settings={"kid": {"subsets": 3}}), {}, "--kid.subsets: kid is not asked for"),
+        (Asked(("fid",), "pixels"), {"against": "test"}, "holds nothing out"),
+        (Asked(("fid",), "pixels"), {"against": "{colour}"}, "they cannot be compared"),
+        (Asked(("kid",), "pixels", settings={"kid": {"subsets": 0}}), {}, "--kid.subsets: wanted"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_measured_is_refused_with_what_to_do(asked, more, said, run, images):
+    more = {key: value.format(data=images(n=32), colour=images(3)) for key, value in more.items()}
+    with pytest.raises(UsageError) as error:
+        measured(run, asked, **more)
+    assert said in str(error.value)
+
+
+def test_data_that_has_changed_is_no_reference(copied):
+    config = json.loads((copied / "config.json").read_text())
+    config["data"]["checksum"] = "0" * 64
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="has changed since the run was started"):
+        measured(copied)
+
+
+def test_what_is_kept_of_a_stream_for_fid_does_not_grow_with_it():
+    from ganzoo.metrics import Moments, Seen
+
+    sizes = []
+    for n in (100, 1000):
+        gather = Moments(n)
+        for _ in range(n // 50):
+            gather.add(Seen(torch.zeros(50, 1), torch.randn(50, 8)))
+        sizes.append(sum(tensor.nbytes for tensor in gather.kept.values()))
+    assert sizes[0] == sizes[1]
+
+
+def test_the_usual_question_fits_the_data():
+    assert evaluate.usual(None, DataSpec("image", (1, 8, 8), 10)) == ("fid", "classifier", 10_000)
+    assert evaluate.usual(None, DataSpec("image", (1, 8, 8)))[1] == "inception2015"
+    assert evaluate.usual(catalogue().dataset("ring"), DataSpec("points", (2,)))[0] == "modes"
+    assert evaluate.usual(None, DataSpec("points", (2,)))[:2] == ("fid", "pixels")
+
+
+def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_last(ganzoo, copied):
+    settled = ["--metric", "kid", "--features", "pixels", "-n", "30", "--kid.subset-size", "10", "--kid.subsets", "4"]
+    done = ganzoo("evaluate", copied, *settled, "--all-checkpoints")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["step 2", "step 4", "step 6"]
+    hashed = read_lines(copied / EVALUATIONS)[0]["hash"]
+    assert "against 48 of" in lines[3]
+    assert f"[{hashed}]" in lines[3]
+    assert lines[4].startswith("kid (pixels): best ")
+    assert "last " in lines[4]
+    told = json.loads(ganzoo("evaluate", copied / "generator.safetensors", *settled, "--json").stdout)
+    assert told[0]["figures"]["kid (pixels)"] == read_lines(copied / EVALUATIONS)[2]["figures"]["kid (pixels)"]
+    done = ganzoo("evaluate", copied / "nothing")
+    assert (done.returncode, "does not exist" in done.stderr) == (2, True)
