@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo import checkpoint, compose, options
 from ganzoo.catalogue import Catalogue
-from ganzoo.data.cache import cache_dir
+from ganzoo.data.cache import cache_dir, data_folder
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics import Features, Gather, Metric, Seen, Sight
 from ganzoo.pictures import to_bytes
@@ -122,7 +122,7 @@ class Evaluator:
 
     def __init__(
         self, zoo: Catalogue, asked: Asked, reference: Reference, training: Callable[[], Prepared], device: torch.device,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = lambda what, done, total: None, data_dir: str | None = None,
     ) -> None:  # fmt: skip
         self.asked, self.reference, self.device, self.progress = asked, reference, device, progress
         self.spec = reference.data.spec
@@ -142,7 +142,7 @@ class Evaluator:
             name, _, layer = asked.features.partition("@")
             part = zoo.part("features", name)
             layer = layer or part.gives[0]
-            sight = Sight(layer, training, cache_dir() / "features", device, progress)
+            sight = Sight(layer, training, cache_dir() / "features", data_folder(data_dir), device, progress)
             made = options.make(part.options, asked.settings.get(part.name, {}), f"--{part.name}.")
             eye: Features = compose.construct(zoo.get("features", name), self.spec, made, sight)
             self.eye = eye.eval().to(device)
@@ -244,13 +244,15 @@ class Evaluator:
         """The gathers by key, each filled with all samples. Raises GanzooError where the extractor sees what is no number."""
         found = {gather.key: gather for gather in gathers}
         done = 0
-        for lot in samples:
-            for x in lot.split(LOOKED_AT):
-                seen = self._see(x)
-                for gather in found.values():
-                    gather.add(seen)
-                done += len(x)
-                self.progress(what, done, n)
+        # NVIDIA's GPUs would round the factors of convolutions to 10 bits.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            for lot in samples:
+                for x in lot.split(LOOKED_AT):
+                    seen = self._see(x)
+                    for gather in found.values():
+                        gather.add(seen)
+                    done += len(x)
+                    self.progress(what, done, n)
         if done != n:
             raise GanzooError(f"wanted {n} samples, got {done}.")
         return found

@@ -112,7 +112,7 @@ def evaluate(
     there = launch.reference(catalogue, run, training, against, size, progress)
     if there.data.spec.shape != spec.shape:
         raise UsageError(f"--against: these samples are {_shape(spec)}, the real ones {_shape(there.data.spec)}: they cannot be compared.")
-    evaluator = Evaluator(catalogue, asked(there), there, training, place, progress)
+    evaluator = Evaluator(catalogue, asked(there), there, training, place, progress, run.data_dir)
     made = []
     if what.samples is not None:
         x = fakes.load()["x"]

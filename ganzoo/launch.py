@@ -172,7 +172,7 @@ def evaluator_of(
     from ganzoo.evaluate import Evaluator
 
     there = reference(catalogue, config.run, lambda: prepared, "train", None, progress)
-    return Evaluator(catalogue, asked, there, lambda: prepared, device, progress)
+    return Evaluator(catalogue, asked, there, lambda: prepared, device, progress, config.run.data_dir)
 
 
 def plugins_of(catalogue: Catalogue, config: Config, kinds: tuple[str, ...] = ("recipe", *KINDS, "dataset")) -> dict[str, str]:

@@ -139,6 +139,7 @@ class Sight:
         layer: which of the layers that its record `gives`.
         training: prepares the samples that a generator of this data learns from; raises UsageError where there are none at hand.
         cache: a folder that may be written, for weights.
+        data_dir: where downloads lie; it may be read-only.
         device: where it will work.
         progress: told (what, done, total) now and then while it learns or downloads.
     """
@@ -146,6 +147,7 @@ class Sight:
     layer: str
     training: Callable[[], Prepared]
     cache: Path
+    data_dir: Path
     device: torch.device
     progress: Callable[[str, int, int], None]
 

@@ -159,7 +159,7 @@ def test_a_collapse_stands_beside_the_figure(tmp_path):
         (["--steps", "3", "--seeds", "x"], "--seeds: wanted"),
         (["--budget", "10"], "--budget: wanted a time"),
         (["dcgann", "--steps", "3"], "Did you mean 'dcgan'"),
-        (["gan --dataset ring", "--steps", "3"], "learn from different data"),
+        (["gan --image-size 8", "--steps", "3"], "learn from different data"),
         (["gan --loss nope", "--steps", "3"], "no loss 'nope'"),
         (["gan", "gan", "--steps", "3"], "two entrants are the same"),
         (["gan", "--steps", "3", "--metric", "nope"], "no metric 'nope'"),
@@ -171,9 +171,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(more, sai
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(os.environ, "COLUMNS", "200")
-    shared = ["--features", "pixels", "--image-size", "16"]
+    shared = ["--features", "pixels", "--dataset", str(images())]
     with pytest.raises(SystemExit) as error:
-        main(["compare", "gan --batch-size 8 --dataset " + str(images()), *map(str, more), *shared])
+        main(["compare", "gan --batch-size 8", *map(str, more), *shared])
     assert error.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

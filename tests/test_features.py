@@ -15,6 +15,7 @@ from ganzoo_inception.model import CARD, URL, Conv, Inception, network, shown
 from safetensors.torch import load_file, save_file
 
 from ganzoo import DataSpec, GanzooError, Sight, UsageError
+from ganzoo.data.cache import data_folder
 
 CPU = torch.device("cpu")
 COLOUR = DataSpec("image", (3, 32, 32))
@@ -27,7 +28,7 @@ def no_data():
 
 
 def sight(cache, layer="", training=no_data, told=None):
-    return Sight(layer, training, Path(cache), CPU, lambda *words: told.append(words) if told is not None else None)
+    return Sight(layer, training, Path(cache), data_folder(None), CPU, lambda *words: told.append(words) if told is not None else None)
 
 
 def noise(n, channels, height, width=None, seed=0):

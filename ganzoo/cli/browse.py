@@ -15,7 +15,7 @@ from ganzoo.catalogue import ALL_KINDS, Entry, catalogue
 from ganzoo.cli import is_terminal
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.plugins import CORE
-from ganzoo.types import KINDS, DataSet, Part, Recipe
+from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 
@@ -188,7 +188,7 @@ def _option_rows(entry: Entry) -> list[dict[str, Any]]:
         for kind, part in compose.chosen_parts(catalogue(), record, {}).items():
             rows += _rows_of(part, f"{kind}.", compose.default_options(record, kind, {}))
     elif isinstance(record, Part):
-        rows = _rows_of(record, f"{record.kind}.", {})
+        rows = _rows_of(record, f"{record.name if record.kind in JUDGES else record.kind}.", {})
     return rows
 
 

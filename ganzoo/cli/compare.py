@@ -132,7 +132,7 @@ def _ready(configs: Sequence[Config], typed: dict[str, Any], against: str, bar: 
         settings(typed),
     )  # fmt: skip
     device = launch.pick_device(typed["device"] or "auto")
-    Evaluator(catalogue(), asked, there, lambda: prepared[0], device, bar.progress).look_at_real()
+    Evaluator(catalogue(), asked, there, lambda: prepared[0], device, bar.progress, typed["data_dir"]).look_at_real()
 
 
 def _follow(comparison: Comparison) -> None:

@@ -25,6 +25,11 @@ def cache_dir() -> Path:
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "ganzoo"
 
 
+def data_folder(named: str | Path | None) -> Path:
+    """Where downloaded data lies: what the user named, else $GANZOO_DATA, else a folder in the cache. Nothing is created."""
+    return Path(named or os.environ.get("GANZOO_DATA") or cache_dir() / "downloads").expanduser()
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns what goes wrong while `path` is written into one error that says what to do."""

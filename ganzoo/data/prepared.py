@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ganzoo.data.cache import cache_dir, locked, publish, safetensors_header, writing
+from ganzoo.data.cache import cache_dir, data_folder, locked, publish, safetensors_header, writing
 from ganzoo.data.samples import Request, Samples
 from ganzoo.data.sources import layout, samples_at
 from ganzoo.errors import GanzooError, UsageError
@@ -104,9 +104,8 @@ def _samples(dataset: str, record: DataSet | None, data_dir: Path | None, labels
     cache = cache_dir()
     with writing(cache):
         cache.mkdir(parents=True, exist_ok=True)
-    named = data_dir or os.environ.get("GANZOO_DATA") or cache / "downloads"
     module, _, function = record.target.partition(":")
-    samples = getattr(import_module(module), function)(Request(Path(named).expanduser(), labels, cache))
+    samples = getattr(import_module(module), function)(Request(data_folder(data_dir), labels, cache))
     if not isinstance(samples, Samples):
         raise GanzooError(f"data set '{record.name}': {record.target} returned {type(samples).__name__}; wanted ganzoo.Samples.")
     return samples

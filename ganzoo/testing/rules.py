@@ -646,6 +646,7 @@ def each_sample_is_seen_alone(case: Case) -> None:
     import torch
 
     from ganzoo.data import prepare
+    from ganzoo.data.cache import data_folder
     from ganzoo.metrics import Features, Sight
 
     part = case.record
@@ -653,7 +654,7 @@ def each_sample_is_seen_alone(case: Case) -> None:
         if kind not in part.data:
             continue
         data = prepare(str(toys.file(kind, channels)), None)
-        sight = Sight(part.gives[0], lambda data=data: data, case.folder, torch.device("cpu"), lambda *told: None)  # type: ignore[misc]
+        sight = Sight(part.gives[0], lambda data=data: data, case.folder, data_folder(None), torch.device("cpu"), lambda *told: None)  # type: ignore[misc]
         before = torch.random.get_rng_state()
         try:
             eye: Features = compose.construct(_entry(case), data.spec, options.make(part.options, part.small), sight)

@@ -207,7 +207,7 @@ class DinoV2(ganzoo.Features):
             if not Path(named).expanduser().is_file():
                 raise UsageError(f"--dinov2.weights {named}: there is no such file.")
             return Path(named).expanduser()
-        data = Path(os.environ.get("GANZOO_DATA") or self.sight.cache.parent / "downloads").expanduser()
+        data = self.sight.data_dir
         homes = [data, data / "dinov2", self.sight.cache]
         for home in homes:
             if (home / self.FILE).is_file():

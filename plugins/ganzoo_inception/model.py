@@ -6,7 +6,6 @@ Modules have the names of the PyTorch conversions, so their weights load here. B
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -212,7 +211,7 @@ class Inception(ganzoo.Features):
                 raise UsageError(f"--{NAME}.weights {named}: there is no such file.")
             files = [path]
         else:
-            data = Path(os.environ.get("GANZOO_DATA") or self.sight.cache.parent / "downloads").expanduser()
+            data = self.sight.data_dir
             homes = [data, data / "inception", self.sight.cache]
             files = [home / f"{NAME}.safetensors" for home in homes if (home / f"{NAME}.safetensors").is_file()]
             files += [file for home in homes for file in sorted(home.glob(f"{NAME}*.safetensors")) if file not in files]
