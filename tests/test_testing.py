@@ -75,9 +75,18 @@ def data(request):
     x = torch.arange(40 * 64).view(40, 8, 8).remainder(256).to(torch.uint8).numpy()
     return Samples("1", arrays=lambda: {"x": x, "y": torch.arange(40).numpy() % 4}, size=8)
 
+class M(ganzoo.Metric):
+    def gather(self, n): return ganzoo.Moments(n)
+    def compute(self, fake, real): return {"apart": float((fake.mean - real.mean).square().sum())}
+
+class F(ganzoo.Features):
+    def forward(self, x): return x.float().flatten(1)[:, :8] / 255, None
+
 @hookimpl
 def ganzoo_register():
     return [
+        Part("metric", "zz", "zz_sick:M", "small", needs=("features",), gives=("apart",), better={"apart": "lower"}),
+        Part("features", "zz", "zz_sick:F", "small", gives=("all",)),
         Part("generator", "zz", "zz_sick:G", "small", Options, given=("y",), data=("image",)),
         Part("discriminator", "zz", "zz_sick:D", "small", Options, gives=("logits",), per_sample=True),
         Part("loss", "zz", "zz_sick:L", "small", needs=("logits",)),
@@ -156,6 +165,20 @@ SICK = {
         ("def forward(self, x):", "def forward(self, x):\n        if torch.is_autocast_enabled('cpu'): x = x * 0 + 3e4", "in bf16"),
     ],
     "it-learns": [('return {"fake": softplus(-D(x_fake)).mean()}', 'return {"fake": softplus(D(x_fake)).mean()}', "wanted at most 0.7")],
+    "figures-are-of-the-samples-alone": [
+        ('"apart": float(', '"distance": float(', "its record says ('apart',)", "metric"),
+        ("square().sum())}", "square().sum() * float('nan'))}", "no finite float", "metric"),
+        ("float((fake.mean - real.mean).square().sum())", "(fake.mean - real.mean).square().sum()", "no finite float", "metric"),
+        ("(fake.mean - real.mean).square().sum()", "(fake.mean - real.mean).square().sum() + real.count", "from what was kept", "metric"),
+        ("def gather(self, n): return ganzoo.Moments(n)", "def gather(self, n):\n        class Last(ganzoo.Moments):\n            def add(self, seen): self.kept = {'mean': seen.features.double().mean(0)}\n        return Last(n)", "in lots of 7", "metric"),
+    ],
+    "each-sample-is-seen-alone": [
+        ("x.float().flatten(1)[:, :8] / 255", "x.float().flatten(1)[:, :8] - x.float().mean()", "with the others in its batch", "features"),
+        ("x.float().flatten(1)[:, :8] / 255", "x.double().flatten(1)", "wanted float32", "features"),
+        ("x.float().flatten(1)[:, :8] / 255", "x.float().flatten()", "wanted (5, D)", "features"),
+        ("x.float().flatten(1)[:, :8] / 255", "x.float().flatten(1) / 0", "not finite", "features"),
+        ("x.float().flatten(1)[:, :8] / 255", "x.float().flatten(1) + 0 * torch.randn(1)", "random state", "features"),
+    ],
     "data-is-what-the-record-says": [
         ("classes=4", "classes=5", "its record says 5", "dataset"),
         ("torch.arange(40).numpy() % 4", "torch.arange(40).numpy() % 4 // 3 * 3", "have no sample", "dataset"),
