@@ -225,6 +225,17 @@ def test_many_sheets_become_forty_and_heavy_ones_smaller(make):
         assert small[0][1].startswith("data:image/webp;base64,")
 
 
+def test_many_runs_share_the_room_of_one(make):
+    runs = [read(make(f"{i}/run", sheets=30)) for i in range(25)]
+    made = page.Page(runs, "many")
+    assert len({run.name for run in made.runs}) == 25
+    assert made.most == 16
+    assert made.html().count('alt="Samples of run (7) at step') == 16
+    assert max(len(chart.to_json()["traces"]) for chart in made.charts) == 25
+    curve = {str(i): [(t, t % 7) for t in range(5000)] for i in range(25)}
+    assert sum(len(trace["x"]) for trace in figures.Chart("c", curve).to_json()["traces"]) <= figures.ALL_POINTS
+
+
 def test_the_nearest_neighbours_are_those_of_a_plain_search():
     g = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (5000, 1, 6, 6), generator=g, dtype=torch.uint8)
@@ -246,7 +257,7 @@ def test_a_generator_that_wants_more_than_a_class_is_not_asked():
         report.draw(generator, ("y", "text"), 0)
     made = report.draw(generator.eval(), (), 5, {"x": torch.randn(30, 2)})
     assert len(made.neighbours) == drawn.SAMPLES
-    assert made.interpolation.startswith(b"\x89PNG")
+    assert figures.uri(made.interpolation).startswith(("data:image/png;base64,iVBOR", "data:image/webp;base64,UklGR"))
     assert report.draw(generator, (), 5, None, "no data").no_neighbours == "no data"
 
 
@@ -292,7 +303,7 @@ def evil_runs(root):
 def test_text_of_a_run_stays_text(tmp_path):
     folders = evil_runs(tmp_path)
     table = report.Table([*EVIL], [[*EVIL]], EVIL[1])
-    picture = drawn.png(Image.new("L", (4, 4)))
+    picture = drawn.packed(Image.new("L", (4, 4)))
     told = drawn.Drawn(1, picture, EVIL[1], [drawn.Neighbours(EVIL[1], picture, [1.0], [picture], [EVIL[1]])])
     runs = [report.read(f, n, catalogue()) for f, n in report.named(folders)]
     for chosen in (runs[:1], [replace(runs[0], drawn=told), replace(runs[1], not_drawn=EVIL[1])]):

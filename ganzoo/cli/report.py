@@ -38,7 +38,7 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
         import torch
 
         torch.set_num_threads(threads())
-        runs = [_drawn(run) for run in runs]
+        runs = [with_drawings(run) for run in runs]
     path = out or (folders[0] if len(folders) == 1 else sources[0] if len(sources) == 1 else Path()) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def _warn(text: str) -> None:
     click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True)
 
 
-def _drawn(run: RunFacts) -> RunFacts:
+def with_drawings(run: RunFacts) -> RunFacts:
     """The run with samples of its generator, or with the reason why there are none. A report is written in any case."""
     from ganzoo import report
     from ganzoo.launch import load_generator

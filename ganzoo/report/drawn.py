@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 ROWS, STEPS = 6, 8
 SAMPLES, NEAREST = 8, 4
 CHUNK = 2048
+SMALL = 8000  # bytes of a PNG that is kept as it is
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A sample and the training samples nearest to it. Pictures are PNG files; where there are none, `told` says the numbers.
+    """A sample and the training samples nearest to it. Pictures are PNG or WebP files; where there are none, `told` says the numbers.
 
     distances: root mean square of the differences, over all numbers of a sample; for images in units of the 255 grey levels.
     """
@@ -40,13 +41,18 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures from a generator, PNG files; an empty one is absent, and no_neighbours says why there are none of those."""
+    """Pictures from a generator, PNG or WebP files; an empty one is absent, and no_neighbours says why there are none of those."""
 
     step: int
     interpolation: bytes
     interpolation_told: str
     neighbours: Sequence[Neighbours] = ()
     no_neighbours: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Of all its pictures."""
+        return len(self.interpolation) + sum(len(found.picture) + sum(map(len, found.nearest)) for found in self.neighbours)
 
 
 def draw(
@@ -75,7 +81,7 @@ def draw(
             told = f"{ROWS} ways of 64 samples from one latent to another" + (", over real points in grey" if real is not None else "")
         classes = torch.arange(SAMPLES) % max(spec.classes, 1)
         x = _sample(generator, generator.latent(SAMPLES), given, classes)
-    drawn = Drawn(step, png(way), told, no_neighbours=no_data)
+    drawn = Drawn(step, packed(way), told, no_neighbours=no_data)
     if real is None:
         return drawn
     told_of = [_class(spec.class_names, int(y)) if given else "" for y in classes]
@@ -104,19 +110,22 @@ def neighbours(x: Tensor, real: Tensor, image: bool, told: Sequence[str]) -> lis
         found.append(
             Neighbours(
                 told[i] or ("" if image else _point(wanted[i])),
-                png(pictures.to_image(wanted[i])) if image else b"",
+                packed(pictures.to_image(wanted[i])) if image else b"",
                 exact[order].tolist(),
-                [png(pictures.to_image(one)) for one in close] if image else [],
+                [packed(pictures.to_image(one)) for one in close] if image else [],
                 [] if image else [_point(one) for one in close],
             )
         )
     return found
 
 
-def png(image: Image.Image) -> bytes:
-    """The picture as a PNG file in memory."""
+def packed(image: Image.Image) -> bytes:
+    """The picture as a file in memory: PNG, or WebP where that would be large, which loses a little."""
     file = io.BytesIO()
     image.save(file, format="PNG", optimize=True)
+    if file.tell() > SMALL:
+        file = io.BytesIO()
+        image.convert("RGB").save(file, format="WEBP", quality=90, method=4)
     return file.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
 import re
@@ -18,7 +19,7 @@ from ganzoo.report.facts import RunFacts, Score
 T = TypeVar("T")
 Point = tuple[float, float]
 
-POINTS = 1500  # of a curve
+POINTS, ALL_POINTS = 1500, 6000  # of a curve, of a chart
 SHEETS = 40  # of a run
 BYTES = 6_500_000  # of all sheets of a page, before base64 makes them a third longer
 
@@ -35,9 +36,10 @@ class Chart:
 
     def to_json(self) -> dict[str, Any]:
         """What page.js makes a plotly chart of."""
-        traces = []
+        traces: list[dict[str, Any]] = []
+        most = max(200, min(POINTS, ALL_POINTS // max(len(self.curves), 1)))
         for i, (name, points) in enumerate(self.curves.items()):
-            shown = thin([(step, value) for step, value in points if math.isfinite(value)])
+            shown = thin([(step, value) for step, value in points if math.isfinite(value)], most)
             x, y = [_short(step) for step, _ in shown], [_short(value) for _, value in shown]
             traces.append({"name": plain(name), "look": self.looks.get(name, i), "x": x, "y": y})
         return {"traces": traces, "range": self._range() if self.fit else None}
@@ -137,16 +139,16 @@ def evenly(things: Sequence[T], most: int) -> list[T]:
     return [things[round(i * (len(things) - 1) / max(most - 1, 1))] for i in range(most)] if most > 1 else [things[-1]]
 
 
-def sheets(run: RunFacts, budget: int, problems: list[str]) -> list[tuple[int, str]]:
-    """(step, data URI) of the run's sheets: as they are, or smaller and fewer where they would be more bytes than the budget."""
-    chosen = evenly(run.sheets, SHEETS)
-    sizes = [path.stat().st_size if path.exists() else 0 for _, path in chosen]
-    if sum(sizes) <= budget:
-        return list(_encoded(chosen, None, problems))
+def sheets(run: RunFacts, budget: int, problems: list[str], most: int = SHEETS) -> list[tuple[int, str]]:
+    """(step, data URI) of at most so many of the run's sheets: as they are, or smaller and fewer where they would not fit the budget."""
+    chosen = evenly(run.sheets, most)
+    with contextlib.suppress(OSError):
+        if sum(path.stat().st_size for _, path in chosen) <= budget:
+            return list(_encoded(chosen, None, problems))
     problems.append("The sheets are shown smaller than they are, or fewer of them, so that the page stays small; the files are whole.")
-    for side, quality in ((1024, 85), (768, 75), (512, 65)):
-        # A quarter of the sheets tells how large all of them will be; none of them is much larger than the next.
-        tried = list(_encoded(evenly(chosen, max(2, len(chosen) // 4)), (side, quality), []))
+    for side, quality in ((1024, 85), (768, 75), (512, 65), (320, 60)):
+        # Three of them tell how large all will be.
+        tried = list(_encoded(evenly(chosen, 3), (side, quality), []))
         if sum(len(uri) for _, uri in tried) * 0.75 / max(len(tried), 1) * len(chosen) < 0.9 * budget:
             break
     made = list(_encoded(chosen, (side, quality), problems))
@@ -158,7 +160,7 @@ def sheets(run: RunFacts, budget: int, problems: list[str]) -> list[tuple[int, s
 def _encoded(chosen: Iterable[tuple[int, Path]], smaller: tuple[int, int] | None, problems: list[str]) -> Iterable[tuple[int, str]]:
     for step, path in chosen:
         try:
-            data, kind = path.read_bytes(), "png"
+            data = path.read_bytes()
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
                 image.load()
                 if smaller:
@@ -166,12 +168,13 @@ def _encoded(chosen: Iterable[tuple[int, Path]], smaller: tuple[int, int] | None
                     image.thumbnail((side, side), Image.Resampling.LANCZOS)
                     file = io.BytesIO()
                     image.convert("RGB").save(file, format="WEBP", quality=quality, method=2)
-                    data, kind = file.getvalue(), "webp"
-            yield step, uri(data, kind)
+                    data = file.getvalue()
+            yield step, uri(data)
         except Exception as e:
             problems.append(f"samples/{path.name} cannot be read ({type(e).__name__}); it is left out.")
 
 
-def uri(data: bytes, kind: str = "png") -> str:
-    """The picture as a data URI."""
+def uri(data: bytes) -> str:
+    """A picture, PNG or WebP, as a data URI."""
+    kind = "webp" if data.startswith(b"RIFF") else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

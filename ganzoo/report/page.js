@@ -70,6 +70,8 @@
       place.textContent = "It holds no finite number.";
       return;
     }
+    // Room for the names of many runs.
+    place.style.height = `${20 + (chart.traces.length > 4 ? 1.2 * Math.ceil(chart.traces.length / 2) : 0)}rem`;
     Plotly.newPlot(place, traces(chart), layout(chart), config);
   });
   const restyle = () => {
@@ -89,6 +91,14 @@
       );
     }
   };
+
+  // A table that does not scroll needs no stop of the tab key.
+  const stops = () => {
+    for (const box of document.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+  };
+  document.addEventListener("toggle", stops, true);
+  addEventListener("resize", stops);
+  stops();
 
   // The theme: what the system wants, until the button says otherwise.
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : wantsDark.matches);

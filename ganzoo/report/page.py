@@ -6,8 +6,9 @@ import base64
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -42,8 +43,13 @@ class Page:
     """The HTML of a report. Whatever comes from a run passes through `escape`, `figures.plain` or `_json`."""
 
     def __init__(self, runs: Sequence[RunFacts], title: str, table: Table | None = None, notes: Sequence[str] = ()) -> None:
-        self.runs, self.title, self.table, self.notes = runs, title, table, notes
+        self.title, self.table, self.notes = title, table, notes
+        names = [run.name for run in runs]
+        self.runs = [replace(run, name=f"{run.name} ({i + 1})") if names.count(run.name) > 1 else run for i, run in enumerate(runs)]
         self.charts: list[Chart] = []
+        drawn = sum(run.drawn.bytes for run in runs if run.drawn is not None)
+        self.budget = max(figures.BYTES - drawn, figures.BYTES // 4) // max(len(runs), 1)
+        self.most = max(4, min(figures.SHEETS, 400 // max(len(runs), 1)))
 
     def html(self) -> str:
         many = len(self.runs) != 1
@@ -73,7 +79,7 @@ class Page:
 
     def _one(self, run: RunFacts) -> list[tuple[str, str, str]]:
         problems = list(run.problems)
-        shown = figures.sheets(run, figures.BYTES, problems)
+        shown = figures.sheets(run, self.budget, problems, self.most)
         return [
             ("samples", "Samples", self._slider([(run, shown)])),
             ("curves", "Curves", self._all(figures.loss_charts(run), "No term was logged yet.")),
@@ -87,9 +93,8 @@ class Page:
         ]
 
     def _many(self) -> list[tuple[str, str, str]]:
-        budget = figures.BYTES // max(len(self.runs), 1)
         problems: dict[str, list[str]] = {run.name: list(run.problems) for run in self.runs}
-        shown = [(run, figures.sheets(run, budget, problems[run.name])) for run in self.runs]
+        shown = [(run, figures.sheets(run, self.budget, problems[run.name], self.most)) for run in self.runs]
         sections = [
             ("comparison", "Comparison", _comparison(self.runs)),
             ("samples", "Samples, side by side", self._slider(shown)),
@@ -222,7 +227,7 @@ def _picture(uri: str, alt: str, caption: str) -> str:
 def _neighbours(run: RunFacts) -> str:
     drawn = run.drawn
     if drawn is None or not drawn.neighbours:
-        reason = run.not_drawn if drawn is None else drawn.no_neighbours
+        reason = "Without the generator there are none." if drawn is None else drawn.no_neighbours
         return f"<p>{escape(reason or 'They were not sought.')}</p>"
     n = max(len(found.distances) for found in drawn.neighbours)
     heads = ["sample", *(f"nearest {i + 1}" for i in range(n))]
@@ -347,7 +352,7 @@ def _number(value: float) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "-"
     if seconds < 60:
         return f"{seconds:.1f} s"
