@@ -56,7 +56,8 @@ def make(tmp_path):
     return functools.partial(make_run, tmp_path)
 
 
-def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, exchanged=None, chosen=None, config=None, evaluations=None):
+def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, exchanged=None, chosen=None, config=None, evaluations=None,
+             health=None):  # fmt: skip
     folder = root / name
     (folder / "samples").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
@@ -74,6 +75,8 @@ def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, 
         Image.new("L", (32, 32), 10 + i).save(folder / "samples" / f"{t:06d}.png")
     if evaluations:
         lines(folder / "evaluations.jsonl", evaluations)
+    if health:
+        lines(folder / "health.jsonl", health)
     return folder
 
 
@@ -99,6 +102,13 @@ def test_a_run_that_is_being_written_is_read_as_far_as_it_is(make):
     assert run.warnings == [(3, "it collapsed")]
     assert run.problems == ["warnings.jsonl: line 2 cannot be read; it is left out."]
     assert (run.seconds, run.rate) == (4.0, 120.5)
+
+
+def test_what_was_seen_of_the_samples_has_curves(make):
+    a, b = (make(name, health=[{"step": t, "spread": t / 10, "apartness": 0.5} for t in (0, 10)]) for name in "ab")
+    assert [list(chart.curves) for chart in figures.health_charts(read(a))] == [["spread", "apartness"]]
+    assert [chart.title for chart in figures.compared_charts([read(a), read(b)])][-2:] == ["spread", "apartness"]
+    assert "What is seen of the sample sheets" in html_of(a)
 
 
 def test_a_run_with_nothing_in_it_has_a_report(make):

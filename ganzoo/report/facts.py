@@ -86,7 +86,7 @@ class RunFacts:
         settings: each of its options; no_defaults: why their defaults are not known, or "".
         metrics: lines of metrics.jsonl: "step" and numbers.
         sheets: (step, file) of the sample sheets.
-        evaluations: in the order of their steps. warnings: (step, text).
+        evaluations: in the order of their steps. warnings: (step, text). health: lines of health.jsonl: "step" and numbers.
         parameters: how many numbers are trained, by network.
         problems: what could not be read.
         drawn: what its generator was asked for; None and a reason in `not_drawn` where it was not.
@@ -101,6 +101,7 @@ class RunFacts:
     sheets: Sequence[tuple[int, Path]] = ()
     evaluations: Sequence[Evaluation] = ()
     warnings: Sequence[tuple[int, str]] = ()
+    health: Sequence[Mapping[str, float]] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[str] = ()
     drawn: Drawn | None = None
@@ -207,14 +208,13 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
             raise UsageError(f"{folder / 'config.json'} cannot be read: {section} is not what it must be.")
     problems: list[str] = []
     settings, no_defaults = settings_of(config, catalogue)
-    lines = map(_numbers, _lines(folder / "metrics.jsonl", problems))
-    metrics = [numbers for numbers in lines if math.isfinite(numbers.get("step", math.nan))]
+    metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
     evaluations = [made for line in _lines(folder / "evaluations.jsonl", problems) if (made := _evaluation(line, problems))]
     warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in _lines(folder / "warnings.jsonl", problems)]
     sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
     return RunFacts(
         folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
-        sorted(evaluations, key=lambda e: e.step), warnings, _parameters(folder / "checkpoints"), problems,
+        sorted(evaluations, key=lambda e: e.step), warnings, health, _parameters(folder / "checkpoints"), problems,
     )  # fmt: skip
 
 
@@ -239,6 +239,11 @@ def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError):
             if number < len(lines):
                 problems.append(f"{path.name}: line {number} cannot be read; it is left out.")
+
+
+def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:
+    """The numbers of each line that has a step."""
+    return [told for told in map(_numbers, _lines(path, problems)) if math.isfinite(told.get("step", math.nan))]
 
 
 def _number(value: Any) -> float | None:

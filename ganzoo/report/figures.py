@@ -84,7 +84,7 @@ def plain(text: str) -> str:
 def loss_charts(run: RunFacts) -> list[Chart]:
     """One chart for each network's terms and one for what else is logged, as in losses.png."""
     groups: dict[str, dict[str, list[Point]]] = {}
-    for name, points in _curves(run).items():
+    for name, points in _curves(run.metrics).items():
         groups.setdefault(name.partition("/")[0] if "/" in name else "", {})[name] = points
     titles = {"d": "The discriminator's terms (d/)", "g": "The generator's terms (g/)", "": "What else is logged"}
     return [Chart(titles.get(group, f"{group}/"), curves) for group, curves in groups.items()]
@@ -94,7 +94,7 @@ def compared_charts(runs: Sequence[RunFacts]) -> list[Chart]:
     """One chart for each term, a curve a run."""
     found: dict[str, dict[str, Sequence[Point]]] = {}
     for run in runs:
-        for name, points in _curves(run).items():
+        for name, points in (_curves(run.metrics) | _curves(run.health)).items():
             found.setdefault(name, {})[run.name] = points
     return [Chart(name, curves, looks=_looks(runs)) for name, curves in found.items()]
 
@@ -104,9 +104,15 @@ def _looks(runs: Sequence[RunFacts]) -> dict[str, int]:
     return {run.name: i for i, run in enumerate(runs)}
 
 
-def _curves(run: RunFacts) -> dict[str, list[Point]]:
+def health_charts(run: RunFacts) -> list[Chart]:
+    """What is seen of the sample sheets."""
+    curves = _curves(run.health)
+    return [Chart("What is seen of the sample sheets", curves)] if curves else []
+
+
+def _curves(lines: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
     found: dict[str, list[Point]] = {}
-    for line in run.metrics:
+    for line in lines:
         for name, value in line.items():
             if name not in ("step", "time", "images_per_second"):
                 found.setdefault(name, []).append((line["step"], value))

@@ -86,7 +86,7 @@ class Page:
             ("evaluations", "Evaluations", self._evaluations(run, "h3") + self._all(figures.score_charts([run]))),
             ("latents", "Between latents", _interpolation(run)),
             ("neighbours", "Nearest training samples", _neighbours(run)),
-            ("health", "Health", _health(run, problems)),
+            ("health", "Health", _health(run, problems) + self._all(figures.health_charts(run))),
             ("cost", "What it cost", _pairs(_cost(run), "Time, place and size of the run")),
             ("configuration", "Configuration", _configuration(run)),
             ("repeat", "How to repeat it", _repeat(run)),
@@ -175,14 +175,15 @@ class Page:
 
 def _history(evaluations: Sequence[Evaluation]) -> Table:
     names = list(dict.fromkeys(name for e in evaluations for name in e.figures))
+    differ = len({e.line for e in evaluations}) > 1
     rows = [
         [
             str(e.step), *(_number(e.figures[name]) if name in e.figures else "-" for name in names), e.of, e.date,
-            "-" if e.seconds is None else _duration(e.seconds), e.line, " ".join(e.notes),
+            "-" if e.seconds is None else _duration(e.seconds), *([e.line] if differ else []), " ".join(e.notes) or "-",
         ]
         for e in evaluations
     ]  # fmt: skip
-    return Table(["step", *names, "of", "date", "took", "protocol", "notes"], rows, "Every evaluation")
+    return Table(["step", *names, "of", "date", "took", *(["protocol"] if differ else []), "notes"], rows, "Every evaluation")
 
 
 def _protocol(evaluation: Evaluation) -> str:
