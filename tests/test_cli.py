@@ -234,10 +234,10 @@ def test_the_seed_decides_what_is_drawn(ganzoo, finished, tmp_path):
 def test_interpolation_goes_from_one_latent_to_another(ganzoo, finished, tmp_path):
     done = ganzoo("sample", finished, "--interpolate", "-n", "16", "--out", tmp_path / "i.png")
     assert done.returncode == 0, done.stderr
-    from ganzoo.cli.sample import _between
+    from ganzoo.randomness import between
 
     ends = torch.randn(4, 7)
-    rows = _between(ends, 8).view(2, 8, 7)
+    rows = between(ends, 8).view(2, 8, 7)
     assert torch.allclose(rows[:, 0], ends[0::2], atol=1e-5)
     assert torch.allclose(rows[:, -1], ends[1::2], atol=1e-5)
 

@@ -19,7 +19,7 @@ class Commands(click.Group):
 
     MODULES: ClassVar[dict[str, str]] = {
         "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "check": "check",
-        "doctor": "doctor", "new": "new", "evaluate": "evaluate", "compare": "compare",
+        "evaluate": "evaluate", "compare": "compare", "report": "report", "doctor": "doctor", "new": "new",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

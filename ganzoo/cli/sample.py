@@ -32,7 +32,7 @@ def sample_command(
 
     from ganzoo import pictures
     from ganzoo.launch import load_generator, threads
-    from ganzoo.randomness import seed_step
+    from ganzoo.randomness import between, seed_step
 
     torch.set_num_threads(threads())
     generator, said = load_generator(catalogue(), source, lambda text: click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True))
@@ -48,7 +48,7 @@ def sample_command(
     seed_step(seed, 0)
     if interpolate:
         n = -(-n // 8) * 8
-        z = _between(generator.latent(n // 8 * 2), 8)
+        z = between(generator.latent(n // 8 * 2), 8)
     else:
         z = generator.latent(n)
     given: dict[str, Tensor] = {}
@@ -106,20 +106,3 @@ def _classes(text: str, classes: int, names: tuple[str, ...]) -> list[int]:
             known = f" or one of {', '.join(names)}" if names else ""
             raise UsageError(f"--labels: wanted numbers from 0 to {classes - 1}{known}; got {word!r}.")
     return chosen
-
-
-def _between(ends: Tensor, steps: int) -> Tensor:
-    """Rows of latents on the arc between pairs of ends; (pairs * steps, ...).
-
-    The arc (Shoemake's slerp) keeps the length that the prior gives latents; a straight line would pass through shorter ones.
-    """
-    import torch
-
-    a, b = ends[0::2], ends[1::2]
-    flat_a, flat_b = a.flatten(1), b.flatten(1)
-    cosine = (flat_a * flat_b).sum(1) / (flat_a.norm(dim=1) * flat_b.norm(dim=1)).clamp_min(1e-8)
-    angle = cosine.clamp(-1, 1).arccos().clamp_min(1e-4).view(-1, *[1] * (a.dim() - 1))
-    rows = [
-        (((1 - s) * angle).sin() * a + (s * angle).sin() * b) / angle.sin().clamp_min(1e-6) for s in torch.linspace(0, 1, steps).tolist()
-    ]
-    return torch.stack(rows, 1).flatten(0, 1)

@@ -1,0 +1,13 @@
+"""A report: one HTML file that tells what runs did. It needs no server and fetches nothing.
+
+    runs = [facts.read(folder, name, catalogue) for folder, name in facts.named(facts.find([Path("runs")]))]
+    write(Path("report.html"), runs, "my runs")
+"""
+
+from __future__ import annotations
+
+from ganzoo.report.drawn import Drawn, Neighbours, draw
+from ganzoo.report.facts import Evaluation, RunFacts, find, named, read
+from ganzoo.report.page import Table, write
+
+__all__ = ["Drawn", "Evaluation", "Neighbours", "RunFacts", "Table", "draw", "find", "named", "read", "write"]

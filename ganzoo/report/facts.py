@@ -1,0 +1,321 @@
+"""What the files of a run tell. They are only read, so the run may be training meanwhile; what is absent or cut off is left out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganzoo import checkpoint, compose, options
+from ganzoo.catalogue import Catalogue
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.plugins import LOCAL
+from ganzoo.run import read_config
+from ganzoo.types import KINDS
+
+if TYPE_CHECKING:
+    from ganzoo.report.drawn import Drawn
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A line of evaluations.jsonl: figures of one state of the generator. Only those of one `hash`, the protocol's, compare."""
+
+    step: int
+    figures: Mapping[str, float]
+    better: Mapping[str, str] = field(default_factory=dict)
+    hash: str = ""
+    line: str = ""
+    protocol: Any = None
+    of: str = ""
+    notes: tuple[str, ...] = ()
+    date: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure under one protocol in the course of a run. points: (step, value) in the order of the steps; best: None if neither way is."""
+
+    figure: str
+    hash: str
+    line: str
+    better: str
+    points: tuple[tuple[int, float], ...]
+
+    @property
+    def last(self) -> tuple[int, float]:
+        return self.points[-1]
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        finite = [point for point in self.points if math.isfinite(point[1])]
+        if self.better not in ("lower", "higher") or not finite:
+            return None
+        return (min if self.better == "lower" else max)(finite, key=lambda point: point[1])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option of a run: its flag, its value, and the recipe's default, which is not known where the recipe cannot be found."""
+
+    flag: str
+    value: Any
+    default: Any = None
+    known: bool = False
+
+    @property
+    def changed(self) -> bool:
+        return self.known and self.value != self.default
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """All that a report tells of a run.
+
+    Attributes:
+        folder: where it lies. name: what the page calls it.
+        config: its config.json.
+        settings: each of its options; no_defaults: why their defaults are not known, or "".
+        metrics: lines of metrics.jsonl: "step" and numbers.
+        sheets: (step, file) of the sample sheets.
+        evaluations: in the order of their steps. warnings: (step, text). health: lines of health.jsonl: "step" and numbers.
+        parameters: how many numbers are trained, by network.
+        problems: what could not be read.
+        drawn: what its generator was asked for; None and a reason in `not_drawn` where it was not.
+    """
+
+    folder: Path
+    name: str
+    config: Mapping[str, Any]
+    settings: Sequence[Setting] = ()
+    no_defaults: str = ""
+    metrics: Sequence[Mapping[str, float]] = ()
+    sheets: Sequence[tuple[int, Path]] = ()
+    evaluations: Sequence[Evaluation] = ()
+    warnings: Sequence[tuple[int, str]] = ()
+    health: Sequence[Mapping[str, float]] = ()
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    drawn: Drawn | None = None
+    not_drawn: str = ""
+
+    @property
+    def recipe(self) -> str:
+        return str(self.config["recipe"])
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["data"].get("name") or self.config["run"].get("dataset", ""))
+
+    @property
+    def step(self) -> int:
+        """The last step that anything is known of."""
+        seen = [line["step"] for line in self.metrics[-1:]] + [step for step, _ in self.sheets[-1:]]
+        return int(max(seen, default=0))
+
+    @property
+    def seconds(self) -> float | None:
+        return next((line["time"] for line in reversed(self.metrics) if "time" in line), None)
+
+    @property
+    def rate(self) -> float | None:
+        """Real images a second, the median of the log lines."""
+        rates = [line["images_per_second"] for line in self.metrics if "images_per_second" in line]
+        return statistics.median(rates) if rates else None
+
+    @property
+    def scores(self) -> list[Score]:
+        """Each figure under each protocol."""
+        found: dict[tuple[str, str], list[tuple[Evaluation, float]]] = {}
+        for evaluation in self.evaluations:
+            for figure, value in evaluation.figures.items():
+                found.setdefault((figure, evaluation.hash), []).append((evaluation, value))
+        return [
+            Score(figure, hash, told[-1][0].line, told[-1][0].better.get(figure, ""), tuple((e.step, value) for e, value in told))
+            for (figure, hash), told in found.items()
+        ]
+
+    @property
+    def command(self) -> str:
+        """The command line that starts this run again: every option that is not the recipe's default, and the seed."""
+        words = ["ganzoo", "run", self.recipe]
+        for setting in self.settings:
+            if setting.flag != "--seed" and ((setting.known and not setting.changed) or setting.value is None):
+                continue
+            if isinstance(setting.value, bool):
+                words.append(setting.flag if setting.value else setting.flag.replace("--", "--no-", 1))
+            else:
+                text = str(setting.value)
+                words += [f"{setting.flag}={text}"] if text.startswith("-") or not text else [setting.flag, text]
+        words += [f"--plugin=PATH-OF-{name.partition('/')[2]}" for name in self.config.get("plugins", {}) if name.startswith(f"{LOCAL}/")]
+        return shlex.join(words)
+
+
+def find(paths: Iterable[Path], warn: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """The run folders that the paths name: a run itself, or every run below a folder. What only looks like a run is told to `warn`.
+
+    Raises UsageError where there is none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if (path / "config.json").exists():
+            read_config(path)
+            found.append(path)
+            continue
+        if not path.is_dir():
+            raise UsageError(f"{path} does not exist. Wanted a run, or a folder that holds runs.")
+        below = []
+        for folder, inner, files in os.walk(path):
+            inner[:] = sorted((name for name in inner if not name.startswith(".")), key=_natural)
+            if "config.json" in files:
+                inner.clear()
+                try:
+                    read_config(Path(folder))
+                    below.append(Path(folder))
+                except UsageError as e:
+                    warn(f"{e} It is left out.")
+        if not below:
+            raise UsageError(f"{path} is no run and holds none: no config.json of a run lies in it. Runs lie under runs/.")
+        found += below
+    return list({path.resolve(): path for path in found}.values())
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def named(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each run's folder and the shortest end of its path that no other one has."""
+    parts = [folder.resolve().parts for folder in folders]
+    for folder, own in zip(folders, parts, strict=True):
+        n = next((n for n in range(1, len(own)) if sum(other[-n:] == own[-n:] for other in parts) == 1), len(own))
+        yield folder, "/".join(own[-n:])
+
+
+def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> RunFacts:
+    """The facts of a run. catalogue: where the recipe's defaults are looked up. Raises UsageError where the folder is no run."""
+    config = read_config(folder)
+    for section in ("parts", "options", "run"):
+        if not isinstance(config[section], dict) or not all(isinstance(v, dict) for v in config["options"].values()):
+            raise UsageError(f"{folder / 'config.json'} cannot be read: {section} is not what it must be.")
+    problems: list[str] = []
+    settings, no_defaults = settings_of(config, catalogue)
+    metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
+    evaluations = [made for line in _lines(folder / "evaluations.jsonl", problems) if (made := _evaluation(line, problems))]
+    warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in _lines(folder / "warnings.jsonl", problems)]
+    sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
+    return RunFacts(
+        folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
+        sorted(evaluations, key=lambda e: e.step), warnings, health, _parameters(folder / "checkpoints"), problems,
+    )  # fmt: skip
+
+
+def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one JSON object a line. A last line that is being written is left out silently, others are told."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        problems.append(f"{path.name} cannot be read: {e.strerror or e}.")
+        return
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError
+            yield value
+        except (ValueError, RecursionError):
+            if number < len(lines):
+                problems.append(f"{path.name}: line {number} cannot be read; it is left out.")
+
+
+def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:
+    """The numbers of each line that has a step."""
+    return [told for told in map(_numbers, _lines(path, problems)) if math.isfinite(told.get("step", math.nan))]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    return {str(k): n for k, v in values.items() if (n := _number(v)) is not None} if isinstance(values, dict) else {}
+
+
+def _step(value: Any) -> int:
+    number = _number(value)
+    return int(number) if number is not None and math.isfinite(number) else 0
+
+
+def _evaluation(line: Mapping[str, Any], problems: list[str]) -> Evaluation | None:
+    figures = _numbers(line.get("figures"))
+    if _number(line.get("step")) is None or not figures:
+        problems.append("evaluations.jsonl: a line without a step or without figures is left out.")
+        return None
+    better, notes = line.get("better"), line.get("notes")
+    return Evaluation(
+        step=_step(line["step"]),
+        figures=figures,
+        better={str(k): str(v) for k, v in better.items()} if isinstance(better, dict) else {},
+        hash=str(line.get("hash") or ""),
+        line=str(line.get("line") or ""),
+        protocol=line.get("protocol"),
+        of=str(line.get("of") or ""),
+        notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        date=str(line.get("date") or ""),
+        seconds=_number(line.get("seconds")),
+    )
+
+
+def _parameters(folder: Path) -> dict[str, int]:
+    """How many numbers the optimisers of the newest checkpoint change, by network; none where its optimisers keep nothing."""
+    for step in reversed(checkpoint.steps_in(folder)):
+        try:
+            header, _ = checkpoint.read_header(checkpoint.path_of(folder, step))
+        except GanzooError:
+            continue
+        trained = {key.partition(":")[2].rpartition(":")[0] for key in header if not key.startswith(("model:", "__"))}
+        counted: dict[str, int] = {}
+        for name in sorted(trained):
+            if f"model:{name}" in header:
+                network = name.partition(".")[0]
+                counted[network] = counted.get(network, 0) + math.prod(header[f"model:{name}"]["shape"])
+        return counted
+    return {}
+
+
+def settings_of(config: Mapping[str, Any], catalogue: Catalogue | None) -> tuple[list[Setting], str]:
+    """Each option of a configuration with the recipe's default, and why the defaults are not known, or ""."""
+    parts, run, chosen = config["parts"], config["run"], config["options"]
+    defaults: dict[str, Any] = {}
+    reason = "The recipe was not looked up."
+    if catalogue is not None:
+        try:
+            recipe = catalogue.recipe(config["recipe"])
+            own = {kind: catalogue.get(kind, recipe.part(kind)).stored for kind in KINDS}
+            made = compose.resolve(catalogue, config["recipe"], {}, {k: v for k, v in parts.items() if own.get(k) != v}, {}).to_json()
+            defaults = {f"--{kind}": name for kind, name in own.items()}
+            defaults |= {options.flag(name): value for name, value in made["run"].items()}
+            defaults |= {options.flag(n, f"{kind}."): value for kind, values in made["options"].items() for n, value in values.items()}
+            reason = ""
+        except (GanzooError, TypeError, AttributeError) as e:
+            reason = f"The recipe's defaults are not known: {e}"
+    values = {f"--{kind}": name for kind, name in parts.items()}
+    values |= {options.flag(name): value for name, value in run.items()}
+    values |= {options.flag(n, f"{kind}."): value for kind, part in chosen.items() for n, value in dict(part).items()}
+    return [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in values.items()], reason

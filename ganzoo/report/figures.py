@@ -1,0 +1,186 @@
+"""Curves and sheets as the page holds them: few enough points, small enough pictures."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from ganzoo.report.facts import RunFacts, Score
+
+T = TypeVar("T")
+Point = tuple[float, float]
+
+POINTS, ALL_POINTS = 1500, 6000  # of a curve, of a chart
+SHEETS = 40  # of a run
+BYTES = 6_500_000  # of all sheets of a page, before base64 makes them a third longer
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over the step. fit: the axis leaves out wild values. looks: which colour each curve has; in their order where it is empty."""
+
+    title: str
+    curves: Mapping[str, Sequence[Point]]
+    fit: bool = True
+    note: str = ""
+    looks: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What page.js makes a plotly chart of."""
+        traces: list[dict[str, Any]] = []
+        most = max(200, min(POINTS, ALL_POINTS // max(len(self.curves), 1)))
+        for i, (name, points) in enumerate(self.curves.items()):
+            shown = thin([(step, value) for step, value in points if math.isfinite(value)], most)
+            x, y = [_short(step) for step, _ in shown], [_short(value) for _, value in shown]
+            traces.append({"name": plain(name), "look": self.looks.get(name, i), "x": x, "y": y})
+        return {"traces": traces, "range": self._range() if self.fit else None}
+
+    def _range(self) -> list[float] | None:
+        """The middle 98 % of all values, as in losses.png: one wild step must not flatten all others."""
+        values = sorted(v for points in self.curves.values() for _, v in points if math.isfinite(v))
+        if len(values) < 100:
+            return None
+        low, high = values[len(values) // 100], values[-1 - len(values) // 100]
+        room = 0.05 * (high - low)
+        return [_short(low - room), _short(high + room)] if room > 0 else None
+
+
+def thin(points: Sequence[Point], most: int = POINTS) -> Sequence[Point]:
+    """At most `most` of the points, the lowest and the highest of each stretch, so that no peak is lost."""
+    if len(points) <= most:
+        return points
+    kept: list[Point] = []
+    stretches = most // 2
+    for i in range(stretches):
+        part = range(i * len(points) // stretches, (i + 1) * len(points) // stretches)
+        ends = {min(part, key=lambda n: points[n][1]), max(part, key=lambda n: points[n][1])}
+        kept += [points[n] for n in sorted(ends)]
+    return kept
+
+
+def _short(value: float) -> float:
+    """Six digits: a curve is not read closer."""
+    rounded = float(f"{value:.6g}")
+    return int(value) if value == int(value) and abs(value) < 1e15 else rounded
+
+
+def plain(text: str) -> str:
+    """Text for plotly, which reads some HTML and TeX: here they mean nothing."""
+    text = re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):
+        text = text.replace(character, entity)
+    return text
+
+
+def loss_charts(run: RunFacts) -> list[Chart]:
+    """One chart for each network's terms and one for what else is logged, as in losses.png."""
+    groups: dict[str, dict[str, list[Point]]] = {}
+    for name, points in _curves(run.metrics).items():
+        groups.setdefault(name.partition("/")[0] if "/" in name else "", {})[name] = points
+    titles = {"d": "The discriminator's terms (d/)", "g": "The generator's terms (g/)", "": "What else is logged"}
+    return [Chart(titles.get(group, f"{group}/"), curves) for group, curves in groups.items()]
+
+
+def compared_charts(runs: Sequence[RunFacts]) -> list[Chart]:
+    """One chart for each term, a curve a run."""
+    found: dict[str, dict[str, Sequence[Point]]] = {}
+    for run in runs:
+        for name, points in (_curves(run.metrics) | _curves(run.health)).items():
+            found.setdefault(name, {})[run.name] = points
+    return [Chart(name, curves, looks=_looks(runs)) for name, curves in found.items()]
+
+
+def _looks(runs: Sequence[RunFacts]) -> dict[str, int]:
+    """A run looks the same in every chart."""
+    return {run.name: i for i, run in enumerate(runs)}
+
+
+def health_charts(run: RunFacts) -> list[Chart]:
+    """What is seen of the sample sheets."""
+    curves = _curves(run.health)
+    return [Chart("What is seen of the sample sheets", curves)] if curves else []
+
+
+def _curves(lines: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
+    found: dict[str, list[Point]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name not in ("step", "time", "images_seen", "images_per_second"):
+                found.setdefault(name, []).append((line["step"], value))
+    return found
+
+
+def score_charts(runs: Sequence[RunFacts]) -> list[Chart]:
+    """One chart for each figure under each protocol, a curve a run; none where no run was evaluated twice."""
+    found: dict[tuple[str, str], dict[str, Score]] = {}
+    for run in runs:
+        for score in run.scores:
+            found.setdefault((score.figure, score.hash), {})[run.name] = score
+    charts = []
+    for (figure, hash), scores in found.items():
+        title = f"{figure}{better(next(iter(scores.values())))}"
+        if any(len(score.points) > 1 for score in scores.values()):
+            charts.append(Chart(title, {name: s.points for name, s in scores.items()}, False, f"Protocol {hash}.", _looks(runs)))
+    return charts
+
+
+def better(score: Score) -> str:
+    """", lower is better", where it is told."""
+    return f", {score.better} is better" if score.better in ("lower", "higher") else ""
+
+
+def evenly(things: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, the first and the last among them."""
+    if len(things) <= most:
+        return list(things)
+    return [things[round(i * (len(things) - 1) / max(most - 1, 1))] for i in range(most)] if most > 1 else [things[-1]]
+
+
+def sheets(run: RunFacts, budget: int, problems: list[str], most: int = SHEETS) -> list[tuple[int, str]]:
+    """(step, data URI) of at most so many of the run's sheets: as they are, or smaller and fewer where they would not fit the budget."""
+    chosen = evenly(run.sheets, most)
+    with contextlib.suppress(OSError):
+        if sum(path.stat().st_size for _, path in chosen) <= budget:
+            return list(_encoded(chosen, None, problems))
+    problems.append("The sheets are shown smaller than they are, or fewer of them, so that the page stays small; the files are whole.")
+    for side, quality in ((1024, 85), (768, 75), (512, 65), (320, 60)):
+        # Three of them tell how large all will be.
+        tried = list(_encoded(evenly(chosen, 3), (side, quality), []))
+        if sum(len(uri) for _, uri in tried) * 0.75 / max(len(tried), 1) * len(chosen) < 0.9 * budget:
+            break
+    made = list(_encoded(chosen, (side, quality), problems))
+    while len(made) > 1 and sum(len(uri) for _, uri in made) * 0.75 > budget:
+        made = evenly(made, (len(made) + 1) // 2)
+    return made
+
+
+def _encoded(chosen: Iterable[tuple[int, Path]], smaller: tuple[int, int] | None, problems: list[str]) -> Iterable[tuple[int, str]]:
+    for step, path in chosen:
+        try:
+            data = path.read_bytes()
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                image.load()
+                if smaller:
+                    side, quality = smaller
+                    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+                    file = io.BytesIO()
+                    image.convert("RGB").save(file, format="WEBP", quality=quality, method=2)
+                    data = file.getvalue()
+            yield step, uri(data)
+        except Exception as e:
+            problems.append(f"samples/{path.name} cannot be read ({type(e).__name__}); it is left out.")
+
+
+def uri(data: bytes) -> str:
+    """A picture, PNG or WebP, as a data URI."""
+    kind = "webp" if data.startswith(b"RIFF") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,120 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const wantsDark = matchMedia("(prefers-color-scheme: dark)");
+  const button = document.getElementById("theme");
+
+  // The sheets: all are in the page, one of each run is seen.
+  const slider = document.getElementById("when");
+  const show = () => {
+    const place = slider.max > 0 ? slider.value / slider.max : 1;
+    const figures = document.querySelectorAll("figure.sheets");
+    let text = `place ${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
+    for (const figure of figures) {
+      const sheets = [...figure.querySelectorAll("img")];
+      const seen = sheets[Math.round(place * (sheets.length - 1))];
+      if (!seen) continue;
+      for (const sheet of sheets) sheet.hidden = sheet !== seen;
+      const step = `step ${seen.dataset.step}`;
+      if (figures.length === 1) text = step;
+      else figure.querySelector(".step").textContent = step;
+    }
+    document.getElementById("now").textContent = text;
+    slider.setAttribute("aria-valuetext", text);
+  };
+  if (slider) {
+    slider.addEventListener("input", show);
+    show();
+  }
+
+  // The charts: their colours are those of page.css, whatever the theme.
+  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const places = [...document.querySelectorAll(".plot")];
+  const dashes = ["solid", "dash", "dot", "dashdot", "longdash"];
+  const probe = root.appendChild(document.createElement("span"));
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const axis = () => ({ gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("line"), tickfont: { color: colour("ink") } });
+  const layout = (chart) => ({
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: colour("ink"), family: "system-ui, sans-serif", size: 13 },
+    margin: { l: 56, r: 12, t: 8, b: 44 },
+    hovermode: "x unified",
+    hoverdistance: -1,
+    hoverlabel: { bgcolor: colour("paper"), bordercolor: colour("line"), font: { color: colour("ink") }, namelength: 60 },
+    showlegend: true,
+    legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top" },
+    xaxis: { ...axis(), title: { text: "step", standoff: 6 } },
+    yaxis: { ...axis(), ...(chart.range ? { range: [...chart.range] } : {}) },
+  });
+  const line = (i) => ({ color: colour("c" + (i % 8)), dash: dashes[Math.floor(i / 8) % 5 || i % 5], width: 1.8 });
+  const config = { responsive: true, displayModeBar: false, displaylogo: false, showLink: false, plotlyServerURL: "", topojsonURL: "" };
+  const traces = (chart) => {
+    const few = chart.traces.every((trace) => trace.x.length < 30);
+    return chart.traces.map(({ name, look, x, y }) => ({
+      name, x, y,
+      type: "scatter",
+      mode: few ? "lines+markers" : "lines",
+      line: line(look),
+      marker: { color: line(look).color, size: 6 },
+      hovertemplate: "%{y:.5~g}",
+    }));
+  };
+  places.forEach((place) => {
+    const chart = charts[place.dataset.chart];
+    if (chart.traces.every((trace) => trace.x.length === 0)) {
+      place.classList.add("bare");
+      place.textContent = "It holds no finite number.";
+      return;
+    }
+    // Room for the names of many runs.
+    place.style.height = `${20 + (chart.traces.length > 4 ? 1.2 * Math.ceil(chart.traces.length / 2) : 0)}rem`;
+    Plotly.newPlot(place, traces(chart), layout(chart), config);
+  });
+  const restyle = () => {
+    for (const place of places.filter((place) => place.data)) {
+      const colours = charts[place.dataset.chart].traces.map((trace) => line(trace.look).color);
+      Plotly.update(
+        place,
+        { "line.color": colours, "marker.color": colours },
+        {
+          "font.color": colour("ink"), "hoverlabel.bgcolor": colour("paper"), "hoverlabel.bordercolor": colour("line"),
+          "hoverlabel.font.color": colour("ink"),
+          ...Object.fromEntries(["xaxis", "yaxis"].flatMap((name) => [
+            [`${name}.gridcolor`, colour("line")], [`${name}.linecolor`, colour("line")], [`${name}.zerolinecolor`, colour("line")],
+            [`${name}.tickfont.color`, colour("ink")],
+          ])),
+        },
+      );
+    }
+  };
+
+  // A table that does not scroll needs no stop of the tab key.
+  const stops = () => {
+    for (const box of document.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
+  };
+  document.addEventListener("toggle", stops, true);
+  addEventListener("resize", stops);
+  stops();
+
+  // The theme: what the system wants, until the button says otherwise.
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : wantsDark.matches);
+  const themed = () => {
+    button.textContent = isDark() ? "Light theme" : "Dark theme";
+    restyle();
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    themed();
+  });
+  wantsDark.addEventListener("change", themed);
+  themed();
+  // Paper is white.
+  let before;
+  addEventListener("beforeprint", () => { before = root.dataset.theme || ""; root.dataset.theme = "light"; restyle(); });
+  addEventListener("afterprint", () => { if (before) root.dataset.theme = before; else delete root.dataset.theme; restyle(); });
+})();
