@@ -115,7 +115,7 @@ CHECKS: dict[str, Check] = {
         {"discriminator": "dcgan"}, f"{FEWER} The control's D is not told the class: then nothing makes G draw it.",
     ),
     "r3gan": Check(
-        "r3gan", {**FASHION, "steps": 800, "loss.anneal": 800, "strategy.anneal": 800},
+        "r3gan", {**FASHION, "steps": 800},
         {"cFID": (0, 300), "classes": (9, 10), "spread": (0.7, 1.2)}, why=FEWER,
     ),
     "ring-gan": Check("gan", {**RING, "ema": 0.0, "steps": 3000}, why="Reported only: the plain game is known to drop modes."),

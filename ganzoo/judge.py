@@ -40,7 +40,8 @@ class Subject:
 
 
 def subject(catalogue: Catalogue, source: Path, all_checkpoints: bool) -> Subject:
-    """What a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array.
+    """What a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array; what is no
+    path may be the name of a data set, whose real samples are then measured: that tells what the best figure is.
 
     Raises UsageError where it is nothing of that, or is to have checkpoints and has none.
     """
@@ -48,6 +49,8 @@ def subject(catalogue: Catalogue, source: Path, all_checkpoints: bool) -> Subjec
     from ganzoo.run import read_config
 
     if not source.exists():
+        if any(str(source) in (e.name, e.qualified) for e in catalogue.entries("dataset")) and not all_checkpoints:
+            return Subject((), None, None, samples=source)
         raise UsageError(f"{source} does not exist. Wanted a run, a checkpoint, a generator.safetensors, or a folder of images.")
     run = next((folder for folder in (source, source.parent, source.parent.parent) if (folder / "config.json").is_file()), None)
     if run is not None and (source == run or source.suffix == ".safetensors"):
@@ -95,7 +98,8 @@ def evaluate(
     place = launch.pick_device(device)
     run, checksum = what.data, what.checksum
     if what.samples is not None:
-        fakes = launch.prepare_named(catalogue, RunOptions(dataset=str(what.samples), image_size=image_size or _size(what.samples)))
+        size = image_size or (_size(what.samples) if what.samples.exists() else None)
+        fakes = launch.prepare_named(catalogue, RunOptions(dataset=str(what.samples), image_size=size, data_dir=data_dir))
         if against in ("train", "test"):
             raise UsageError("--against: name the data set or the folder that these samples are to be compared with.")
         spec: DataSpec = fakes.spec

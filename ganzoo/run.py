@@ -75,7 +75,7 @@ class Run:
                 path.rename(path.with_suffix(".bad"))
         for name in ("metrics.jsonl", EVALUATIONS, "warnings.jsonl", "health.jsonl"):
             if (path := self.folder / name).exists():
-                kept = [json.dumps(line) + "\n" for line in read_lines(path) if (line["step"] or 0) <= step]
+                kept = [json.dumps(line) + "\n" for line in read_lines(path) if (line.get("step") or 0) <= step]
                 write_file(path, partial(_fill, "".join(kept)))
         for sheet in self.samples.glob("*.png"):
             if sheet.stem.isdigit() and int(sheet.stem) > step:
@@ -138,7 +138,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         with contextlib.suppress(ValueError):
-            lines.append(json.loads(text))
+            line = json.loads(text)
+            lines += [line] if isinstance(line, dict) else []
     return lines
 
 

@@ -84,16 +84,32 @@ def compare_command(
     finally:
         write_text(folder / "compare.csv", comparison.csv())
         write_text(folder / "compare.md", comparison.markdown())
+        write_page(comparison)
     head, rows = comparison.table()
     table(head, rows)
     for line in comparison.protocols():
         click.echo(line)
     for note in dict.fromkeys(note for cell in comparison.cells for e in cell.evaluations for note in e.notes):
         warn(note)
-    click.echo(f"Done. Table: {folder / 'compare.md'}, {folder / 'compare.csv'}.")
+    click.echo(f"Table: {folder / 'compare.md'}, {folder / 'compare.csv'}. Page: {folder / 'report.html'}.")
     if failed := [cell for cell in comparison.cells if cell.state != "done"]:
         told = "; ".join(f"{cell.folder.name}: {cell.reason}" for cell in failed)
         raise GanzooError(f"{len(failed)} of {len(comparison.cells)} runs failed: {told}")
+
+
+def write_page(comparison: Comparison) -> None:
+    """The page of the comparison: its table, then its runs side by side as their files tell of them."""
+    from dataclasses import replace
+
+    from ganzoo import report
+
+    why = "Not drawn for a comparison: `ganzoo report` of this run draws them."
+    begun = [cell for cell in comparison.cells if (cell.folder / "config.json").exists()]
+    runs = [replace(report.read(cell.folder, f"{cell.label}, seed {cell.seed}", catalogue()), not_drawn=why) for cell in begun]
+    head, rows = comparison.table()
+    title = f"{len(comparison.plan.entrants)} GANs compared"
+    table = report.Table(head, rows, comparison.budget_line())
+    report.write(comparison.folder / "report.html", runs, title, table, comparison.protocols())
 
 
 def _words(typed: dict[str, Any], keys: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ def names(text: str | None) -> tuple[str, ...]:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other samples.")
 @click.option("--against", metavar="train|test|NAME|PATH", default="train", show_default=True, help="The real samples.")
 @click.option("--all-checkpoints", is_flag=True, help="Each checkpoint of the run, in their order.")
-@click.option("--image-size", type=click.IntRange(4), help="Of samples in a folder.  [that of the first]")
+@click.option("--image-size", type=click.IntRange(4), help="Of samples that are images already.  [that of the first]")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @json_option
@@ -77,6 +77,7 @@ def evaluate_command(
     ganzoo evaluate runs/dcgan-fashion-10k-001 --metric fid,precision-recall
     ganzoo evaluate runs/dcgan-fashion-10k-001 --all-checkpoints
     ganzoo evaluate my/samples --against my/photos --features inception2015@768 -n 500
+    ganzoo evaluate fashion-10k --against fashion-mnist    real samples: what the best figure is
     """
     from ganzoo import judge
     from ganzoo.evaluate import Asked, usual

@@ -74,8 +74,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             defaults={
                 "steps": 2000, "batch_size": 16, "ema": 0.99,
                 "generator.width": 8, "generator.blocks": 1, "discriminator.width": 8, "discriminator.blocks": 1,
-                "loss.gamma": 5.0, "loss.gamma_end": 1.0, "loss.anneal": 2000,
-                "strategy.lr": 3e-3, "strategy.lr_end": 5e-4, "strategy.anneal": 2000,
+                "loss.gamma": 5.0, "loss.gamma_end": 1.0, "loss.anneal": "steps",
+                "strategy.lr": 3e-3, "strategy.lr_end": 5e-4, "strategy.anneal": "steps",
             },
             small={
                 "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
