@@ -66,14 +66,18 @@ def compare_command(
     for part, chosen in settings(typed).items():
         for name, value in chosen.items():
             evaluation += [f"--{part}.{name.replace('_', '-')}", str(value)]
-    plan = Plan(tuple(tuple(shlex.split(e)) for e in entrants), _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
+    each = tuple(tuple(shlex.split(e)) for e in entrants)
     configure = partial(configured, catalogue())
-    configs = [configure([*words, *shared, "--steps", "1"]) for words in plan.entrants]
+    configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
     dataset = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(configs[0].run.dataset).stem)
     folder = out or Path("runs") / f"compare-{dataset}-{slug(str(spent))}"
     with Bar() as bar:
-        _ready(configs, typed, against, bar)
+        if (size := _common_size(configs, bar)) is not None:
+            shared += ["--image-size", str(size)]
+            configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
+        plan = Plan(each, _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
         comparison = Comparison(folder, plan)
+        _ready(configs, typed, against, bar)
         comparison.begin(lambda: share_out(catalogue(), plan, configure, bar.progress))
     click.echo(f"{len(comparison.cells)} runs into {folder}, {comparison.budget_line()}")
     try:
@@ -128,6 +132,16 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds: wanted a number of seeds, as 3, or the seeds, as 0,5,7; got {text!r}.")
     return seeds
+
+
+def _common_size(configs: Sequence[Config], bar: Bar) -> int | None:
+    """The size of images for all, where each would take another if it were alone: the largest of these. None: there is no such question."""
+    from ganzoo import launch
+
+    specs = [launch.prepare_data(catalogue(), config, bar.progress).spec for config in configs]
+    sizes = {spec.shape[-1] for spec in specs if spec.kind == "image"}
+    same = len(sizes) == 1 or any(spec.kind != "image" for spec in specs) or any(config.run.image_size for config in configs)
+    return None if same else max(sizes)
 
 
 def _ready(configs: Sequence[Config], typed: dict[str, Any], against: str, bar: Bar) -> None:
