@@ -23,7 +23,7 @@ from ganzoo import __version__, launch
 from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluate import Evaluation, best
+from ganzoo.evaluations import Evaluation, best
 from ganzoo.health import COLLAPSED, REPEATED
 from ganzoo.plugins import named
 from ganzoo.run import read_lines, write_json

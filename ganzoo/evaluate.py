@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ganzoo import checkpoint, compose, options
 from ganzoo.catalogue import Catalogue
 from ganzoo.data.cache import cache_dir, data_folder
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluations import Evaluation
 from ganzoo.metrics import Features, Gather, Metric, Seen, Sight
 from ganzoo.pictures import to_bytes
 from ganzoo.randomness import generator, seed_of
@@ -55,33 +56,6 @@ class Reference:
     data: Prepared
     split: str
     record: DataSet | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one metric says of some samples.
-
-    better: "lower" or "higher" by figure. line, hash: the protocol for people to read, and to compare: figures of different hashes are
-    figures of different things. step, of: of the generator, where they are known.
-    """
-
-    figures: Mapping[str, float]
-    better: Mapping[str, str]
-    notes: tuple[str, ...]
-    protocol: Mapping[str, Any]
-    line: str
-    hash: str
-    date: str
-    seconds: float
-    step: int | None = None
-    of: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
-        return cls(**{**data, "notes": tuple(data["notes"])})
 
 
 def usual(record: DataSet | None, spec: DataSpec) -> tuple[str, str, int]:
@@ -295,20 +269,3 @@ def drawn(
         if not bool(x.isfinite().all()):
             raise GanzooError("the generator draws samples that are not finite numbers: nothing can be measured.")
         yield to_bytes(x) if G.spec.kind == "image" else x
-
-
-def best(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]]:
-    """By figure and protocol hash: the evaluation of the last step, the best one, and whether there are several steps.
-
-    Figures of which neither more nor less is better are left out.
-    """
-    found: dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]] = {}
-    for e in evaluations:
-        for name, way in e.better.items():
-            key, sign = (name, e.hash), 1 if way == "lower" else -1
-            last, top, several = found.get(key, (e, e, False))
-            several = several or e.step != last.step
-            last = e if (e.step or 0) >= (last.step or 0) else last
-            top = e if sign * e.figures[name] < sign * top.figures[name] else top
-            found[key] = (last, top, several)
-    return found

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.data import Prepared
-    from ganzoo.evaluate import Asked, Evaluation, Evaluator, Reference
+    from ganzoo.evaluate import Asked, Evaluator, Reference
+    from ganzoo.evaluations import Evaluation
     from ganzoo.types import DataSpec
 
 Progress = Callable[[str, int, int], None]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ganzoo import checkpoint, pictures
 from ganzoo.errors import GanzooError, RunStopped
-from ganzoo.evaluate import Evaluation, drawn
+from ganzoo.evaluate import drawn
+from ganzoo.evaluations import Evaluation
 from ganzoo.health import Health, apartness, not_finite, spread
 from ganzoo.randomness import seed_step
 from ganzoo.run import Run, add_evaluation

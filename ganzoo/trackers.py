@@ -15,7 +15,7 @@ from ganzoo.types import RunInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganzoo.evaluate import Evaluation
+    from ganzoo.evaluations import Evaluation
 
 
 def chosen(catalogue: Catalogue, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:

@@ -18,7 +18,7 @@ from ganzoo.catalogue import catalogue
 from ganzoo.cli.train import configured
 from ganzoo.compare import Budget, Cell, Comparison, Plan, Share, seconds, share_out
 from ganzoo.errors import UsageError
-from ganzoo.evaluate import Evaluation
+from ganzoo.evaluations import Evaluation
 
 NARROW = "gan --generator.width 8 --discriminator.width 8 --batch-size 8"
 

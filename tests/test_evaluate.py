@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from ganzoo import checkpoint, evaluate, judge, launch
 from ganzoo.catalogue import catalogue
 from ganzoo.compose import RunOptions
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluate import Asked, Evaluation, Evaluator, Reference, best
+from ganzoo.evaluate import Asked, Evaluator, Reference
+from ganzoo.evaluations import Evaluation, best
 from ganzoo.loop import Watch
 from ganzoo.run import EVALUATIONS, read_lines
 from ganzoo.types import DataSpec
@@ -241,3 +243,11 @@ def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_
     assert told[0]["figures"]["kid (pixels)"] == read_lines(copied / EVALUATIONS)[2]["figures"]["kid (pixels)"]
     done = ganzoo("evaluate", copied / "nothing")
     assert (done.returncode, "does not exist" in done.stderr) == (2, True)
+
+
+def test_real_samples_are_measured_by_the_name_of_their_data_set():
+    (made,) = measured(Path("ring"), Asked(("modes",), "", 500), against="grid")
+    assert made.figures["high-quality"] < 0.5, "a point of the ring is seldom one of the grid"
+    (made,) = measured(Path("ring"), Asked(("modes",), "", 500), against="ring")
+    assert made.figures["modes"] == 8
+    assert made.figures["high-quality"] == pytest.approx(0.989, abs=0.02)

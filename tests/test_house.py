@@ -22,7 +22,7 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 #: Each module may import those of its own layer and of the layers before it.
 LAYERS = [
     {"types", "errors"},
-    {"options", "hookspecs", "randomness", "interfaces", "metrics", "data"},
+    {"options", "hookspecs", "randomness", "interfaces", "metrics", "evaluations", "data"},
     {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health", "scaffold", "evaluate", "report"},
     {"loop"},
     {"trackers"},

@@ -13,7 +13,7 @@ import pytest
 import torch
 from zoo import built, flags, small
 
-from ganzoo import checkpoint
+from ganzoo import checkpoint, compose
 from ganzoo.catalogue import catalogue
 from ganzoo.interfaces import update
 from ganzoo.randomness import seed_step
@@ -109,3 +109,11 @@ def test_update_leaves_the_other_network_without_gradients(images):
     update((strategy.opt_G, strategy.loss.generator(D, strategy.fake(8), x)))
     assert all(p.grad is None for p in strategy.D.parameters())
     assert all(p.grad is not None for p in strategy.G.parameters())
+
+
+def test_a_schedule_is_as_long_as_the_run_unless_the_user_says_otherwise():
+    zoo = catalogue()
+    config = compose.resolve(zoo, "r3gan", {"steps": 77}, {}, {"strategy": {"anneal": 5}})
+    assert (config.options["loss"]["anneal"], config.options["strategy"]["anneal"]) == (77, 5)
+    config = compose.resolve(zoo, "r3gan", {"steps": 77}, {"loss": "relativistic"}, {})
+    assert config.options["loss"]["anneal"] == 77

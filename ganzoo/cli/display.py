@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.data import Prepared
-    from ganzoo.evaluate import Evaluation
+    from ganzoo.evaluations import Evaluation
     from ganzoo.interfaces import Strategy
 
 SECONDS_A_LINE = 10.0

@@ -15,7 +15,8 @@ from ganzoo.cli.browse import json_option, table
 from ganzoo.types import JUDGES, Part
 
 if TYPE_CHECKING:
-    from ganzoo.evaluate import Asked, Evaluation, Reference
+    from ganzoo.evaluate import Asked, Reference
+    from ganzoo.evaluations import Evaluation
 
 
 def add_settings(command: click.Command) -> None:
@@ -124,7 +125,7 @@ def warn(text: str) -> None:
 
 def best_and_last(evaluations: Iterable[Evaluation]) -> list[str]:
     """One line a figure that was measured at several steps."""
-    from ganzoo.evaluate import best
+    from ganzoo.evaluations import best
 
     return [
         f"{name}: best {top.figures[name]:.4g} at step {top.step}, last {last.figures[name]:.4g} at step {last.step} [{hashed}]"
@@ -134,7 +135,7 @@ def best_and_last(evaluations: Iterable[Evaluation]) -> list[str]:
 
 
 def _best_and_last(run: Path, hashes: set[str]) -> None:
-    from ganzoo.evaluate import Evaluation
+    from ganzoo.evaluations import Evaluation
     from ganzoo.run import EVALUATIONS, read_lines
 
     for line in best_and_last(e for told in read_lines(run / EVALUATIONS) if (e := Evaluation.from_json(told)).hash in hashes):

@@ -16,28 +16,13 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import checkpoint, compose, options
 from ganzoo.catalogue import Catalogue
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluations import Evaluation
 from ganzoo.plugins import LOCAL
 from ganzoo.run import read_config
 from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
     from ganzoo.report.drawn import Drawn
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A line of evaluations.jsonl: figures of one state of the generator. Only those of one `hash`, the protocol's, compare."""
-
-    step: int
-    figures: Mapping[str, float]
-    better: Mapping[str, str] = field(default_factory=dict)
-    hash: str = ""
-    line: str = ""
-    protocol: Any = None
-    of: str = ""
-    notes: tuple[str, ...] = ()
-    date: str = ""
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +124,7 @@ class RunFacts:
             for figure, value in evaluation.figures.items():
                 found.setdefault((figure, evaluation.hash), []).append((evaluation, value))
         return [
-            Score(figure, hash, told[-1][0].line, told[-1][0].better.get(figure, ""), tuple((e.step, value) for e, value in told))
+            Score(figure, hash, told[-1][0].line, told[-1][0].better.get(figure, ""), tuple((e.step or 0, value) for e, value in told))
             for (figure, hash), told in found.items()
         ]
 
@@ -214,7 +199,7 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
     return RunFacts(
         folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
-        sorted(evaluations, key=lambda e: e.step), warnings, health, _parameters(folder / "checkpoints"), problems,
+        sorted(evaluations, key=lambda e: e.step or 0), warnings, health, _parameters(folder / "checkpoints"), problems,
     )  # fmt: skip
 
 
@@ -274,11 +259,11 @@ def _evaluation(line: Mapping[str, Any], problems: list[str]) -> Evaluation | No
         better={str(k): str(v) for k, v in better.items()} if isinstance(better, dict) else {},
         hash=str(line.get("hash") or ""),
         line=str(line.get("line") or ""),
-        protocol=line.get("protocol"),
+        protocol=protocol if isinstance(protocol := line.get("protocol"), dict) else {},
         of=str(line.get("of") or ""),
         notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
         date=str(line.get("date") or ""),
-        seconds=_number(line.get("seconds")),
+        seconds=_number(line.get("seconds")) or 0.0,
     )
 
 

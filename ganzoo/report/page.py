@@ -16,8 +16,9 @@ from typing import Any
 
 from ganzoo import __version__
 from ganzoo.checkpoint import write_file
+from ganzoo.evaluations import Evaluation
 from ganzoo.report import figures
-from ganzoo.report.facts import Evaluation, RunFacts
+from ganzoo.report.facts import RunFacts
 from ganzoo.report.figures import Chart
 
 
@@ -187,7 +188,7 @@ def _history(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def _protocol(evaluation: Evaluation) -> str:
-    if evaluation.protocol is None:
+    if not evaluation.protocol:
         return ""
     return f'<pre tabindex="0">{escape(json.dumps(evaluation.protocol, indent=1, ensure_ascii=False, default=str))}</pre>'
 
