@@ -33,9 +33,13 @@ def ganzoo_register() -> list[Part | Recipe]:
             discriminator="dcgan",
             loss="least-squares",
             strategy="alternating",
-            results=("Fashion-MNIST at 32 pixels, 1000 of its steps, one seed: cFID of validate.py 374, 8 of 10 classes: poor",),
+            results=(
+                "Fashion-MNIST at 32 pixels, 2500 steps, 2 seeds: cFID 44 (40 to 48), 10 of 10 classes",
+                "cFID: a small classifier's Fréchet distance, benchmarks/validate.py; real images 0.7",
+            ),
             defaults={
                 "steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                "loss.a": -1.0, "loss.c": 0.0, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
             },
             small={
                 "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
