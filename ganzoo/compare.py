@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from ganzoo.run import read_lines, write_json
 
 ROUNDS = 3
 WARM = 3  # steps before the clock is looked at
+MAY_GROW = ("entrants", "fingerprints", "seeds", "jobs")  # what a later sitting may have more of
 USUAL_STEP = 1001  # a number of a step that is neither a warm-up nor one in a round number
 
 State = Literal["waiting", "training", "evaluating", "done", "failed", "stopped"]
@@ -61,11 +63,12 @@ def seconds(text: str) -> float:
 class Plan:
     """All that decides the figures of a comparison.
 
-    entrants: what is typed after `ganzoo run` for each. shared: options of all. evaluation: words after `ganzoo evaluate RUN`.
-    checkpoints: how many are evaluated, evenly spaced; the last is one of them.
+    entrants: what is typed after `ganzoo run` for each. fingerprints: of the options that each comes to. shared: options of all.
+    evaluation: words after `ganzoo evaluate RUN`. checkpoints: how many are evaluated, evenly spaced; the last is one of them.
     """
 
     entrants: tuple[tuple[str, ...], ...]
+    fingerprints: tuple[str, ...]
     seeds: tuple[int, ...]
     budget: Budget
     shared: tuple[str, ...]
@@ -75,7 +78,7 @@ class Plan:
 
     @property
     def labels(self) -> list[str]:
-        return [" ".join(words) for words in self.entrants]
+        return [shlex.join(words) for words in self.entrants]
 
 
 @dataclass(frozen=True)
@@ -121,22 +124,23 @@ class Cell:
 
 
 def share_out(
-    catalogue: Catalogue, plan: Plan, configure: Callable[[Sequence[str]], Config], progress: Callable[[str, int, int], None]
-) -> list[Share]:
-    """The share of each entrant.
+    catalogue: Catalogue, plan: Plan, entrants: Sequence[Sequence[str]], configure: Callable[[Sequence[str]], Config],
+    progress: Callable[[str, int, int], None],
+) -> list[Share]:  # fmt: skip
+    """The share of each of these entrants.
 
     Time is turned into images by timing a few steps of each in turn, A B A B, on `threads / jobs` threads: medians. So every seed gets
     the same number of images, a schedule knows its length, and what else the machine does later changes nothing.
     """
     if plan.budget.steps:
-        return [Share(plan.budget.steps)] * len(plan.entrants)
-    rates: list[list[float]] = [[] for _ in plan.entrants]
-    per_step = [0.0] * len(plan.entrants)
+        return [Share(plan.budget.steps)] * len(entrants)
+    rates: list[list[float]] = [[] for _ in entrants]
+    per_step = [0.0] * len(entrants)
     rounds = ROUNDS if plan.budget.seconds else 1
-    for i in range(rounds * len(plan.entrants)):
-        k = i % len(plan.entrants)
-        progress("timing steps", i, rounds * len(plan.entrants))
-        config = configure([*plan.entrants[k], *plan.shared])
+    for i in range(rounds * len(entrants)):
+        k = i % len(entrants)
+        progress("timing steps", i, rounds * len(entrants))
+        config = configure([*entrants[k], *plan.shared])
         long = min(10.0, max(1.0, plan.budget.seconds / 50)) if plan.budget.seconds else 0.0
         rate, per_step[k] = _timed(catalogue, config, long, max(1, launch.threads() // plan.jobs))
         rates[k].append(rate)
@@ -189,31 +193,44 @@ class Comparison:
 
     def __init__(self, folder: Path, plan: Plan, told: Callable[[Cell], None] = lambda cell: None) -> None:
         self.folder, self.plan, self.told = folder, plan, told
-        self.shares: list[Share] = []
+        self.shares: dict[str, Share] = {}
         self.cells = [Cell(label, seed, folder / f"{slug(label)}-{seed}") for label in plan.labels for seed in plan.seeds]
         if len({cell.folder for cell in self.cells}) < len(self.cells):
             raise UsageError(f"two entrants are the same: {', '.join(plan.labels)}.")
         self._children: set[subprocess.Popen[str]] = set()
         self._stopped = threading.Event()
 
-    def begin(self, share: Callable[[], list[Share]]) -> None:
-        """Take the shares that an earlier sitting wrote down, or make them. Raises UsageError where the folder holds something else."""
+    def begin(self, share: Callable[[Sequence[Sequence[str]]], list[Share]]) -> None:
+        """Take the shares that an earlier sitting wrote down, and make those of entrants that are new.
+
+        Raises UsageError where the folder holds something else, or runs of an entrant whose options were others.
+        """
         path = self.folder / "compare.json"
         plan = json.loads(json.dumps(asdict(self.plan)))
+        fingerprints = dict(zip(self.plan.labels, self.plan.fingerprints, strict=True))
         if path.exists():
             written = launch.read_json(path)
-            if odd := [key for key in plan if key != "jobs" and written.get("plan", {}).get(key) != plan[key]]:
+            before = written.get("plan", {})
+            if odd := [key for key in plan if key not in MAY_GROW and before.get(key) != plan[key]]:
                 raise UsageError(
-                    f"{self.folder} holds a comparison with other {', '.join(odd)} ({written.get('plan', {}).get(odd[0])}). "
+                    f"{self.folder} holds a comparison with other {', '.join(odd)} ({before.get(odd[0])}). "
                     "Name another folder with --out, or repeat the command that it was begun with."
                 )
-            self.shares = [Share(**told) for told in written["shares"]]
-            return
-        if self.folder.exists() and any(self.folder.iterdir()):
+            old = {shlex.join(words): mark for words, mark in zip(before["entrants"], before["fingerprints"], strict=True)}
+            if other := [label for label, mark in old.items() if fingerprints.get(label, mark) != mark]:
+                raise UsageError(
+                    f"{self.folder} holds runs of {other[0]!r} with other options than it has now. "
+                    "Remove them, and its lines in compare.json, or name another folder with --out."
+                )
+            self.shares = {label: Share(**told) for label, told in written["shares"].items()}
+            fingerprints = old | fingerprints
+        elif self.folder.exists() and any(self.folder.iterdir()):
             raise UsageError(f"--out: {self.folder} is not empty. Name a new folder.")
-        self.shares = share()
+        new = [words for words, label in zip(self.plan.entrants, self.plan.labels, strict=True) if label not in self.shares]
+        self.shares |= dict(zip([shlex.join(words) for words in new], share(new), strict=True))
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"plan": plan, "shares": [asdict(share) for share in self.shares], "ganzoo": __version__})
+        plan |= {"entrants": [shlex.split(label) for label in fingerprints], "fingerprints": list(fingerprints.values())}
+        write_json(path, {"plan": plan, "shares": {label: asdict(share) for label, share in self.shares.items()}, "ganzoo": __version__})
 
     def work(self) -> None:
         """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped."""
@@ -250,9 +267,9 @@ class Comparison:
 
     def training(self, cell: Cell) -> list[str]:
         """The words after `ganzoo` that train a cell, so that anybody can repeat it."""
-        i = self.plan.labels.index(cell.label)
-        share = self.shares[i]
-        words = ["run", *self.plan.entrants[i], *self.plan.shared, "--seed", str(cell.seed), "--steps", str(share.steps)]
+        share = self.shares[cell.label]
+        own = self.plan.entrants[self.plan.labels.index(cell.label)]
+        words = ["run", *own, *self.plan.shared, "--seed", str(cell.seed), "--steps", str(share.steps)]
         words += ["--images", str(share.images)] if share.images else []
         every = max(1, share.steps // self.plan.checkpoints)
         return [*words, "--save-every", str(every), "--keep", "0", "--out", str(cell.folder)]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_another_comparison_is_not_mixed_into_the_folder(finished, images, ganzo
     out, _, _ = finished
     done = ganzoo(*words(images(), "--seeds", "2", "--steps", "5", "--out", out))
     assert done.returncode == 2
-    assert "holds a comparison with other entrants, budget" in done.stderr
+    assert "holds a comparison with other budget" in done.stderr
 
 
 def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
@@ -99,12 +100,12 @@ def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
 
 
 def plan(budget, *entrants, jobs=1):
-    return Plan(tuple(tuple(e.split()) for e in entrants), (0,), budget, (), (), 2, jobs)
+    return Plan(tuple(tuple(e.split()) for e in entrants), ("",) * len(entrants), (0,), budget, (), (), 2, jobs)
 
 
 def test_images_are_shared_out_evenly_whatever_a_step_takes(images, monkeypatch):
     made = plan(Budget(images=800), f"gan --batch-size 8 --dataset {images()}", f"wgan --batch-size 8 --image-size 16 --dataset {images()}")
-    gan, wgan = share_out(catalogue(), made, lambda w: configured(catalogue(), w), lambda *told: None)
+    gan, wgan = share_out(catalogue(), made, made.entrants, lambda w: configured(catalogue(), w), lambda *told: None)
     assert (gan.images, wgan.images) == (800, 800)
     assert (gan.steps, wgan.steps) == (100, 20)
 
@@ -112,7 +113,7 @@ def test_images_are_shared_out_evenly_whatever_a_step_takes(images, monkeypatch)
 def test_time_is_turned_into_images_by_the_speed_of_each(monkeypatch):
     rates = {"a": [100.0, 900.0, 110.0], "b": [10.0, 10.0, 10.0]}
     monkeypatch.setattr(compare, "_timed", lambda zoo, name, long, threads: (rates[name].pop(), 8.0))
-    a, b = share_out(catalogue(), plan(Budget(seconds=10), "a", "b"), lambda w: w[0], lambda *told: None)
+    a, b = share_out(catalogue(), plan(Budget(seconds=10), "a", "b"), [["a"], ["b"]], lambda w: w[0], lambda *told: None)
     assert a == Share(138, 1100, 110.0)
     assert b == Share(13, 100, 10.0)
 
@@ -126,6 +127,22 @@ def test_a_time_is_read_with_its_unit(text, wanted):
 def test_a_time_without_a_unit_is_refused(text):
     with pytest.raises(UsageError, match="wanted a time as 90s, 10m"):
         seconds(text)
+
+
+def test_entrants_can_be_added_and_those_whose_options_have_changed_are_not_taken_for_what_they_were(tmp_path):
+    def begun(marks, *entrants):
+        asked = []
+        made = Comparison(tmp_path / "out", replace(plan(Budget(images=9), *entrants), fingerprints=marks))
+        made.begin(lambda new: asked.extend(new) or [Share(len(words)) for words in new])
+        return made, [" ".join(words) for words in asked]
+
+    assert begun(("1", "2"), "a", "b --x y")[1] == ["a", "b --x y"]
+    made, asked = begun(("1", "3"), "a", "c")
+    assert asked == ["c"]
+    assert made.shares == {"a": Share(1), "b --x y": Share(3), "c": Share(1)}
+    assert begun(("2", "3"), "b --x y", "c")[1] == []
+    with pytest.raises(UsageError, match="runs of 'b --x y' with other options than it has now"):
+        begun(("other",), "b --x y")
 
 
 def _done(folder: Path, label: str, seed: int, *figures: tuple[str, str, float]) -> Cell:

@@ -75,10 +75,11 @@ def compare_command(
         if (size := _common_size(configs, bar)) is not None:
             shared += ["--image-size", str(size)]
             configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
-        plan = Plan(each, _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
+        fingerprints = tuple(config.fingerprint() for config in configs)
+        plan = Plan(each, fingerprints, _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
         comparison = Comparison(folder, plan)
         _ready(configs, typed, against, bar)
-        comparison.begin(lambda: share_out(catalogue(), plan, configure, bar.progress))
+        comparison.begin(lambda new: share_out(catalogue(), plan, new, configure, bar.progress))
     click.echo(f"{len(comparison.cells)} runs into {folder}, {comparison.budget_line()}")
     try:
         _follow(comparison)
