@@ -144,7 +144,7 @@ def montage(out: Path, names: Sequence[str], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the folder of the runs")
-    parser.add_argument("--budget", default="150s", help="training time of each run, turned into images")
+    parser.add_argument("--budget", default="120s", help="training time of each run, turned into images")
     parser.add_argument("--seeds", default="3")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", nargs="+", help="these recipes")
