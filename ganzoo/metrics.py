@@ -61,12 +61,14 @@ class Moments(Gather):
         """Chan, Golub and LeVeque 1983, equations 2.1: what is merged are means and squares about them, so nothing large is subtracted."""
         x = seen.features.double()
         mean = x.mean(0)
-        scatter = (x - mean).T @ (x - mean)
+        x = x - mean
+        scatter = x.T @ x
         if not self.count:
             self.kept = {"mean": mean, "scatter": scatter}
         else:
             apart, total = mean - self.kept["mean"], self.count + len(x)
-            self.kept["scatter"] += scatter + torch.outer(apart, apart) * (self.count * len(x) / total)
+            # In place: (D, D) in float64 is 32 MiB with Inception's features, and each other copy of it costs more than the product.
+            self.kept["scatter"] += scatter.addr_(apart, apart, alpha=self.count * len(x) / total)
             self.kept["mean"] += apart * (len(x) / total)
         self.count += len(x)
 

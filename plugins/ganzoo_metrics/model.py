@@ -107,7 +107,8 @@ class KID(OnRows):
         draw, values = np.random.RandomState(SEED), []
         for _ in range(self.options.subsets):
             x, y = (side.rows[torch.from_numpy(draw.choice(side.n, m, replace=False))].double() for side in (fake, real))
-            xx, yy, xy = ((gamma * (a @ b.T) + self.options.coef0) ** self.options.degree for a, b in ((x, x), (y, y), (x, y)))
+            pairs = ((x, x), (y, y), (x, y))
+            xx, yy, xy = ((a @ b.T).mul_(gamma).add_(self.options.coef0).pow_(self.options.degree) for a, b in pairs)
             within = xx.sum() - xx.trace() + yy.sum() - yy.trace()  # no sample with itself: unbiased, and below 0 now and then
             values.append(float(within / (m * (m - 1)) - 2 * xy.mean()))
         return {"kid": float(np.mean(values)), "kid-std": float(np.std(values))}
