@@ -144,7 +144,8 @@ def test_a_tracker_that_is_gone_takes_no_other_with_it(plugin):
 
 def test_tensorboards_own_reader_finds_scalars_sheets_and_hyper_parameters(images, ganzoo, tmp_path):
     every = "--track=tensorboard", "--log-every=1", "--sample-every=2", "--save-every=2"
-    done = ganzoo("run", "gan", "--dataset", images(), "--steps=4", "--batch-size=4", *every, f"--out={tmp_path}/run")
+    measured = "--eval-every=3", "--metric=fid", "--features=pixels", "--eval-n=20"
+    done = ganzoo("run", "gan", "--dataset", images(), "--steps=4", "--batch-size=4", *every, *measured, f"--out={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert ganzoo("resume", tmp_path / "run", "--steps", 6).returncode == 0
     code = f"""
@@ -155,6 +156,7 @@ a = EventAccumulator({str(tmp_path / "run" / "tensorboard")!r}); a.Reload()
 assert [e.step for e in a.Scalars("d/real")] == [1, 2, 3, 4, 5, 6], a.Scalars("d/real")
 assert [e.step for e in a.Images("samples")] == [0, 2, 4, 6], a.Images("samples")
 assert a.Images("samples")[0].width > 100
+assert [e.step for e in a.Scalars("evaluation/fid (pixels)")] == [3, 4, 6]
 start = a.summary_metadata["_hparams_/session_start_info"].plugin_data.content
 told = metadata.parse_session_start_info_plugin_data(start).hparams
 assert told["generator"].string_value == "mlp" and told["strategy.lr_g"].number_value == 2e-4, told

@@ -172,9 +172,16 @@ def _run(zoo: Catalogue, config: Config, out: Path | None, dry: bool) -> None:
 
 
 def _ended(folder: Path) -> None:
+    from ganzoo.cli.evaluate import best_and_last
+    from ganzoo.evaluations import Evaluation
+    from ganzoo.run import EVALUATIONS, read_lines
+
+    for line in best_and_last(Evaluation.from_json(told) for told in read_lines(folder / EVALUATIONS)):
+        click.echo(line)
     click.echo(
         f"Done. Pictures: {folder / 'samples'}, generator: {folder / 'generator.safetensors'}, losses: {folder / 'losses.png'}.\n"
-        f"Next: `ganzoo sample {folder}` draws more; `ganzoo resume {folder} --steps N` goes on."
+        f"Next: `ganzoo sample {folder}` draws more; `ganzoo evaluate {folder}` measures; `ganzoo report {folder}` makes a page of it; "
+        f"`ganzoo resume {folder} --steps N` goes on."
     )
 
 

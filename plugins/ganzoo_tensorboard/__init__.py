@@ -38,5 +38,10 @@ def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor) -> None:
 
 
 @hookimpl
+def ganzoo_run_evaluated(run: RunInfo, step: int, figures: Mapping[str, float]) -> None:
+    _writers[run.folder].evaluated(step, figures)
+
+
+@hookimpl
 def ganzoo_run_finished(run: RunInfo, step: int) -> None:
     _writers.pop(run.folder).close(step)

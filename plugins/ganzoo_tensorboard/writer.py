@@ -25,6 +25,10 @@ class Writer:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
+    def evaluated(self, step: int, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            self.writer.add_scalar(f"evaluation/{name}", value, step)
+
     def sampled(self, step: int, x: Tensor) -> None:
         """x: images (N, C, H, W) in [-1, 1], or points (N, D) in the plane, of which a histogram of each axis is kept."""
         if self.run.spec.kind == "image":
