@@ -4,17 +4,15 @@
     python benchmarks/validate.py dcgan ring-r1 --seeds 0 1 2  # some
     python benchmarks/validate.py --table                      # only the table, from the results that there are
 
-Images are judged by a small convolutional network, trained here once on Fashion-MNIST's 60,000 training images at 32 pixels:
+Images are judged by ganzoo's own `classifier`, which learns Fashion-MNIST's 60,000 training images at 32 pixels:
 
-* cFID: Fréchet distance between Gaussians fitted to its 128 penultimate features of 5,000 samples and of the 60,000 training images.
-  The GANs learn from the other 10,000 images (data set `fashion-10k`), so a copy of what a GAN has seen scores the floor and no less.
-  It is no FID: it has another network, other data and another scale, and compares nothing but figures of this script with one another.
+* cFID: `ganzoo evaluate --metric fid` of 5,000 samples against the 60,000 training images. The GANs learn from the other 10,000 images
+  (data set `fashion-10k`), so a copy of what a GAN has seen scores the floor and no less. Results say which classifier judged them:
+  figures of two do not compare.
 * classes: how many of the ten the network sees in at least 1 % of the samples; confidence: its mean highest probability.
 * spread: standard deviation of the samples, pixel by pixel, as a share of the real images'.
 
-Points of `ring` (eight Gaussians, standard deviation 0.02, on a circle of radius 2) are judged as in VEEGAN (arXiv:1705.07761): 2,500
-samples, of high quality within 3 standard deviations of a mode; a mode is covered that has one of them; KL of their histogram over the
-modes from the uniform one.
+Points of `ring` (eight Gaussians, standard deviation 0.02, on a circle of radius 2) are judged by `modes`: 2,500 samples.
 
 Every check has a control that must miss its limits: an untrained generator, or the recipe without what makes it work. The limits leave
 slack over what was measured when they were set: they tell whether something broke, not whether a GAN is good.
@@ -23,7 +21,6 @@ slack over what was measured when they were set: they tell whether something bro
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -38,15 +35,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 import ganzoo
 from ganzoo import compose, launch
 from ganzoo.catalogue import catalogue
-from ganzoo.checkpoint import read, write
-from ganzoo.compose import Config
-from ganzoo.data import Batches, Prepared, prepare
+from ganzoo.compose import Config, RunOptions
+from ganzoo.data import Batches
+from ganzoo.evaluate import Asked, Evaluator, Reference
 from ganzoo.health import spread
 from ganzoo.loop import Watch
 from ganzoo.pictures import to_bytes
@@ -214,99 +210,31 @@ def untrained(config: Config) -> ganzoo.Generator:
 # --- The judge of images ---
 
 
-class Classifier(nn.Module):
-    """Images (N, 1, 32, 32) in [-1, 1] to features (N, 128) and logits (N, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            nn.Conv2d(1, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, 2, 1), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.Conv2d(64, 64, 3, 1, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(64 * 16, 128), nn.ReLU(),
-        )  # fmt: skip
-        self.head = nn.Linear(128, 10)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.trunk(x)
-        return features, self.head(features)
-
-
-def fit(data: Prepared, epochs: int = 3, batch_size: int = 128) -> Classifier:
-    """The classifier, trained on all images with Adam; its learning rate rises to 3e-3 and falls to 0."""
-    seed_step(0, -1)
-    network = Classifier().to(memory_format=torch.channels_last)
-    batches = Batches(data.load(), data.spec, batch_size, seed=0, device=torch.device("cpu"))
-    optimiser = torch.optim.Adam(network.parameters(), fused=True)
-    steps = epochs * data.count // batch_size
-    for t in range(steps):
-        ganzoo.set_lr(optimiser, 3e-3 * min((t + 1) / (0.2 * steps), (steps - t) / (0.8 * steps)))
-        batch = next(batches)
-        loss = cross_entropy(network(batch["x"])[1], batch["y"])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return network.eval()
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Mean (D,) and covariance (D, D) of features, in float64."""
-
-    mean: Tensor
-    covariance: Tensor
-
-    @classmethod
-    def of(cls, features: Tensor) -> Gaussian:
-        return cls(features.double().mean(0), features.double().T.cov())
-
-    def frechet(self, other: Gaussian) -> float:
-        """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); its root has the eigenvalues of the root of C1^(1/2) C2 C1^(1/2)."""
-        values, vectors = torch.linalg.eigh(self.covariance)
-        root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-        cross = torch.linalg.eigvalsh(root @ other.covariance @ root).clamp_min(0).sqrt().sum()
-        apart = (self.mean - other.mean).square().sum()
-        return float(apart + self.covariance.trace() + other.covariance.trace() - 2 * cross)
-
-
 class Judge:
-    """The classifier, what it sees in real images, and what it thinks of others."""
+    """ganzoo's `fid` in the features of its `classifier`, against Fashion-MNIST's 60,000 training images, and what that sees in others."""
 
-    def __init__(self, cache: Path, data_dir: Path | None) -> None:
-        self.path = cache / "fashion-classifier.safetensors"
-        held_out = prepare("fashion-10k", catalogue().dataset("fashion-10k"), image_size=32)
-        self.real, self.y = _images(held_out)
-        self.classes = held_out.spec.class_names
-        network = Classifier()
-        if not self.path.exists():
-            told("training the classifier on Fashion-MNIST's 60,000 training images ...")
-            data = prepare("fashion-mnist", catalogue().dataset("fashion-mnist"), image_size=32, data_dir=data_dir)
-            network = fit(data)
-            seen = Gaussian.of(self._look(network, _images(data)[0])[0])
-            cache.mkdir(parents=True, exist_ok=True)
-            tensors = {**network.state_dict(), "reference.mean": seen.mean, "reference.covariance": seen.covariance}
-            write(self.path, tensors, {"what": "classifier of benchmarks/validate.py"})
-        tensors, _ = read(self.path)
-        self.reference = Gaussian(tensors.pop("reference.mean"), tensors.pop("reference.covariance"))
-        network.load_state_dict(tensors)
-        self.network = network.eval()
-        self.name = hashlib.sha256(b"".join(value.numpy().tobytes() for _, value in sorted(tensors.items()))).hexdigest()[:8]
-        _, logits = self._look(self.network, self.real)
-        self.accuracy = float((logits.argmax(1) == self.y).double().mean())
+    def __init__(self, data_dir: Path | None) -> None:
+        there = str(data_dir) if data_dir else None
+        data = launch.prepare_named(catalogue(), RunOptions(dataset="fashion-mnist", image_size=32, data_dir=there))
+        held_out = launch.prepare_named(catalogue(), RunOptions(dataset="fashion-10k", image_size=32))
+        reference, asked = Reference(data, "train", catalogue().dataset("fashion-mnist")), Asked(("fid",), "classifier", SAMPLES)
+        self.evaluator = Evaluator(catalogue(), asked, reference, lambda: data, torch.device("cpu"))
+        self.eye = self.evaluator.eye
+        self.real, self.y = held_out.load()["x"].float().div_(127.5).sub_(1), held_out.load()["y"]
+        self.accuracy = float((self._look(self.real)[1].argmax(1) == self.y).double().mean())
 
-    @staticmethod
     @torch.no_grad()
-    def _look(network: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-        seen = [network(part.to(memory_format=torch.channels_last)) for part in x.split(500)]
+    def _look(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        seen = [self.eye(some) for some in to_bytes(x).split(250)]
         return torch.cat([features for features, _ in seen]), torch.cat([logits for _, logits in seen])
 
     def figures(self, x: Tensor) -> tuple[Figures, Tensor, Tensor]:
         """What is said of any images (N, 1, 32, 32); their features, and the classes that are seen in them."""
-        features, logits = self._look(self.network, x)
+        features, logits = self._look(x)
         seen = logits.argmax(1)
         shares = seen.bincount(minlength=10) / len(x)
         figures = {
-            "cFID": Gaussian.of(features).frechet(self.reference),
+            **self.evaluator(to_bytes(x).split(250), len(x))[0].figures,
             "classes": float((shares >= 0.01).sum()),
             "largest_class": float(shares.max()),
             "confidence": float(logits.softmax(1).amax(1).mean()),
@@ -316,7 +244,7 @@ class Judge:
 
     def of_classes(self, x: Tensor, y: Tensor, seen: Tensor, features: Tensor) -> Figures:
         """Of samples of given classes: how often the class is seen, and how varied each class is, in units of the real images' variety."""
-        own, _ = self._look(self.network, self.real)
+        own, _ = self._look(self.real)
         pixels, deep = [], []
         for c in range(10):
             pixels.append(float(x[y == c].std(0).mean() / self.real[self.y == c].std(0).mean()))
@@ -333,31 +261,21 @@ class Judge:
         order = torch.randperm(len(self.real), generator=torch.Generator().manual_seed(0))[:SAMPLES]
         noise = torch.rand((SAMPLES, 1, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
         return {
-            "classifier": self.name,
+            "classifier": self.eye.weights[:8],
             "test_accuracy": self.accuracy,
             "real": self.figures(self.real[order])[0],
             "noise": self.figures(noise)[0],
         }
 
 
-def _images(data: Prepared) -> tuple[Tensor, Tensor]:
-    tensors = data.load()
-    return tensors["x"].float().div_(127.5).sub_(1), tensors["y"]
-
-
 # --- What is measured ---
 
 
 def ring_figures(x: Tensor) -> Figures:
-    """Of points (N, 2): modes covered, share of high quality, KL of the modes' histogram to uniform."""
-    angles = 2 * math.pi * torch.arange(8) / 8
-    apart = torch.cdist(x, 2 * torch.stack((angles.cos(), angles.sin()), 1))
-    distance, nearest = apart.min(1)
-    good = distance <= 3 * 0.02
-    counts = nearest[good].bincount(minlength=8).double()
-    p = counts / counts.sum().clamp_min(1)
-    kl = float((p * (p * 8).clamp_min(1e-300).log()).sum()) if good.any() else math.log(8)
-    return {"modes": float((counts > 0).sum()), "high_quality": float(good.double().mean()), "KL": kl}
+    """Of points (N, 2): modes covered, share of high quality, KL of the modes' histogram to uniform: ganzoo's own `modes`."""
+    ring = Reference(launch.prepare_named(catalogue(), RunOptions(dataset="ring")), "train", catalogue().dataset("ring"))
+    told = Evaluator(catalogue(), Asked(("modes",)), ring, lambda: ring.data, torch.device("cpu"))([x], len(x))[0].figures
+    return {"modes": told["modes"], "high_quality": told["high-quality"], "KL": told["mode-kl"]}
 
 
 def began_figures(lines: Sequence[Mapping[str, float]]) -> Figures:
@@ -485,15 +403,16 @@ def table(out: Path) -> str:
             "", "## Fashion-MNIST at 32 pixels, as a classifier sees it", "",
             "Trained on the 10,000 images of `fashion-10k`; compared with the 60,000 training images, which no GAN saw. cFID is not FID. "
             "Seconds are of the wall clock, whatever else the machine did. "
+            "cFIDs by two classifiers do not compare. "
             f"Classifier (accuracy on fashion-10k): {', '.join(f'{name} ({accuracy})' for name, accuracy in sorted(judges))}.", "",
-            "| recipe | seeds | steps | cFID | classes of 10 | confidence | spread | untrained: cFID | s a seed | limits kept |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "| recipe | judged by | seeds | steps | cFID | classes of 10 | confidence | spread | untrained: cFID | s a seed | limits kept |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         for what, row in (("real images (floor)", real), ("uniform noise", noise)):
-            lines.append(f"| {what} | | | {row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f} | | | |")
+            lines.append(f"| {what} | {images[0]['judge']['classifier']} | | | {row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f} | | | |")
         for r in images:
             lines.append(
-                f"| {r['check']} | {len(r['seeds'])} | {r['steps']} | "
+                f"| {r['check']} | {r['judge']['classifier']} | {len(r['seeds'])} | {r['steps']} | "
                 f"{_range(r, 'cFID')} | {_range(r, 'classes')} | {_range(r, 'confidence', 2)} | "
                 f"{_range(r, 'spread', 2)} | {r['untrained']['cFID']:.3g} | {r['figures']['seconds']['mean']:.0f} | {_verdict(r)} |"
             )
@@ -562,8 +481,8 @@ def main() -> None:
     for name in [] if args.table else args.checks or CHECKS:
         images = CHECKS[name].options["dataset"] == "fashion-10k"
         if images and judge is None:
-            judge = Judge(args.out / "cache", args.data_dir)
-            told(f"classifier {judge.name}: accuracy {judge.accuracy:.4f} on fashion-10k")
+            judge = Judge(args.data_dir)
+            told(f"classifier {judge.eye.weights[:8]}: accuracy {judge.accuracy:.4f} on fashion-10k")
         with tempfile.TemporaryDirectory(prefix="ganzoo-validate-") as temporary:
             result = run_check(name, args.seeds, args.keep or Path(temporary), judge if images else None, more)
         typed = [*threads, "python benchmarks/validate.py", name, "--seeds", *args.seeds, *(["--steps", args.steps] if args.steps else [])]
