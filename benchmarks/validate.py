@@ -405,11 +405,12 @@ def table(out: Path) -> str:
             "Seconds are of the wall clock, whatever else the machine did. "
             "cFIDs by two classifiers do not compare. "
             f"Classifier (accuracy on fashion-10k): {', '.join(f'{name} ({accuracy})' for name, accuracy in sorted(judges))}.", "",
-            "| recipe | judged by | seeds | steps | cFID | classes of 10 | confidence | spread | untrained: cFID | s a seed | limits kept |",
+            "| recipe | judge | seeds | steps | cFID | classes of 10 | confidence | spread | untrained: cFID | s a seed | limits kept |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         for what, row in (("real images (floor)", real), ("uniform noise", noise)):
-            lines.append(f"| {what} | {images[0]['judge']['classifier']} | | | {row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f} | | | |")
+            judge = images[0]["judge"]["classifier"]
+            lines.append(f"| {what} | {judge} | | | {row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f} | | | |")
         for r in images:
             lines.append(
                 f"| {r['check']} | {r['judge']['classifier']} | {len(r['seeds'])} | {r['steps']} | "
