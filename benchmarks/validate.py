@@ -410,7 +410,8 @@ def table(out: Path) -> str:
         ]  # fmt: skip
         for what, row in (("real images (floor)", real), ("uniform noise", noise)):
             judge = images[0]["judge"]["classifier"]
-            lines.append(f"| {what} | {judge} | | | {row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f} | | | |")
+            seen = f"{row['cFID']:.3g} | {row['classes']:.0f} | {row['confidence']:.2f} | {row['spread']:.2f}"
+            lines.append(f"| {what} | {judge} | | | {seen} | | | |")
         for r in images:
             lines.append(
                 f"| {r['check']} | {r['judge']['classifier']} | {len(r['seeds'])} | {r['steps']} | "
