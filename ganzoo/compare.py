@@ -264,7 +264,7 @@ class Comparison:
                 write_json(cell.results, json.loads(told))
             cell.evaluations = [Evaluation.from_json(e) for e in launch.read_json(cell.results)]
             self._set(cell, "done")
-        except GanzooError as e:
+        except (GanzooError, OSError, ValueError, TypeError, KeyError) as e:
             self._set(cell, "stopped" if self._stopped.is_set() else "failed", str(e))
 
     def training(self, cell: Cell) -> list[str]:
@@ -279,7 +279,7 @@ class Comparison:
     def _run(self, cell: Cell, words: Sequence[str]) -> str:
         """Run a command of ganzoo's; returns what it printed. Raises GanzooError with the last thing that it said where it fails."""
         plugins = [word for path in named for word in ("--plugin", str(path))]
-        env = os.environ | {"OMP_NUM_THREADS": str(max(1, launch.threads() // self.plan.jobs))}
+        env = os.environ | {"OMP_NUM_THREADS": str(max(1, launch.threads() // self.plan.jobs)), "GANZOO_PARENT": str(os.getpid())}
         with open(cell.log, "a", encoding="utf-8") as log:
             log.write(f"$ ganzoo {' '.join(words)}\n")
             log.flush()

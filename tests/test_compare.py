@@ -20,6 +20,7 @@ from ganzoo.cli.train import configured
 from ganzoo.compare import Budget, Cell, Comparison, Plan, Share, seconds, share_out
 from ganzoo.errors import UsageError
 from ganzoo.evaluations import Evaluation
+from ganzoo.run import Run
 
 NARROW = "gan --generator.width 8 --discriminator.width 8 --batch-size 8"
 
@@ -97,6 +98,26 @@ def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"$ ganzoo resume {run}" in run.with_suffix(".log").read_text() or max(reached) == 3000
     assert [e["step"] for e in json.loads(run.with_suffix(".json").read_text())][-1] == 3000
+
+
+def test_a_comparison_that_is_killed_leaves_nothing_running(images, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ganzoo", *map(str, words(images(), "--seeds", "1", "--steps", "1000000", "--out", out))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 100
+    while time.monotonic() < end and not list(out.glob("gan-*-0/metrics.jsonl")):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (run,) = (path for path in out.glob("gan-*-0") if path.is_dir())
+    while True:
+        try:
+            Run.open(run).close()  # held by nobody
+            break
+        except UsageError:
+            assert time.monotonic() < end, "it goes on training"
+            time.sleep(0.2)
+    assert list(run.glob("checkpoints/*.safetensors")), "what was reached is saved"
 
 
 def plan(budget, *entrants, jobs=1):

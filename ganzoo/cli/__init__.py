@@ -97,6 +97,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     # slower; with a short spin, 7 times, and nothing is lost on a quiet machine. Read once, when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if parent := os.environ.pop("GANZOO_PARENT", ""):
+        _end_with(int(parent))
     words = list(sys.argv[1:] if args is None else args)
     before = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in before
@@ -118,6 +120,20 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if type(e).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in str(e):
             _end("out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
         _end(f"{type(e).__name__}: {e}\nThis should not happen. With --debug there is a traceback to report.", 1, debug)
+
+
+def _end_with(parent: int) -> None:
+    """Stop, as after Ctrl-C, when the process that started this one is gone: `ganzoo compare` may be killed and leaves nothing running."""
+    import signal
+    import threading
+    import time
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _name_plugins(words: list[str]) -> None:
