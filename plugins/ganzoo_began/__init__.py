@@ -27,6 +27,7 @@ class EquilibriumOptions:
     gamma: float = option(0.5, "wanted ratio of L(G(z)) to L(x): diversity against quality", source="section 3.3", min=0, max=1)
     lambda_k: float = option(0.001, "step of k", source="section 3.4", min=0)
     lr: float = option(1e-4, "first learning rate of both networks", source="section 4.1", min=0)
+    g_rate: float = option(1.0, "G's learning rate, times D's; the paper has one for both", min=0)
     lr_min: float = option(2e-5, "the learning rate does not fall below it: lower ones ended in collapse", min=0)
     beta1: float = option(0.5, "Adam's decay of the gradient's mean", min=0, max=0.999999)
     patience: int = option(2000, "steps in which M must fall by 1 %, or the learning rate is halved", min=1)
@@ -67,8 +68,9 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "CelebA's faces at 32 pixels, 1500 steps, 3 seeds: spread 0.80 (0.72 to 0.90) of the real images'",
             ),
             defaults={
-                "steps": 1500, "batch_size": 16, "generator.width": 16, "discriminator.width": 16,
-                "strategy.lambda_k": 0.02, "strategy.lr": 4e-4, "strategy.gamma": 0.7,
+                "steps": 1500, "batch_size": 32, "ema": 0.99, "generator.width": 8, "generator.z_dim": 16,
+                "discriminator.width": 8, "discriminator.h_dim": 16,
+                "strategy.lambda_k": 0.1, "strategy.lr": 1e-3, "strategy.g_rate": 4.0, "strategy.gamma": 1.0,
             },
             small={
                 "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "strategy.lr": 3e-3,

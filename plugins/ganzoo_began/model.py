@@ -45,6 +45,32 @@ def encoder(spec: DataSpec, n: int, h: int) -> nn.Sequential:
     return nn.Sequential(*layers, *convolutions(last, last, last), nn.Flatten(), nn.Linear(8 * 8 * last, h))
 
 
+@torch.no_grad()
+def even_out(net: nn.Sequential, x: Tensor, last: float) -> Tensor:
+    """Scale the first weights, layer by layer, until what comes out for x has the standard deviation 1, and `last` at the end.
+
+    After Mishkin and Matas 2015 (arXiv:1511.06422). Biases take the means away. The paper does not tell its first weights. With torch's,
+    each layer halves what it is given, and all z draw one image; with He's, images begin beyond [-2, 2]. Returns what the net makes of x.
+    """
+    layers = [layer for layer in net if isinstance(layer, nn.Linear | nn.Conv2d)]
+    for layer in net:
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            assert layer.bias is not None
+            layer.bias.zero_()
+            y = layer(x)
+            mean = y.mean((0, *range(2, y.dim())), keepdim=True)
+            scale = (last if layer is layers[-1] else 1.0) / (y - mean).std()
+            layer.weight.mul_(scale)
+            layer.bias.copy_(-mean.flatten() * scale)
+        x = layer(x)
+    return x
+
+
+def some_codes(h: int) -> Tensor:
+    """The same codes (16, h) always, uniform in [-1, 1]; torch's own random numbers stay as they are."""
+    return torch.rand(16, h, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
 class Decoder(ganzoo.Generator):
     """The discriminator's decoder with weights of its own. z (N, z_dim), uniform in [-1, 1], to images; they may leave [-1, 1]."""
 
@@ -53,6 +79,8 @@ class Decoder(ganzoo.Generator):
     def __init__(self, spec: DataSpec, options: DecoderOptions) -> None:
         super().__init__(spec, options)
         self.net = decoder(spec, options.width, options.z_dim)
+        if not next(self.parameters()).is_meta:
+            even_out(self.net, some_codes(options.z_dim), 0.5)
 
     def latent(self, n: int) -> Tensor:
         return torch.rand(n, self.options.z_dim) * 2 - 1
@@ -71,6 +99,9 @@ class AutoEncoder(ganzoo.Discriminator):
         super().__init__(spec, options)
         self.encoder = encoder(spec, options.width, options.h_dim)
         self.decoder = decoder(spec, options.width, options.h_dim)
+        if not next(self.parameters()).is_meta:
+            codes = even_out(self.encoder, even_out(self.decoder, some_codes(options.h_dim), 0.5), 1.0)
+            even_out(self.decoder, codes, 0.5)
 
     def forward(self, x: Tensor, **given: Tensor) -> Tensor:
         reconstruction: Tensor = self.decoder(self.encoder(x))
@@ -117,7 +148,7 @@ class Equilibrium(ganzoo.Strategy):
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         lr = float(self.lr)
-        ganzoo.set_lr(self.opt_G, lr)
+        ganzoo.set_lr(self.opt_G, lr * self.options.g_rate)
         ganzoo.set_lr(self.opt_D, lr)
         batch = next(batches)
         x_real, given = batch["x"], self.given(batch)
