@@ -36,7 +36,8 @@ from ganzoo import compose, launch
 from ganzoo.catalogue import catalogue
 from ganzoo.compose import RunOptions
 from ganzoo.data import Batches
-from ganzoo.evaluate import DRAWN, LOOKED_AT, Asked, Evaluator, Reference, drawn
+from ganzoo.drawing import DRAWN, drawn
+from ganzoo.evaluate import LOOKED_AT, Asked, Evaluator, Reference
 from ganzoo.randomness import seed_step
 from ganzoo.run import machine
 

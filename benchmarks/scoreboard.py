@@ -30,7 +30,7 @@ from ganzoo import launch
 from ganzoo.catalogue import catalogue
 from ganzoo.compare import spread_of
 from ganzoo.plugins import CORE
-from ganzoo.run import machine, read_lines
+from ganzoo.run import machine, read_lines, write_text
 
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 FAST = ["--metric", "fid", "--features", "classifier", "-n", "10000"]
@@ -64,7 +64,7 @@ def ganzoo(*words: str, threads: int) -> str:
 def evaluated(place: Path, words: Sequence[str], threads: int) -> list[dict[str, Any]]:
     """What `ganzoo evaluate` says, asked once and kept in a file."""
     if not place.exists():
-        place.write_text(ganzoo("evaluate", *words, "--json", threads=threads), encoding="utf-8")
+        write_text(place, ganzoo("evaluate", *words, "--json", threads=threads))
     made: list[dict[str, Any]] = json.loads(place.read_text(encoding="utf-8"))
     return made
 

@@ -18,18 +18,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from ganzoo import __version__, launch
 from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluations import Evaluation, best
+from ganzoo.evaluations import Evaluation, best, parsed
 from ganzoo.health import COLLAPSED, REPEATED
 from ganzoo.plugins import named
-from ganzoo.run import read_lines, write_json
+from ganzoo.run import hold, read_lines, write_json
 
 ROUNDS = 3
+PATIENCE = 60  # seconds
 WARM = 3  # steps before the clock is looked at
 MAY_GROW = ("entrants", "fingerprints", "seeds", "jobs")  # what a later sitting may have more of
 USUAL_STEP = 1001  # a number of a step that is neither a warm-up nor one in a round number
@@ -163,7 +165,7 @@ def _timed(catalogue: Catalogue, config: Config, long: float, threads: int) -> t
     config, prepared, strategy = launch.prepare_strategy(catalogue, config)
     torch.set_num_threads(threads)
     run = config.run
-    batches = Batches(prepared.load(), prepared.spec, run.batch_size, seed=run.seed, device=strategy.device)
+    batches = Batches(prepared.load(), prepared.spec, run.batch_size, seed=run.seed, device=strategy.device, flip=run.flip)
 
     def steps(first: int, enough: Callable[[int], bool]) -> int:
         n = 0
@@ -173,8 +175,7 @@ def _timed(catalogue: Catalogue, config: Config, long: float, threads: int) -> t
             if run.ema:
                 strategy.average(run.ema, USUAL_STEP)
             n += 1
-            if n % 5 == 0 or strategy.device.type == "cpu":
-                next(iter(last.values())).item()  # waits for the device
+            next(iter(last.values())).item()  # waits for the device
         return n
 
     # On a processor, the time that this thread has had: what other processes take meanwhile does not count.
@@ -213,6 +214,8 @@ class Comparison:
         if path.exists():
             written = launch.read_json(path)
             before = written.get("plan", {})
+            if written.get("ganzoo") != __version__:
+                raise UsageError(f"{self.folder} was begun by ganzoo {written.get('ganzoo')}, this is {__version__}. Name another folder.")
             if odd := [key for key in plan if key not in MAY_GROW and before.get(key) != plan[key]]:
                 raise UsageError(
                     f"{self.folder} holds a comparison with other {', '.join(odd)} ({before.get(odd[0])}). "
@@ -233,23 +236,38 @@ class Comparison:
         self.folder.mkdir(parents=True, exist_ok=True)
         plan |= {"entrants": [shlex.split(label) for label in fingerprints], "fingerprints": list(fingerprints.values())}
         write_json(path, {"plan": plan, "shares": {label: asdict(share) for label, share in self.shares.items()}, "ganzoo": __version__})
+        for cell in self.cells:
+            if launch.finished(cell.folder) and cell.results.exists():
+                self._take(cell)
 
     def work(self) -> None:
-        """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped."""
-        old = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped.
+
+        Raises UsageError where another process works in the folder.
+        """
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            raise KeyboardInterrupt
+
+        # SIGINT too: what a shell starts in the background has it ignored.
+        old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         pool = ThreadPoolExecutor(self.plan.jobs)
+        lock = hold(self.folder / "LOCK")
         try:
             # Seed by seed, so that a comparison which is stopped has something of every entrant.
-            for future in [pool.submit(self._bring, cell) for cell in sorted(self.cells, key=lambda c: self.plan.seeds.index(c.seed))]:
+            todo = [cell for cell in sorted(self.cells, key=lambda c: self.plan.seeds.index(c.seed)) if cell.state != "done"]
+            for future in [pool.submit(self._bring, cell) for cell in todo]:
                 future.result()
         except KeyboardInterrupt:
             self._stopped.set()
             for child in list(self._children):
-                child.send_signal(signal.SIGINT)  # it saves a checkpoint first
+                child.send_signal(signal.SIGTERM)  # it saves a checkpoint first
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            signal.signal(signal.SIGTERM, old)
+            lock.close()
+            for number, handler in old.items():
+                signal.signal(number, handler)
 
     def _bring(self, cell: Cell) -> None:
         if self._stopped.is_set():
@@ -257,13 +275,19 @@ class Comparison:
         try:
             if not launch.finished(cell.folder):
                 self._set(cell, "training")
-                self._run(cell, ["resume", str(cell.folder)] if (cell.folder / "config.json").exists() else self.training(cell))
+                cell.results.unlink(missing_ok=True)
+                if (cell.folder / "config.json").exists():
+                    self._wait_for(cell.folder)
+                    self._run(cell, ["resume", str(cell.folder)])
+                else:
+                    self._run(cell, self.training(cell))
             if not cell.results.exists():
                 self._set(cell, "evaluating")
-                told = self._run(cell, ["evaluate", str(cell.folder), "--all-checkpoints", "--json", *self.plan.evaluation])
-                write_json(cell.results, json.loads(told))
-            cell.evaluations = [Evaluation.from_json(e) for e in launch.read_json(cell.results)]
-            self._set(cell, "done")
+                told = json.loads(self._run(cell, ["evaluate", str(cell.folder), "--all-checkpoints", "--json", *self.plan.evaluation]))
+                # A run that was stopped has a checkpoint more, which the others have not: best is taken over equally many.
+                last = max(e["step"] for e in told)
+                write_json(cell.results, [e for e in told if e["step"] == last or e["step"] % self._every(cell) == 0])
+            self._take(cell)
         except (GanzooError, OSError, ValueError, TypeError, KeyError) as e:
             self._set(cell, "stopped" if self._stopped.is_set() else "failed", str(e))
 
@@ -273,8 +297,26 @@ class Comparison:
         own = self.plan.entrants[self.plan.labels.index(cell.label)]
         words = ["run", *own, *self.plan.shared, "--seed", str(cell.seed), "--steps", str(share.steps)]
         words += ["--images", str(share.images)] if share.images else []
-        every = max(1, share.steps // self.plan.checkpoints)
-        return [*words, "--save-every", str(every), "--keep", "0", "--out", str(cell.folder)]
+        return [*words, "--save-every", str(self._every(cell)), "--keep", "0", "--out", str(cell.folder)]
+
+    def _every(self, cell: Cell) -> int:
+        """Steps between the checkpoints of a cell."""
+        return -(-self.shares[cell.label].steps // self.plan.checkpoints)
+
+    def _take(self, cell: Cell) -> None:
+        """The results of a finished cell."""
+        cell.evaluations = [e for e in map(parsed, launch.read_json(cell.results)) if e is not None]
+        self._set(cell, "done")
+
+    def _wait_for(self, folder: Path) -> None:
+        """Until no process holds the run: that of a comparison which was killed ends soon."""
+        for _ in range(PATIENCE):
+            try:
+                hold(folder / "LOCK").close()
+                return
+            except UsageError:
+                if self._stopped.wait(1):
+                    return
 
     def _run(self, cell: Cell, words: Sequence[str]) -> str:
         """Run a command of ganzoo's; returns what it printed. Raises GanzooError with the last thing that it said where it fails."""
@@ -288,7 +330,7 @@ class Comparison:
             child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
             self._children.add(child)
             if self._stopped.is_set():
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signal.SIGTERM)
             told = child.communicate()[0]
             self._children.discard(child)
             if "--json" not in words:

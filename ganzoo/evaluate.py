@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -13,21 +14,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import checkpoint, compose, options
+from ganzoo import __version__, checkpoint, compose, options
 from ganzoo.catalogue import Catalogue
 from ganzoo.data.cache import cache_dir, data_folder
+from ganzoo.drawing import DRAWN
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluations import Evaluation
 from ganzoo.metrics import Features, Gather, Metric, Seen, Sight
-from ganzoo.pictures import to_bytes
-from ganzoo.randomness import generator, seed_of
+from ganzoo.randomness import generator
 from ganzoo.types import DataSet, DataSpec, Part
 
 if TYPE_CHECKING:
     from ganzoo.data import Prepared
-    from ganzoo.interfaces import Generator
 
-DRAWN = 250  # samples that are drawn together; a part of what a sample is, since each lot has a seed of its own
 LOOKED_AT = 50  # images that an extractor is given together; changes nothing but the speed
 
 Progress = Callable[[str, int, int], None]
@@ -103,6 +102,7 @@ class Evaluator:
         check_asked(zoo, asked, self.spec)
         self.n_real = min(asked.n_real or reference.data.count, reference.data.count)
         self.parts = [zoo.part("metric", name) for name in asked.metrics]
+        self.stored = [zoo.get("metric", name).stored for name in asked.metrics]
         self.metrics: list[Metric] = []
         for name, part in zip(asked.metrics, self.parts, strict=True):
             made = options.make(part.options, asked.settings.get(part.name, {}), f"--{part.name}.")
@@ -121,6 +121,8 @@ class Evaluator:
             eye: Features = compose.construct(zoo.get("features", name), self.spec, made, sight)
             self.eye = eye.eval().to(device)
             self.seeing = {"features": zoo.get("features", name).stored, "layer": layer, "weights": eye.weights, **eye.protocol()}
+            if eye.edition > 1:
+                self.seeing["features_edition"] = eye.edition
         self._real: dict[str, Gather] = {}
 
     def __call__(self, samples: Iterable[Tensor], n: int, step: int | None = None, of: str = "") -> list[Evaluation]:
@@ -129,17 +131,19 @@ class Evaluator:
         fake = self._gathered([metric.gather(n) for metric in self.metrics], samples, n, "looking at samples")
         self.look_at_real()
         made = []
-        for part, metric in zip(self.parts, self.metrics, strict=True):
+        for stored, part, metric in zip(self.stored, self.parts, self.metrics, strict=True):
             metric.notes.clear()
+            if metric.against == "train" and self.n_real < self.reference.data.count:
+                metric.note(f"{self.n_real} of {self.reference.data.count} training samples were looked at: copies of others are not seen.")
             real = self._real[metric.gather(self.n_real).key] if metric.compares else None
             figures = metric.compute(fake[metric.gather(n).key], real)
-            protocol = self.protocol(part, metric, n)
-            shown = {name: self._called(name, part) for name in figures}
+            protocol = self.protocol(stored, part, metric, n)
+            shown = {name: self._called(name, stored, part) for name in figures}
             hashed = hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:10]
             made.append(
                 Evaluation(
                     figures={shown[name]: float(value) for name, value in figures.items()},
-                    better={shown[name]: way for name, way in part.better.items()},
+                    better={shown[name]: way for name, way in part.better.items() if name in shown},
                     notes=tuple(metric.notes),
                     protocol=protocol,
                     line=self._line(" and ".join(shown.values()), part, protocol, hashed),
@@ -152,25 +156,23 @@ class Evaluator:
             )
         return made
 
-    def protocol(self, part: Part, metric: Metric, n: int) -> dict[str, Any]:
+    def protocol(self, stored: str, part: Part, metric: Metric, n: int) -> dict[str, Any]:
         """All that decides the figures beside the samples themselves, as plain JSON values."""
-        told: dict[str, Any] = {"metric": part.name, "edition": metric.edition, "options": options.to_json(metric.options)}
+        told: dict[str, Any] = {"metric": stored, "edition": metric.edition, "options": options.to_json(metric.options)}
         if _looks(part):
             told |= self.seeing
         told |= {"n": n, "seed": self.asked.seed, "shape": list(self.spec.shape), "dtype": "float32 features, float64 figures"}
-        if metric.compares:
-            data = self.reference.data
-            told |= {"n_real": self.n_real, "data": data.name, "checksum": data.checksum[:12], "split": self.reference.split}
-        elif part.needs == ("modes",):
-            told |= {"data": self.reference.data.name}
-        return told
+        # A metric that does not compare is of this data all the same: classes are drawn as often as it has them, and toys have their modes.
+        data = self.reference.data
+        told |= {"data": data.name, "checksum": data.checksum[:12], "split": self.reference.split}
+        return told | ({"n_real": self.n_real} if metric.compares else {})
 
     def _line(self, called: str, part: Part, told: Mapping[str, Any], hashed: str) -> str:
         words = [called]
         if "features" in told:
             weights = f" weights {told['weights'][:12]}" if told["weights"] else ""
             words.append(f"{told['features']}@{told['layer']}{weights}")
-            words += [str(value) for key, value in told.items() if key in ("resize", "input")]
+            words += [f"{key} {value}" for key, value in self.eye.protocol().items()] if self.eye is not None else []
         words.append(f"n {told['n']}")
         if "n_real" in told:
             words.append(f"against {told['n_real']} of {told['data']} ({told['split']}, {told['checksum'][:8]})")
@@ -178,11 +180,12 @@ class Evaluator:
         words += [f"{key} {value}" for key, value in told["options"].items() if value != options.fields(part.options)[key].default]
         return f"{', '.join(words)} [{hashed}]"
 
-    def _called(self, figure: str, part: Part) -> str:
-        """How a figure is called: never "FID" unless the extractor says that it is."""
+    def _called(self, figure: str, stored: str, part: Part) -> str:
+        """How a figure is called: never "FID" unless the extractor says so, and the metric is ganzoo's own."""
         if self.eye is None or not _looks(part):
             return figure
-        return self.eye.calls.get(figure, f"{figure} ({self.asked.features})")
+        calls = self.eye.calls if stored == part.name else {}
+        return calls.get(figure, f"{figure} ({self.asked.features})")
 
     def look_at_real(self) -> None:
         """Fill what the metrics want of the real samples, from the cache or by one pass over them."""
@@ -198,12 +201,13 @@ class Evaluator:
             return
         made = self._gathered(list(wanted.values()), self._real_samples(), self.n_real, "looking at real samples")
         for key, gather in made.items():
-            places[key].parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.write(places[key], gather.kept, {"of": self.reference.data.name})
             self._real[key] = gather
+            with contextlib.suppress(OSError, GanzooError):  # a cache that cannot be written costs time and no figure
+                places[key].parent.mkdir(parents=True, exist_ok=True)
+                checkpoint.write(places[key], gather.kept, {"of": self.reference.data.name})
 
     def _cache_name(self, key: str) -> str:
-        told = [key, self.seeing, self.reference.data.checksum, self.n_real]
+        told = [__version__, key, self.seeing, self.reference.data.checksum, self.n_real]
         return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]}"
 
     def _real_samples(self) -> Iterator[Tensor]:
@@ -247,25 +251,3 @@ class Evaluator:
         """Classes for n samples, drawn as often as the reference has them; None where it has none."""
         y = self.reference.data.load().get("y")
         return None if y is None else y[torch.randint(len(y), (n,), generator=generator(self.asked.seed, "labels"))]
-
-
-def drawn(
-    call: Callable[..., Tensor], G: Generator, given: Sequence[str], n: int, seed: int, labels: Tensor | None
-) -> Iterator[Tensor]:
-    """n samples of a generator as they would be saved: uint8 images, or points, some at a time. The same ones whatever came before.
-
-    call(z, given): draws. given: the conditions that it takes. labels: classes (n,); None: each as often as the next.
-    Raises GanzooError where a sample is not a finite number.
-    """
-    if unknown := [key for key in given if key != "y"]:
-        raise UsageError(f"the generator needs {', '.join(unknown)}, which an evaluation cannot give.")
-    y = torch.arange(n) % max(G.spec.classes, 1) if labels is None else labels
-    for start in range(0, n, DRAWN):
-        count = min(DRAWN, n - start)
-        torch.manual_seed(seed_of(seed, "drawn", start // DRAWN))
-        z = G.latent(DRAWN)[:count]
-        with torch.no_grad():
-            x = call(z, {"y": y[start : start + count]} if "y" in given else {}).float().cpu()
-        if not bool(x.isfinite().all()):
-            raise GanzooError("the generator draws samples that are not finite numbers: nothing can be measured.")
-        yield to_bytes(x) if G.spec.kind == "image" else x

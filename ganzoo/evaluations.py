@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,9 +30,38 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
-        return cls(**{**data, "notes": tuple(data["notes"])})
+
+def parsed(line: Mapping[str, Any]) -> Evaluation | None:
+    """The evaluation that a line of evaluations.jsonl tells, whoever wrote it; None where it has no figures."""
+    figures = numbers(line.get("figures"))
+    if not figures:
+        return None
+    step, better, notes, protocol = number(line.get("step")), line.get("better"), line.get("notes"), line.get("protocol")
+    return Evaluation(
+        figures=figures,
+        better={str(k): str(v) for k, v in better.items() if k in figures} if isinstance(better, dict) else {},
+        notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        protocol=protocol if isinstance(protocol, dict) else {},
+        line=str(line.get("line") or ""),
+        hash=str(line.get("hash") or ""),
+        date=str(line.get("date") or ""),
+        seconds=number(line.get("seconds")) or 0.0,
+        step=int(step) if step is not None and math.isfinite(step) else None,
+        of=str(line.get("of") or ""),
+    )
+
+
+def number(value: Any) -> float | None:
+    """A number of JSON, or None."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
+
+
+def numbers(values: Any) -> dict[str, float]:
+    """The numbers among the values of a JSON object, by name."""
+    return {str(k): n for k, v in values.items() if (n := number(v)) is not None} if isinstance(values, dict) else {}
 
 
 def best(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import launch
 from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config, RunOptions
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +93,7 @@ def evaluate(
     import torch
 
     from ganzoo.evaluate import Evaluator
+    from ganzoo.randomness import generator
     from ganzoo.run import add_evaluation
 
     torch.set_num_threads(launch.threads())
@@ -124,20 +125,25 @@ def evaluate(
         n = min(evaluator.asked.n, len(x))
         if n < evaluator.asked.n:
             warn(f"{what.samples} holds {n} samples: all are taken.")
-        made += evaluator(iter(x[:n].split(250)), n, None, what.samples.name)
+        # Not the first ones: folders and arrays are often in the order of their classes.
+        some = torch.randperm(len(x), generator=generator(evaluator.asked.seed, "samples"))[:n].sort().values
+        made += evaluator(iter(x[some].split(250)), n, None, what.samples.name)
     for file in what.files:
         samples, step = _drawn(catalogue, file, evaluator, place)
         found = evaluator(samples, evaluator.asked.n, step, str(file.relative_to(what.run)) if what.run else file.name)
         for evaluation in found:
-            if what.run is not None:
-                add_evaluation(what.run, evaluation.to_json())
             told(evaluation)
+            try:
+                if what.run is not None:
+                    add_evaluation(what.run, evaluation.to_json())
+            except GanzooError as e:
+                warn(f"{e} The figures are only told here.")
         made += found
     return made
 
 
 def _drawn(catalogue: Catalogue, file: Path, evaluator: Evaluator, device: torch.device) -> tuple[Iterator[Tensor], int]:
-    from ganzoo.evaluate import drawn
+    from ganzoo.drawing import drawn
 
     G, said = launch.load_generator(catalogue, file)
     G = G.to(device)

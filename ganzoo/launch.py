@@ -149,9 +149,9 @@ def reference(
         held_out = replace(run, dataset=record.test, image_size=size)
         return Reference(prepare_named(catalogue, held_out, progress=progress), "test", catalogue.dataset(record.test))
     other = replace(run, dataset=against, labels="", image_size=size)
-    record = _record(catalogue, against)
     data = prepare_named(catalogue, other, progress=progress)
-    return Reference(data, data.name, record)
+    split = "test" if record is not None and against == record.test else "train" if against == run.dataset else data.name
+    return Reference(data, split, _record(catalogue, against))
 
 
 def asked_by(catalogue: Catalogue, run: RunOptions, spec: DataSpec) -> Asked:
@@ -275,8 +275,11 @@ def finished(folder: Path) -> bool:
     if not steps or not (folder / "config.json").exists():
         return False
     run = Config.from_json(read_config(folder)).run
-    _, said = checkpoint.read_header(checkpoint.path_of(folder / "checkpoints", steps[-1]))
-    return _ended(run, said["step"], said["position"])
+    try:
+        _, said = checkpoint.read_header(checkpoint.path_of(folder / "checkpoints", steps[-1]))
+        return _ended(run, said["step"], said["position"])
+    except (checkpoint.BadCheckpoint, LookupError, TypeError):  # resuming takes the one before it
+        return False
 
 
 def _ended(run: RunOptions, step: int, position: int) -> bool:
@@ -428,8 +431,12 @@ def _generator_of_checkpoint(catalogue: Catalogue, file: Path, warn: Callable[[s
     check_plugins(catalogue, file, written.get("plugins", {}), warn)
     _, said = checkpoint.read_header(file)
     name, values = config.parts["generator"], config.options["generator"]
-    G = _filled(catalogue, file, name, values, DataSpec.from_json(written["data"]), ("model:ema.", "model:G."))
-    return G, {"generator": name, "step": said["step"], "seed": config.run.seed, "dataset": written["data"]["name"]}
+    try:
+        spec, step, dataset = DataSpec.from_json(written["data"]), int(said["step"]), str(written["data"]["name"])
+    except (LookupError, TypeError, ValueError) as e:
+        raise UsageError(f"{file}: it, or its run's config.json, does not say how the generator is built ({e!r}).") from e
+    G = _filled(catalogue, file, name, values, spec, ("model:ema.", "model:G."))
+    return G, {"generator": name, "step": step, "seed": config.run.seed, "dataset": dataset}
 
 
 def read_json(path: Path) -> Any:

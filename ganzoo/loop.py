@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ganzoo import checkpoint, pictures
+from ganzoo.drawing import drawn
 from ganzoo.errors import GanzooError, RunStopped
-from ganzoo.evaluate import drawn
 from ganzoo.evaluations import Evaluation
 from ganzoo.health import Health, apartness, not_finite, spread
 from ganzoo.randomness import seed_step
@@ -101,11 +101,12 @@ def train(
             if t % options.sample_every == 0 or last:
                 for warning in health.sampled(*preview.take(run, t, watch)):
                     _warn(run, watch, t, warning)
+            # Before it is saved: a run that is killed in between goes on from before, and measures again.
+            if evaluator is not None and (t % options.eval_every == 0 or last):
+                with clock.stopped():
+                    _evaluate(evaluator, strategy, run, watch, t, options.eval_n)
             if saves:
                 state.save(t, must=last or stops)
-            if evaluator is not None and (t % options.eval_every == 0 or last):
-                with clock.stopped(), _best_effort(watch):
-                    _evaluate(evaluator, strategy, run, watch, t, options.eval_n)
     if stops and not last:
         name = signal.Signals(caught[0]).name
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
@@ -119,13 +120,16 @@ def take_step(strategy: Strategy, batches: Iterator[Batch], seed: int, t: int) -
 
 
 def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, t: int, n: int) -> None:
-    """Measure the strategy as it stands. It draws random numbers, which the next step, seeded anew, does not see."""
+    """Measure the strategy as it stands; what fails costs a warning. The next step, seeded anew, does not see the numbers drawn here."""
     given = strategy.build.parts["generator"].given
-    samples = drawn(strategy.sample, strategy.G, given, n, evaluator.asked.seed, evaluator.labels(n))
-    made = evaluator(samples, n, t, f"checkpoints/{t:06d}.safetensors")
-    for evaluation in made:
-        add_evaluation(run.folder, evaluation.to_json())
-    watch.evaluated(t, made)
+    try:
+        samples = drawn(strategy.sample, strategy.G, given, n, evaluator.asked.seed, evaluator.labels(n))
+        made = evaluator(samples, n, t, "the run itself")
+        for evaluation in made:
+            add_evaluation(run.folder, evaluation.to_json())
+        watch.evaluated(t, made)
+    except Exception as e:  # out of memory, a metric of somebody's: no reason to end a run
+        _warn(run, watch, t, f"not evaluated at step {t}: {str(e) if isinstance(e, GanzooError) else f'{type(e).__name__}: {e}'}")
 
 
 def _warn(run: Run, watch: Watch, t: int, text: str) -> None:

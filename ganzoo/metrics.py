@@ -44,8 +44,8 @@ class Gather(ABC):
 
     @property
     def key(self) -> str:
-        """What it is, and its settings."""
-        return type(self).__name__
+        """What it is, and its settings: those that decide what it keeps."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"
 
     @abstractmethod
     def add(self, seen: Seen) -> None:
@@ -160,6 +160,8 @@ class Features(nn.Module, ABC):
     Works in eval mode, without gradients, in fp32; what it sees in a sample does not depend on the others in the batch.
     """
 
+    edition: ClassVar[int] = 1
+    """Part of the protocol: raised when the same weights see something else than before."""
     weights: str = ""
     """A hash of the numbers that it computes with; "" where there are none."""
     calls: Mapping[str, str] = {}
@@ -177,5 +179,5 @@ class Features(nn.Module, ABC):
         """
 
     def protocol(self) -> dict[str, Any]:
-        """What else decides its figures: {"resize": "bilinear to 299"}."""
+        """What else decides its figures, options of its own included: {"resize": "bilinear to 299"}."""
         return {}

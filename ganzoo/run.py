@@ -28,7 +28,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints, self.samples = folder / "checkpoints", folder / "samples"
-        self._lock = _hold(folder / "LOCK")
+        self._lock = hold(folder / "LOCK")
         self._metrics: IO[str] | None = None
         for place in (folder, self.checkpoints, self.samples):
             for stale in place.glob(".tmp-*"):
@@ -202,7 +202,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _hold(path: Path) -> IO[str]:
+def hold(path: Path) -> IO[str]:
+    """Hold a lock file until it is closed. Raises UsageError that names the process which holds it."""
     # lockf and not flock: it is let go at the very moment when the process dies, whatever its children inherited.
     try:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115

@@ -63,12 +63,12 @@ def test_each_entrant_is_trained_with_each_seed_and_one_that_fails_is_told(finis
 
 def test_what_is_finished_is_kept_when_the_command_is_given_again(finished, ganzoo):
     out, command, _ = finished
-    before = {path: path.stat().st_mtime_ns for path in [*out.glob("*-0/checkpoints/*"), *out.glob("*.json")]}
-    # seed 0 and 1 of the second entrant are tried again, and fail again
+    kept = [path for k in (0, 1) for path in [*out.glob(f"*batch-size-8-{k}/checkpoints/*"), *out.glob(f"*batch-size-8-{k}.*")]]
+    assert len(kept) == 2 * (2 + 2), "two checkpoints, a log and results of each seed"
+    before = [path.stat().st_mtime_ns for path in kept]
+    # The second entrant is tried again, and fails again.
     assert ganzoo(*command).returncode == 1
-    assert {path: path.stat().st_mtime_ns for path in before if path.exists() and path.name.startswith("gan-generator")} == {
-        path: at for path, at in before.items() if path.name.startswith("gan-generator")
-    }
+    assert [path.stat().st_mtime_ns for path in kept] == before
 
 
 def test_another_comparison_is_not_mixed_into_the_folder(finished, images, ganzoo):
@@ -78,7 +78,8 @@ def test_another_comparison_is_not_mixed_into_the_folder(finished, images, ganzo
     assert "holds a comparison with other budget" in done.stderr
 
 
-def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_comparison_goes_on_where_it_was(number, images, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "ganzoo", *map(str, words(images(), "--seeds", "1", "--steps", "3000", "--out", out))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -87,7 +88,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
     while time.monotonic() < end and not (run and (run / "metrics.jsonl").exists()):
         time.sleep(0.05)
         run = next((path for path in out.glob("gan-*-0") if path.is_dir()), None)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "The same command goes on" in said
@@ -97,7 +98,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(images, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     assert f"$ ganzoo resume {run}" in run.with_suffix(".log").read_text() or max(reached) == 3000
-    assert [e["step"] for e in json.loads(run.with_suffix(".json").read_text())][-1] == 3000
+    assert [e["step"] for e in json.loads(run.with_suffix(".json").read_text())] == [1500, 3000], "and none of where it was stopped"
 
 
 def test_a_comparison_that_is_killed_leaves_nothing_running(images, tmp_path):

@@ -23,7 +23,7 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 LAYERS = [
     {"types", "errors"},
     {"options", "hookspecs", "randomness", "interfaces", "metrics", "evaluations", "data"},
-    {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health", "scaffold", "evaluate", "report"},
+    {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health", "scaffold", "drawing", "evaluate", "report"},
     {"loop"},
     {"trackers"},
     {"launch"},

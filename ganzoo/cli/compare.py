@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -89,7 +91,8 @@ def compare_command(
     finally:
         write_text(folder / "compare.csv", comparison.csv())
         write_text(folder / "compare.md", comparison.markdown())
-        write_page(comparison)
+        with contextlib.suppress(Exception) if sys.exc_info()[0] else contextlib.nullcontext():
+            write_page(comparison)
     head, rows = comparison.table()
     table(head, rows)
     for line in comparison.protocols():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,9 @@ def evaluate_command(
             for line in dict.fromkeys(e.line for e in made):
                 click.echo(line)
         if subject.run is not None:
-            _best_and_last(subject.run, {e.hash for e in made})
+            told_of = best_and_last(subject.run, {e.hash for e in made})
+            for line in told_of or ["This is one checkpoint: --all-checkpoints tells the best beside the last."]:
+                click.echo(line)
 
 
 def rows(evaluation: Evaluation) -> list[list[str]]:
@@ -123,23 +125,17 @@ def warn(text: str) -> None:
     click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True)
 
 
-def best_and_last(evaluations: Iterable[Evaluation]) -> list[str]:
-    """One line a figure that was measured at several steps."""
-    from ganzoo.evaluations import best
-
-    return [
-        f"{name}: best {top.figures[name]:.4g} at step {top.step}, last {last.figures[name]:.4g} at step {last.step} [{hashed}]"
-        for (name, hashed), (last, top, several) in best(evaluations).items()
-        if several
-    ]
-
-
-def _best_and_last(run: Path, hashes: set[str]) -> None:
-    from ganzoo.evaluations import Evaluation
+def best_and_last(run: Path, hashes: Container[str] | None = None) -> list[str]:
+    """One line a figure that was measured at several steps of a run; of these protocols, by default of all."""
+    from ganzoo.evaluations import best, parsed
     from ganzoo.run import EVALUATIONS, read_lines
 
-    for line in best_and_last(e for told in read_lines(run / EVALUATIONS) if (e := Evaluation.from_json(told)).hash in hashes):
-        click.echo(line)
+    known = [e for e in map(parsed, read_lines(run / EVALUATIONS)) if e is not None and (hashes is None or e.hash in hashes)]
+    return [
+        f"{name}: best {top.figures[name]:.4g} at step {top.step}, last {last.figures[name]:.4g} at step {last.step} [{hashed}]"
+        for (name, hashed), (last, top, several) in best(known).items()
+        if several
+    ]
 
 
 class Bar:

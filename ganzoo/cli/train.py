@@ -173,10 +173,8 @@ def _run(zoo: Catalogue, config: Config, out: Path | None, dry: bool) -> None:
 
 def _ended(folder: Path) -> None:
     from ganzoo.cli.evaluate import best_and_last
-    from ganzoo.evaluations import Evaluation
-    from ganzoo.run import EVALUATIONS, read_lines
 
-    for line in best_and_last(Evaluation.from_json(told) for told in read_lines(folder / EVALUATIONS)):
+    for line in best_and_last(folder):
         click.echo(line)
     click.echo(
         f"Done. Pictures: {folder / 'samples'}, generator: {folder / 'generator.safetensors'}, losses: {folder / 'losses.png'}.\n"

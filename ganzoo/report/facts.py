@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import checkpoint, compose, options
 from ganzoo.catalogue import Catalogue
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluations import Evaluation
+from ganzoo.evaluations import Evaluation, number, numbers, parsed
 from ganzoo.plugins import LOCAL
-from ganzoo.run import read_config
+from ganzoo.run import EVALUATIONS, read_config
 from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
@@ -194,7 +194,12 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     problems: list[str] = []
     settings, no_defaults = settings_of(config, catalogue)
     metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
-    evaluations = [made for line in _lines(folder / "evaluations.jsonl", problems) if (made := _evaluation(line, problems))]
+    evaluations = []
+    for line in _lines(folder / EVALUATIONS, problems):
+        if (made := parsed(line)) is None or made.step is None:
+            problems.append(f"{EVALUATIONS}: a line without a step or without figures is left out.")
+        else:
+            evaluations.append(made)
     warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in _lines(folder / "warnings.jsonl", problems)]
     sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
     return RunFacts(
@@ -213,7 +218,7 @@ def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
         problems.append(f"{path.name} cannot be read: {e.strerror or e}.")
         return
     lines = text.split("\n")
-    for number, line in enumerate(lines, 1):
+    for place, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -222,49 +227,18 @@ def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
                 raise ValueError
             yield value
         except (ValueError, RecursionError):
-            if number < len(lines):
-                problems.append(f"{path.name}: line {number} cannot be read; it is left out.")
+            if place < len(lines):
+                problems.append(f"{path.name}: line {place} cannot be read; it is left out.")
 
 
 def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:
     """The numbers of each line that has a step."""
-    return [told for told in map(_numbers, _lines(path, problems)) if math.isfinite(told.get("step", math.nan))]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-    except OverflowError:
-        return None
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    return {str(k): n for k, v in values.items() if (n := _number(v)) is not None} if isinstance(values, dict) else {}
+    return [told for told in map(numbers, _lines(path, problems)) if math.isfinite(told.get("step", math.nan))]
 
 
 def _step(value: Any) -> int:
-    number = _number(value)
-    return int(number) if number is not None and math.isfinite(number) else 0
-
-
-def _evaluation(line: Mapping[str, Any], problems: list[str]) -> Evaluation | None:
-    figures = _numbers(line.get("figures"))
-    if _number(line.get("step")) is None or not figures:
-        problems.append("evaluations.jsonl: a line without a step or without figures is left out.")
-        return None
-    better, notes = line.get("better"), line.get("notes")
-    return Evaluation(
-        step=_step(line["step"]),
-        figures=figures,
-        better={str(k): str(v) for k, v in better.items()} if isinstance(better, dict) else {},
-        hash=str(line.get("hash") or ""),
-        line=str(line.get("line") or ""),
-        protocol=protocol if isinstance(protocol := line.get("protocol"), dict) else {},
-        of=str(line.get("of") or ""),
-        notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
-        date=str(line.get("date") or ""),
-        seconds=_number(line.get("seconds")) or 0.0,
-    )
+    step = number(value)
+    return int(step) if step is not None and math.isfinite(step) else 0
 
 
 def _parameters(folder: Path) -> dict[str, int]:

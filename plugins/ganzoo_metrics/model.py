@@ -84,7 +84,7 @@ class FID(Metric):
     def compute(self, fake: Moments, real: Moments) -> dict[str, float]:
         ready(2, generated=fake, real=real)
         if min(fake.n, real.n) <= len(fake.mean):
-            self.note(f"{fake.n} and {real.n} samples in {len(fake.mean)} dimensions: compare this FID with those of as many only.")
+            self.note(f"{fake.n} and {real.n} samples in {len(fake.mean)} dimensions: compare this figure with those of as many only.")
         # With C = A Aᵀ the root's trace is the sum of singular values of A1ᵀ A2. Eigenvalues would have to be rooted: 1e-16 off, then 1e-8.
         factors = []
         for values, vectors in (torch.linalg.eigh(side.covariance) for side in (fake, real)):
@@ -107,8 +107,7 @@ class KID(OnRows):
         draw, values = np.random.RandomState(SEED), []
         for _ in range(self.options.subsets):
             x, y = (side.rows[torch.from_numpy(draw.choice(side.n, m, replace=False))].double() for side in (fake, real))
-            pairs = ((x, x), (y, y), (x, y))
-            xx, yy, xy = ((a @ b.T).mul_(gamma).add_(self.options.coef0).pow_(self.options.degree) for a, b in pairs)
+            xx, yy, xy = ((a @ b.T).mul_(gamma).add_(self.options.coef0).pow_(self.options.degree) for a, b in ((x, x), (y, y), (x, y)))
             within = xx.sum() - xx.trace() + yy.sum() - yy.trace()  # no sample with itself: unbiased, and below 0 now and then
             values.append(float(within / (m * (m - 1)) - 2 * xy.mean()))
         return {"kid": float(np.mean(values)), "kid-std": float(np.std(values))}
