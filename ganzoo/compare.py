@@ -16,10 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo import __version__, launch
 from ganzoo.catalogue import Catalogue
@@ -28,7 +28,11 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluations import Evaluation, best, parsed
 from ganzoo.health import COLLAPSED, REPEATED
 from ganzoo.plugins import named
-from ganzoo.run import hold, read_lines, write_json
+from ganzoo.run import hold, read_lines, write_json, write_text
+
+if TYPE_CHECKING:
+    from ganzoo.evaluate import Reference
+    from ganzoo.report import RunFacts
 
 ROUNDS = 3
 PATIENCE = 60  # seconds
@@ -191,6 +195,25 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-").lower()
 
 
+def common_size(catalogue: Catalogue, configs: Sequence[Config], progress: Callable[[str, int, int], None]) -> int | None:
+    """The size of images for all, where each would take another if it were alone: the largest of these. None: there is no such question."""
+    specs = [launch.prepare_data(catalogue, config, progress).spec for config in configs]
+    sizes = {spec.shape[-1] for spec in specs if spec.kind == "image"}
+    same = len(sizes) == 1 or any(spec.kind != "image" for spec in specs) or any(config.run.image_size for config in configs)
+    return None if same else max(sizes)
+
+
+def ready(catalogue: Catalogue, configs: Sequence[Config], against: str, progress: Callable[[str, int, int], None]) -> Reference:
+    """What all entrants are compared with. Raises UsageError where they learn from different data."""
+    prepared = [launch.prepare_data(catalogue, config, progress) for config in configs]
+    if len({p.checksum for p in prepared}) > 1:
+        told = ", ".join(f"{c.recipe} {'x'.join(map(str, p.spec.shape))}" for c, p in zip(configs, prepared, strict=True))
+        raise UsageError(f"the entrants learn from different data ({told}): name one --dataset and one --image-size.")
+    spec = prepared[0].spec
+    size = spec.shape[-1] if spec.kind == "image" else None
+    return launch.reference(catalogue, configs[0].run, lambda: prepared[0], against, size, progress)
+
+
 class Comparison:
     """The comparison in a folder: `cells` are trained, or gone on with, and evaluated by `work`, several at a time."""
 
@@ -202,6 +225,20 @@ class Comparison:
             raise UsageError(f"two entrants are the same: {', '.join(plan.labels)}.")
         self._children: set[subprocess.Popen[str]] = set()
         self._stopped = threading.Event()
+
+    @classmethod
+    def of(cls, folder: Path) -> Comparison:
+        """The comparison that a folder holds, with what is finished of it. Raises UsageError where it holds none."""
+        try:
+            told: dict[str, Any] = launch.read_json(folder / "compare.json")["plan"]
+            told |= {"entrants": tuple(map(tuple, told["entrants"])), "budget": Budget(**told["budget"])}
+            values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+            plan = Plan(**values)
+            made = cls(folder, plan)
+            made.begin(lambda new: [])
+        except (LookupError, TypeError, AttributeError) as e:
+            raise UsageError(f"{folder / 'compare.json'} is no comparison's ({e!r}).") from e
+        return made
 
     def begin(self, share: Callable[[Sequence[Sequence[str]]], list[Share]]) -> None:
         """Take the shares that an earlier sitting wrote down, and make those of entrants that are new.
@@ -289,7 +326,10 @@ class Comparison:
                 write_json(cell.results, [e for e in told if e["step"] == last or e["step"] % self._every(cell) == 0])
             self._take(cell)
         except (GanzooError, OSError, ValueError, TypeError, KeyError) as e:
-            self._set(cell, "stopped" if self._stopped.is_set() else "failed", str(e))
+            if self._stopped.is_set():
+                self._set(cell, "stopped")
+            else:
+                self._set(cell, "failed", str(e) if isinstance(e, GanzooError) else f"{type(e).__name__}: {e}")
 
     def training(self, cell: Cell) -> list[str]:
         """The words after `ganzoo` that train a cell, so that anybody can repeat it."""
@@ -363,6 +403,12 @@ class Comparison:
         head = ["entrant", "seeds", "steps", "images", "seconds", *figures, "remarks"]
         return head, [self._row(label, keys) for label in self.plan.labels]
 
+    def tables(self) -> list[tuple[list[str], list[list[str]]]]:
+        """The same by figure: of each what it is at the last checkpoint and at the best; then what was spent."""
+        head, rows = self.table()
+        each = [[0, i, i + 1, len(head) - 1] for i in range(5, len(head) - 1, 2)]
+        return [([head[i] for i in columns], [[row[i] for i in columns] for row in rows]) for columns in (*each, [0, 1, 2, 3, 4])]
+
     def _row(self, label: str, keys: Sequence[tuple[str, str]]) -> list[str]:
         cells = [cell for cell in self.cells if cell.label == label]
         done = [cell for cell in cells if cell.state == "done"]
@@ -397,6 +443,21 @@ class Comparison:
         lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
         table = "\n".join("| " + " | ".join(row) + " |" for row in lines)
         return f"{table}\n\n" + "\n".join(f"- {line}" for line in [self.budget_line(), *self.protocols()]) + "\n"
+
+    def write(self, catalogue: Catalogue, drawn: Callable[[RunFacts], RunFacts] | None = None) -> Path:
+        """compare.csv, compare.md and the page, its table first, then its runs side by side. drawn: adds what generators draw."""
+        from ganzoo import report
+
+        write_text(self.folder / "compare.csv", self.csv())
+        write_text(self.folder / "compare.md", self.markdown())
+        why = "Not drawn for a comparison: `ganzoo report` of the comparison's folder, or of this run, draws them."
+        begun = [cell for cell in self.cells if (cell.folder / "config.json").exists()]
+        runs = [report.read(cell.folder, f"{cell.label}, seed {cell.seed}", catalogue) for cell in begun]
+        runs = [drawn(run) if drawn else replace(run, not_drawn=why) for run in runs]
+        head, rows = self.table()
+        path, title = self.folder / "report.html", f"{len(self.plan.entrants)} GANs compared"
+        report.write(path, runs, title, report.Table(head, rows, self.budget_line()), self.protocols())
+        return path
 
     def budget_line(self) -> str:
         """The budget in words."""

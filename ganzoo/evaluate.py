@@ -90,6 +90,12 @@ def _looks(part: Part) -> bool:
     return bool({"features", "logits"} & set(part.needs))
 
 
+def hash_of(protocol: Mapping[str, Any]) -> str:
+    """What stands for a protocol. The data counts by its content and not by what it is called."""
+    told = {key: value for key, value in protocol.items() if key not in ("data", "split")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+
+
 class Evaluator:
     """Measures samples by one protocol, as often as it is called; what it knows of the real samples is computed once and cached."""
 
@@ -118,7 +124,13 @@ class Evaluator:
             layer = layer or part.gives[0]
             sight = Sight(layer, training, cache_dir() / "features", data_folder(data_dir), device, progress)
             made = options.make(part.options, asked.settings.get(part.name, {}), f"--{part.name}.")
-            eye: Features = compose.construct(zoo.get("features", name), self.spec, made, sight)
+            try:
+                eye: Features = compose.construct(zoo.get("features", name), self.spec, made, sight)
+            except GanzooError as e:
+                if self.spec.classes or name != usual(reference.record, self.spec)[1]:
+                    raise
+                why = f"{name} is what data without labels is looked at with; --features pixels needs no weights."
+                raise type(e)(f"{e} {why}") from e
             self.eye = eye.eval().to(device)
             self.seeing = {"features": zoo.get("features", name).stored, "layer": layer, "weights": eye.weights, **eye.protocol()}
             if eye.edition > 1:
@@ -139,7 +151,7 @@ class Evaluator:
             figures = metric.compute(fake[metric.gather(n).key], real)
             protocol = self.protocol(stored, part, metric, n)
             shown = {name: self._called(name, stored, part) for name in figures}
-            hashed = hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:10]
+            hashed = hash_of(protocol)
             made.append(
                 Evaluation(
                     figures={shown[name]: float(value) for name, value in figures.items()},
@@ -174,8 +186,8 @@ class Evaluator:
             words.append(f"{told['features']}@{told['layer']}{weights}")
             words += [f"{key} {value}" for key, value in self.eye.protocol().items()] if self.eye is not None else []
         words.append(f"n {told['n']}")
-        if "n_real" in told:
-            words.append(f"against {told['n_real']} of {told['data']} ({told['split']}, {told['checksum'][:8]})")
+        real = f"of {told['data']} ({told['split']}, {told['checksum'][:8]})"
+        words.append(f"against {told['n_real']} {real}" if "n_real" in told else real)
         words += ["x".join(map(str, told["shape"])), f"seed {told['seed']}", "float64"]
         words += [f"{key} {value}" for key, value in told["options"].items() if value != options.fields(part.options)[key].default]
         return f"{', '.join(words)} [{hashed}]"
@@ -243,8 +255,8 @@ class Evaluator:
             if numbers is not None and not bool(numbers.isfinite().all()):
                 raise GanzooError(f"{self.asked.features}: features that are not finite numbers. Are its weights whole?")
         if logits is None and any("logits" in part.needs for part in self.parts):
-            able = "inception2015 (with all of its weights) or classifier"
-            raise UsageError(f"--metric: it needs an extractor that classifies, and {self.asked.features} gives no logits. Take {able}.")
+            able = "of images, inception2015 (with all of its weights) or classifier"
+            raise UsageError(f"--metric: it needs an extractor that classifies, and {self.asked.features} gives no logits: {able}.")
         return Seen(x.cpu(), features.float().cpu(), None if logits is None else logits.float().cpu())
 
     def labels(self, n: int) -> Tensor | None:

@@ -64,6 +64,8 @@ def subject(catalogue: Catalogue, source: Path, all_checkpoints: bool) -> Subjec
         return Subject(files, run, Config.from_json(written).run, written["data"]["checksum"])
     if all_checkpoints:
         raise UsageError(f"--all-checkpoints: {source} is no run.")
+    if runs := sorted(path.parent.name for path in source.glob("*/config.json")):
+        raise UsageError(f"{source} holds runs: name one of them, as {source / runs[0]}.")
     if source.suffix == ".safetensors" and "generator" in _said(source):
         name = str(_said(source).get("dataset", ""))
         known = any(e.name == name for e in catalogue.entries("dataset"))

@@ -165,12 +165,15 @@ def asked_by(catalogue: Catalogue, run: RunOptions, spec: DataSpec) -> Asked:
     return asked
 
 
-def evaluator_of(
-    catalogue: Catalogue, config: Config, prepared: Prepared, asked: Asked, device: torch.device, progress: Progress
-) -> Evaluator:
-    """What measures a run against its own training data."""
+def evaluator_of(catalogue: Catalogue, config: Config, prepared: Prepared, progress: Progress) -> Evaluator | None:
+    """What measures a run against its own training data while it trains; None where it is not to be measured."""
+    import torch
+
     from ganzoo.evaluate import Evaluator
 
+    if not config.run.eval_every:
+        return None
+    asked, device = asked_by(catalogue, config.run, prepared.spec), torch.device(config.run.device)
     there = reference(catalogue, config.run, lambda: prepared, "train", None, progress)
     return Evaluator(catalogue, asked, there, lambda: prepared, device, progress, config.run.data_dir)
 
@@ -209,6 +212,7 @@ def start(
 
     watchers = trackers.chosen(catalogue, config.run.track)
     config, prepared, strategy = prepare_strategy(catalogue, config, watch.progress)
+    evaluator = evaluator_of(catalogue, config, prepared, watch.progress)
     recipe = catalogue.get("recipe", config.recipe).name
     folder = out or new_folder(Path("runs"), f"{recipe.replace('/', '-')}-{prepared.name}")
     written = {
@@ -220,7 +224,7 @@ def start(
     }
     with Run.create(folder) as run:
         try:
-            _train(catalogue, config, prepared, strategy, run, watch, watchers, written)
+            _train(catalogue, config, prepared, strategy, run, watch, watchers, written, evaluator)
         except UsageError:
             if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
                 shutil.rmtree(folder)
@@ -263,7 +267,8 @@ def resume(
         if odd := [f"{key} {now_made[key]} (was {then.get(key)})" for key in differ]:
             watch.warned(f"not bit for bit as if it had never stopped: {', '.join(odd)}.")
         now_written = {**written, "run": asdict(config.run), "ganzoo": __version__, "plugins": plugins_of(catalogue, config)}
-        _train(catalogue, config, prepared, strategy, run, watch, watchers, now_written)
+        evaluator = evaluator_of(catalogue, config, prepared, watch.progress)
+        _train(catalogue, config, prepared, strategy, run, watch, watchers, now_written, evaluator)
 
 
 def finished(folder: Path) -> bool:
@@ -307,7 +312,7 @@ def check_plugins(catalogue: Catalogue, path: Path, made_with: Mapping[str, str]
 
 def _train(
     catalogue: Catalogue, config: Config, prepared: Prepared, strategy: Strategy, run: Any, watch: Watch,
-    watchers: list[Plugin], written: Mapping[str, Any],
+    watchers: list[Plugin], written: Mapping[str, Any], evaluator: Evaluator | None,
 ) -> None:  # fmt: skip
     import torch
 
@@ -340,10 +345,6 @@ def _train(
         flip=config.run.flip,
         position=position,
     )
-    evaluator = None
-    if config.run.eval_every:
-        asked = asked_by(catalogue, config.run, prepared.spec)
-        evaluator = evaluator_of(catalogue, config, prepared, asked, batches.device, watch.progress)
     tracked = Tracked(watch, watchers, RunInfo(run.folder, written, prepared.spec, t))
     tracked.started()
     watch.opened(run.folder, config, prepared, strategy)

@@ -82,7 +82,8 @@ def train(
             t += 1
             # Looked at once a step: a signal that comes while this one is logged or sampled stops after the next.
             last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), bool(caught)
-            logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or stops
+            measures = evaluator is not None and (t % options.eval_every == 0 or last)
+            logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or stops or measures
             if logs or saves:
                 told = _read(values)
                 bad = not_finite(told) or ("" if _finite(parameters) else "a weight")
@@ -102,7 +103,7 @@ def train(
                 for warning in health.sampled(*preview.take(run, t, watch)):
                     _warn(run, watch, t, warning)
             # Before it is saved: a run that is killed in between goes on from before, and measures again.
-            if evaluator is not None and (t % options.eval_every == 0 or last):
+            if evaluator is not None and measures:
                 with clock.stopped():
                     _evaluate(evaluator, strategy, run, watch, t, options.eval_n)
             if saves:
@@ -124,7 +125,7 @@ def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, 
     given = strategy.build.parts["generator"].given
     try:
         samples = drawn(strategy.sample, strategy.G, given, n, evaluator.asked.seed, evaluator.labels(n))
-        made = evaluator(samples, n, t, "the run itself")
+        made = evaluator(samples, n, t, f"checkpoints/{t:06d}.safetensors")
         for evaluation in made:
             add_evaluation(run.folder, evaluation.to_json())
         watch.evaluated(t, made)

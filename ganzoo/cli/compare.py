@@ -18,7 +18,6 @@ from ganzoo.cli import is_terminal
 from ganzoo.cli.browse import complete_names, table
 from ganzoo.cli.evaluate import Bar, Settled, names, settings, warn
 from ganzoo.cli.train import configured
-from ganzoo.compose import Config
 from ganzoo.errors import GanzooError, RunStopped, UsageError
 
 if TYPE_CHECKING:
@@ -56,8 +55,9 @@ def compare_command(
     \b
     ganzoo compare dcgan wgan-gp "dcgan --loss hinge" --dataset fashion-mnist --budget 10m --jobs 2
     """
-    from ganzoo.compare import Budget, Comparison, Plan, seconds, share_out, slug
-    from ganzoo.run import write_text
+    from ganzoo import launch
+    from ganzoo.compare import Budget, Comparison, Plan, common_size, ready, seconds, share_out, slug
+    from ganzoo.evaluate import Asked, Evaluator, usual
 
     given = [name for name, value in (("--budget", budget), ("--steps", steps), ("--images", images)) if value is not None]
     if len(given) != 1:
@@ -68,19 +68,25 @@ def compare_command(
     for part, chosen in settings(typed).items():
         for name, value in chosen.items():
             evaluation += [f"--{part}.{name.replace('_', '-')}", str(value)]
-    each = tuple(tuple(shlex.split(e)) for e in entrants)
+    each = tuple(_split(entrant) for entrant in entrants)
     configure = partial(configured, catalogue())
     configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
     dataset = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(configs[0].run.dataset).stem)
     folder = out or Path("runs") / f"compare-{dataset}-{slug(str(spent))}"
     with Bar() as bar:
-        if (size := _common_size(configs, bar)) is not None:
+        if (size := common_size(catalogue(), configs, bar.progress)) is not None:
             shared += ["--image-size", str(size)]
             configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
         fingerprints = tuple(config.fingerprint() for config in configs)
         plan = Plan(each, fingerprints, _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
         comparison = Comparison(folder, plan)
-        _ready(configs, typed, against, bar)
+        there = ready(catalogue(), configs, against, bar.progress)
+        usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
+        metrics, eye = names(typed["metric"], usual_metric), typed["features"] or usual_features
+        asked = Asked(metrics, eye, typed["n"] or usual_n, typed["n_real"], 0, settings(typed))
+        device = launch.pick_device(typed["device"] or "auto")
+        # Fills the caches that all runs share, and refuses what cannot be before anything is trained.
+        Evaluator(catalogue(), asked, there, lambda: there.data, device, bar.progress, typed["data_dir"]).look_at_real()
         comparison.begin(lambda new: share_out(catalogue(), plan, new, configure, bar.progress))
     click.echo(f"{len(comparison.cells)} runs into {folder}, {comparison.budget_line()}")
     try:
@@ -89,14 +95,15 @@ def compare_command(
         done = sum(cell.state == "done" for cell in comparison.cells)
         raise RunStopped(f"stopped; {done} of {len(comparison.cells)} runs are done and kept. The same command goes on.", 130) from None
     finally:
-        write_text(folder / "compare.csv", comparison.csv())
-        write_text(folder / "compare.md", comparison.markdown())
         with contextlib.suppress(Exception) if sys.exc_info()[0] else contextlib.nullcontext():
-            write_page(comparison)
-    head, rows = comparison.table()
-    table(head, rows)
-    for line in comparison.protocols():
-        click.echo(line)
+            comparison.write(catalogue())
+    if is_terminal():
+        for head, rows in comparison.tables():  # one a figure: all in one is wider than a terminal
+            table(head, rows)
+        for line in [comparison.budget_line(), *comparison.protocols()]:
+            click.echo(line)
+    else:
+        click.echo(comparison.markdown(), nl=False)
     for note in dict.fromkeys(note for cell in comparison.cells for e in cell.evaluations for note in e.notes):
         warn(note)
     click.echo(f"Table: {folder / 'compare.md'}, {folder / 'compare.csv'}. Page: {folder / 'report.html'}.")
@@ -105,19 +112,20 @@ def compare_command(
         raise GanzooError(f"{len(failed)} of {len(comparison.cells)} runs failed: {told}")
 
 
-def write_page(comparison: Comparison) -> None:
-    """The page of the comparison: its table, then its runs side by side as their files tell of them."""
-    from dataclasses import replace
+OURS = ("--steps", "--images", "--seed", "--out", "--config", "--dry-run", "--save-every", "--keep", "--eval-every", "--track")
 
-    from ganzoo import report
 
-    why = "Not drawn for a comparison: `ganzoo report` of this run draws them."
-    begun = [cell for cell in comparison.cells if (cell.folder / "config.json").exists()]
-    runs = [replace(report.read(cell.folder, f"{cell.label}, seed {cell.seed}", catalogue()), not_drawn=why) for cell in begun]
-    head, rows = comparison.table()
-    title = f"{len(comparison.plan.entrants)} GANs compared"
-    table = report.Table(head, rows, comparison.budget_line())
-    report.write(comparison.folder / "report.html", runs, title, table, comparison.protocols())
+def _split(entrant: str) -> tuple[str, ...]:
+    """The words of an entrant. Raises UsageError where there are none, or one that the comparison decides itself."""
+    try:
+        words = tuple(shlex.split(entrant))
+    except ValueError as e:
+        raise UsageError(f"{entrant!r}: {e}. Wanted a recipe, perhaps with options: \"dcgan --loss hinge\".") from e
+    if not words:
+        raise UsageError("an entrant is empty. Wanted recipes, perhaps with options: \"dcgan --loss hinge\".")
+    if odd := [word for word in words if word.partition("=")[0] in OURS]:
+        raise UsageError(f"{entrant!r}: {odd[0]} is the comparison's own, the same for all. Leave it out of the quotes.")
+    return words
 
 
 def _words(typed: dict[str, Any], keys: Sequence[str]) -> list[str]:
@@ -136,37 +144,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds: wanted a number of seeds, as 3, or the seeds, as 0,5,7; got {text!r}.")
     return seeds
-
-
-def _common_size(configs: Sequence[Config], bar: Bar) -> int | None:
-    """The size of images for all, where each would take another if it were alone: the largest of these. None: there is no such question."""
-    from ganzoo import launch
-
-    specs = [launch.prepare_data(catalogue(), config, bar.progress).spec for config in configs]
-    sizes = {spec.shape[-1] for spec in specs if spec.kind == "image"}
-    same = len(sizes) == 1 or any(spec.kind != "image" for spec in specs) or any(config.run.image_size for config in configs)
-    return None if same else max(sizes)
-
-
-def _ready(configs: Sequence[Config], typed: dict[str, Any], against: str, bar: Bar) -> None:
-    """Refuse what cannot be before anything is trained, and fill the caches that all runs share: data, extractor, reference."""
-    from ganzoo import launch
-    from ganzoo.evaluate import Asked, Evaluator, usual
-
-    prepared = [launch.prepare_data(catalogue(), config, bar.progress) for config in configs]
-    if len({p.checksum for p in prepared}) > 1:
-        told = ", ".join(f"{c.recipe} {'x'.join(map(str, p.spec.shape))}" for c, p in zip(configs, prepared, strict=True))
-        raise UsageError(f"the entrants learn from different data ({told}): name one --dataset and one --image-size.")
-    spec = prepared[0].spec
-    size = spec.shape[-1] if spec.kind == "image" else None
-    there = launch.reference(catalogue(), configs[0].run, lambda: prepared[0], against, size, bar.progress)
-    usual_metric, usual_features, usual_n = usual(there.record, spec)
-    asked = Asked(
-        names(typed["metric"]) or names(usual_metric), typed["features"] or usual_features, typed["n"] or usual_n, typed["n_real"], 0,
-        settings(typed),
-    )  # fmt: skip
-    device = launch.pick_device(typed["device"] or "auto")
-    Evaluator(catalogue(), asked, there, lambda: prepared[0], device, bar.progress, typed["data_dir"]).look_at_real()
 
 
 def _follow(comparison: Comparison) -> None:
@@ -194,7 +171,7 @@ def _state(cell: Cell) -> str:
     if cell.state == "training":
         return f"step {step}" if (step := cell.last_line.get("step")) else "training"
     if cell.state == "done":
-        last = cell.evaluations[-1]
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in last.figures.items() if name in last.better)
-        return f"{shown}  {cell.health}".strip()
+        last = [e for e in cell.evaluations if e.step == cell.evaluations[-1].step]
+        shown = [f"{name} {value:.4g}" for e in last for name, value in e.figures.items() if name in e.better]
+        return f"{', '.join(shown[:3])}  {cell.health}".strip()
     return f"{cell.state}: {cell.reason}" if cell.reason else cell.state

@@ -12,6 +12,7 @@ import click
 from ganzoo import options
 from ganzoo.catalogue import catalogue
 from ganzoo.cli.browse import json_option, table
+from ganzoo.errors import UsageError
 from ganzoo.types import JUDGES, Part
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class Settled(click.Command):
         return super().get_params(ctx)
 
 
-def names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+def names(text: str | None, usual: str) -> tuple[str, ...]:
+    """The names in a comma-separated list, each once; the usual ones where nothing was typed."""
+    return tuple(dict.fromkeys(name.strip() for name in (usual if text is None else text).split(",") if name.strip()))
 
 
 @click.command("evaluate", cls=Settled)
@@ -80,13 +82,20 @@ def evaluate_command(
     ganzoo evaluate my/samples --against my/photos --features inception2015@768 -n 500
     ganzoo evaluate fashion-10k --against fashion-mnist    real samples: what the best figure is
     """
+    # What can be told without torch is told at once.
+    if not source.exists() and not any(str(source) in (e.name, e.qualified) for e in catalogue().entries("dataset")):
+        raise UsageError(f"{source} does not exist. Wanted a run, a checkpoint, a generator.safetensors, a folder of images, a data set.")
+    for name in names(metric, ""):
+        catalogue().part("metric", name)
+    if features:
+        catalogue().part("features", features.partition("@")[0])
     from ganzoo import judge
     from ganzoo.evaluate import Asked, usual
 
     def asked(there: Reference) -> Asked:
         usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
         eye = features if features is not None else usual_features
-        return Asked(names(metric) or names(usual_metric), eye, n or usual_n, n_real, seed, settings(typed))
+        return Asked(names(metric, usual_metric), eye, n or usual_n, n_real, seed, settings(typed))
 
     def told(evaluation: Evaluation) -> None:
         if as_json or not all_checkpoints:
@@ -94,6 +103,8 @@ def evaluate_command(
         bar.say(f"step {evaluation.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items()))
 
     subject = judge.subject(catalogue(), source, all_checkpoints)
+    if image_size is not None and subject.samples is None:
+        raise UsageError("--image-size is for samples that are images already; a generator draws its own size.")
     with Bar() as bar:
         made = judge.evaluate(
             catalogue(), subject, asked, against=against, image_size=image_size, data_dir=data_dir, device=device,

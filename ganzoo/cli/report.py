@@ -26,10 +26,17 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     \b
     ganzoo report runs/dcgan-fashion-10k-001     one run
     ganzoo report runs                           all runs in a folder, side by side
+    ganzoo report runs/compare-fashion-10k-10m   a comparison: its page again, with what its generators draw
     """
     from ganzoo import report
     from ganzoo.launch import threads
 
+    if len(sources) == 1 and (sources[0] / "compare.json").is_file() and out is None and title is None:
+        from ganzoo.compare import Comparison
+
+        path = Comparison.of(sources[0]).write(catalogue(), None if files_only else with_drawings)
+        click.echo(f"a comparison, {path.stat().st_size / 1e6:.1f} MB: {path}")
+        return
     folders = report.find(sources, _warn)
     runs = [report.read(folder, name, catalogue()) for folder, name in report.named(folders)]
     if files_only:

@@ -116,7 +116,7 @@ def configured(zoo: Catalogue, words: Sequence[str]) -> Config:
     """The configuration of what is typed after `ganzoo run`. Raises UsageError, or click's own errors."""
     found: list[Config] = []
     command = recipe_command(zoo, words[0], list(words[1:]), lambda config, out, dry: found.append(config))
-    with command.make_context(words[0], list(words[1:])) as ctx:
+    with command.make_context(f"ganzoo run {words[0]}", list(words[1:])) as ctx:
         command.invoke(ctx)
     return found[0]
 
