@@ -51,6 +51,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             defaults={
                 "steps": 1000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32, "strategy.lr": 2e-4,
+                "strategy.warmup_critic": 25,
             },
             small={
                 "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
