@@ -162,8 +162,8 @@ def main() -> None:
     protocols = [e["line"] for kind in ("fast", *SLOW) for e in json.loads((args.out / f"real.{kind}.json").read_text(encoding="utf-8"))]
     there = machine()
     about = [
-        "# Score board", "", "Made by `benchmarks/scoreboard.py`, which says what is done. Mean (lowest to highest) over the seeds. Seconds are of the",
-        "wall clock, whatever else the machine did: the budget is kept by the images.", "",
+        "# Score board", "", "Made by `benchmarks/scoreboard.py`, which says what is done. Mean (lowest to highest) over the seeds.",
+        "Seconds are of the wall clock, whatever else the machine did: the budget is kept by the images.", "",
         *text, "", "![One row of samples a recipe, in the order of the table](scoreboard.png)", "",
         f"`ganzoo {' '.join(words)}`, then `ganzoo evaluate` of each run's last state. Protocols, as they stand for the real images:", "",
         *(f"- {line}" for line in protocols), "",
