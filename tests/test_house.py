@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from conftest import ROOT
 import ganzoo
 from ganzoo import hookspecs
 from ganzoo.catalogue import catalogue
+from ganzoo.compare import spread_of
 
 CORE = sorted((ROOT / "ganzoo").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
@@ -163,3 +165,18 @@ def test_dependencies_have_no_upper_pins_and_each_is_explained():
 def test_lint_and_types_hold(command):
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_shows_the_figures_of_the_score_board_as_they_were_measured():
+    told = json.loads((ROOT / "benchmarks" / "results" / "scoreboard.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    figures: dict[str, list[float]] = {}
+    for row in told["rows"]:
+        if row["figures"]:
+            figures.setdefault(row["name"], []).append(row["figures"]["cFID"])
+    images = [e.name for e in catalogue().entries("recipe") if e.plugin.distribution == "pyganzoo"]
+    assert sorted(figures) == sorted([*images, "real, held out"]), "every image GAN of the zoo is on the score board"
+    for name in images:
+        (line,) = re.findall(rf"^\| \[`{re.escape(name)}`\].*$", readme, re.MULTILINE)
+        assert f"| {spread_of(figures[name], '.3g')} |" in line, name
+        assert any(spread_of(figures[name], ".3g") in result for result in catalogue().recipe(name).results), f"ganzoo show {name}"
