@@ -45,6 +45,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             loss="non-saturating",
             strategy="alternating",
             keys=("x", "y"),
+            results=(
+                "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 47.2 (43.2 to 52.8), FID@768 0.575 (0.47 to 0.669)",
+                "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
+            ),
             defaults={
                 "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
                 "strategy.lr_g": 5e-4, "strategy.lr_d": 1e-3,
