@@ -159,8 +159,7 @@ def asked_by(catalogue: Catalogue, run: RunOptions, spec: DataSpec) -> Asked:
     from ganzoo.evaluate import Asked, check_asked, usual
 
     metric, features, _ = usual(_record(catalogue, run.dataset), spec)
-    names = tuple(name.strip() for name in (run.metric or metric).split(",") if name.strip())
-    asked = Asked(names, run.features or features, run.eval_n)
+    asked = Asked(options.listed(run.metric or metric), run.features or features, run.eval_n)
     check_asked(catalogue, asked, spec)
     return asked
 

@@ -112,6 +112,11 @@ def to_json(options: Any) -> dict[str, Any]:
     return {} if options is None else dataclasses.asdict(options)
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def flag(name: str, prefix: str = "") -> str:
     """The option's name on the command line: `n_critic` of the strategy is `--strategy.n-critic`."""
     return f"--{prefix}{name.replace('_', '-')}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.loop import Watch
+from ganzoo.options import listed
 from ganzoo.plugins import Plugin
 from ganzoo.types import RunInfo
 
@@ -24,8 +25,8 @@ def chosen(catalogue: Catalogue, names: str, warn: Callable[[str], None] | None 
     warn: told of each that is not there, or watches nothing. Raises UsageError for it where there is no `warn`.
     """
     able = {plugin.name: plugin for plugin in catalogue.plugins if plugin.tracks}
-    wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
-    for name in wanted.keys() - able.keys():
+    wanted = listed(names)
+    for name in set(wanted) - able.keys():
         hint = did_you_mean(name, able) or f" There is {', '.join(able) or 'none'}."
         told = f"--track: no plugin called {name!r} watches runs.{hint}"
         if warn is None:

@@ -16,9 +16,10 @@ import click
 from ganzoo.catalogue import catalogue
 from ganzoo.cli import is_terminal
 from ganzoo.cli.browse import complete_names, table
-from ganzoo.cli.evaluate import Bar, Settled, names, settings, warn
+from ganzoo.cli.evaluate import Bar, Settled, settings, warn
 from ganzoo.cli.train import configured
 from ganzoo.errors import GanzooError, RunStopped, UsageError
+from ganzoo.options import listed
 
 if TYPE_CHECKING:
     from ganzoo.compare import Cell, Comparison
@@ -82,7 +83,7 @@ def compare_command(
         comparison = Comparison(folder, plan)
         there = ready(catalogue(), configs, against, bar.progress)
         usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
-        metrics, eye = names(typed["metric"], usual_metric), typed["features"] or usual_features
+        metrics, eye = listed(usual_metric if typed["metric"] is None else typed["metric"]), typed["features"] or usual_features
         asked = Asked(metrics, eye, typed["n"] or usual_n, typed["n_real"], 0, settings(typed))
         device = launch.pick_device(typed["device"] or "auto")
         # Fills the caches that all runs share, and refuses what cannot be before anything is trained.

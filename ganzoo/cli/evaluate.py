@@ -49,11 +49,6 @@ class Settled(click.Command):
         return super().get_params(ctx)
 
 
-def names(text: str | None, usual: str) -> tuple[str, ...]:
-    """The names in a comma-separated list, each once; the usual ones where nothing was typed."""
-    return tuple(dict.fromkeys(name.strip() for name in (usual if text is None else text).split(",") if name.strip()))
-
-
 @click.command("evaluate", cls=Settled)
 @click.argument("source", metavar="RUN|CHECKPOINT|FILE|FOLDER", type=click.Path(path_type=Path))
 @click.option("--metric", metavar="A,B", help="What to measure: `ganzoo list --kind metric`.  [what fits the data]")
@@ -85,7 +80,7 @@ def evaluate_command(
     # What can be told without torch is told at once.
     if not source.exists() and not any(str(source) in (e.name, e.qualified) for e in catalogue().entries("dataset")):
         raise UsageError(f"{source} does not exist. Wanted a run, a checkpoint, a generator.safetensors, a folder of images, a data set.")
-    for name in names(metric, ""):
+    for name in options.listed(metric or ""):
         catalogue().part("metric", name)
     if features:
         catalogue().part("features", features.partition("@")[0])
@@ -95,7 +90,7 @@ def evaluate_command(
     def asked(there: Reference) -> Asked:
         usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
         eye = features if features is not None else usual_features
-        return Asked(names(metric, usual_metric), eye, n or usual_n, n_real, seed, settings(typed))
+        return Asked(options.listed(usual_metric if metric is None else metric), eye, n or usual_n, n_real, seed, settings(typed))
 
     def told(evaluation: Evaluation) -> None:
         if as_json or not all_checkpoints:

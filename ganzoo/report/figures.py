@@ -120,7 +120,7 @@ def _curves(lines: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
 
 
 def score_charts(runs: Sequence[RunFacts]) -> list[Chart]:
-    """One chart for each figure under each protocol, a curve a run; none where no run was evaluated twice."""
+    """One chart for each figure under each protocol, a curve a run; none where no run was measured at several steps."""
     found: dict[tuple[str, str], dict[str, Score]] = {}
     for run in runs:
         for score in run.scores:
@@ -128,7 +128,7 @@ def score_charts(runs: Sequence[RunFacts]) -> list[Chart]:
     charts = []
     for (figure, hash), scores in found.items():
         title = f"{figure}{better(next(iter(scores.values())))}"
-        if any(len(score.points) > 1 for score in scores.values()):
+        if any(len({step for step, _ in score.points}) > 1 for score in scores.values()):
             charts.append(Chart(title, {name: s.points for name, s in scores.items()}, False, f"Protocol {hash}.", _looks(runs)))
     return charts
 
