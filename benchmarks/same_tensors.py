@@ -1,0 +1,100 @@
+"""Whether two commits train the same: the tensors of every recipe after some steps, side by side, bit for bit.
+
+    python benchmarks/same_tensors.py 195787d              the commit against the working tree
+    python benchmarks/same_tensors.py 195787d HEAD --recipe dcgan --recipe began
+
+Each side is unpacked into a folder of its own and runs `ganzoo run RECIPE` from there, in fresh processes of this environment, with one
+thread. What is compared is every tensor of the last checkpoint (networks, averages, optimisers, buffers) and, with --figures, the figures
+of `ganzoo evaluate` on it. Ends with status 1 where anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+#: Options that keep a few steps short without changing what they compute.
+SHORT = {"wgan": ["--strategy.warmup", "1", "--strategy.warmup-critic", "10"]}
+EVALUATION = ["--metric", "fid,kid", "--features", "pixels", "-n", "300", "--n-real", "300", "--kid.subset-size", "100", "--json"]
+
+
+def unpack(commit: str, folder: Path) -> dict[str, str]:
+    """Put the files of a commit ("": the working tree) into the folder; returns the environment in which Python runs them."""
+    folder.mkdir()
+    listed = ["ls-files", "--cached", "--others", "--exclude-standard", "-z", "ganzoo", "plugins", "pyproject.toml"]
+    if commit:
+        archive = subprocess.run(["git", "archive", commit, "ganzoo", "plugins", "pyproject.toml"], cwd=ROOT, check=True, capture_output=True)
+    else:
+        names = [n for n in subprocess.run(["git", *listed], cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0") if n]
+        there = b"\0".join(name for name in names if (ROOT / os.fsdecode(name)).exists())
+        archive = subprocess.run(["tar", "-c", "--null", "-T", "-"], cwd=ROOT, input=there, check=True, capture_output=True)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    # Entry points are found by the metadata of a distribution: of two with one name the first on the path counts.
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8")
+    points = "".join(f"{name} = {module}\n" for name, module in project["entry-points"]["ganzoo"].items())
+    (info / "entry_points.txt").write_text(f"[ganzoo]\n{points}", encoding="utf-8")
+    path = os.pathsep.join([str(folder), str(folder / "plugins")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def ganzoo(env: dict[str, str], *words: object) -> str:
+    """What a command prints. Raises SystemExit with what it said where it fails."""
+    done = subprocess.run([sys.executable, "-m", "ganzoo", *map(str, words)], env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"ganzoo {' '.join(map(str, words))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def trained(env: dict[str, str], recipe: str, folder: Path, steps: int, figures: bool) -> dict[str, str]:
+    """A hash of each tensor of the recipe's checkpoint, by name; the figures beside them."""
+    from safetensors import safe_open
+
+    words = ["--steps", steps, "--save-every", steps, "--sample-every", steps, "--device", "cpu", "--seed", 3, "--flip", "--ema=0.9"]
+    ganzoo(env, "run", recipe, *words, *SHORT.get(recipe, []), "--out", folder)
+    values = {}
+    with safe_open(folder / "checkpoints" / f"{steps:06d}.safetensors", "pt") as file:
+        for name in sorted(file.keys()):
+            tensor = file.get_tensor(name).contiguous()
+            values[name] = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()).hexdigest()
+    if figures:
+        for evaluation in json.loads(ganzoo(env, "evaluate", folder, *EVALUATION)):
+            values |= {f"figure {name}": f"{value!r} [{evaluation['hash']}]" for name, value in evaluation["figures"].items()}
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before", help="a commit")
+    parser.add_argument("after", nargs="?", default="", help="a commit; by default the working tree")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--recipe", action="append", help="only this one; may be repeated")
+    parser.add_argument("--figures", action="store_true", help="compare what `ganzoo evaluate` measures, too")
+    args = parser.parse_args()
+    differs = False
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        sides = [unpack(commit, work / side) for side, commit in (("a", args.before), ("b", args.after))]
+        recipes = args.recipe or [entry["name"] for entry in json.loads(ganzoo(sides[0], "list", "--json"))]
+        for recipe in recipes:
+            a, b = (trained(env, recipe, work / f"{recipe}-{i}", args.steps, args.figures) for i, env in enumerate(sides))
+            odd = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+            differs = differs or bool(odd)
+            count = sum(not key.startswith("figure ") for key in a)
+            verdict = f"{len(odd)} DIFFER, the first: {odd[0]} ({a.get(odd[0])}, {b.get(odd[0])})" if odd else "the same, bit for bit"
+            print(f"{recipe:10} {count:4} tensors after {args.steps} steps: {verdict}", flush=True)
+    raise SystemExit(differs)
+
+
+if __name__ == "__main__":
+    main()
