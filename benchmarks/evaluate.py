@@ -32,14 +32,15 @@ from torch.utils.data import Subset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 import ganzoo
-from ganzoo import compose, launch
-from ganzoo.catalogue import catalogue
+from ganzoo import compose
 from ganzoo.compose import RunOptions
 from ganzoo.data import Batches
-from ganzoo.drawing import DRAWN, drawn
-from ganzoo.evaluate import LOOKED_AT, Asked, Evaluator, Reference
+from ganzoo.evaluation.evaluator import LOOKED_AT, Asked, Evaluator, Reference
 from ganzoo.randomness import seed_step
-from ganzoo.run import machine
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs.exported import DRAWN, drawn
+from ganzoo.runs.folder import machine
+from ganzoo.training import launch
 
 N, STEPS = 10_000, 50
 PEAKS = [("ganzoo", 0), ("ganzoo", 2500), ("ganzoo", N), ("ganzoo", 4 * N), ("torch-fidelity", N), ("torch-fidelity", 4 * N)]

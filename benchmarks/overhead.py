@@ -27,12 +27,13 @@ import torch
 from torch.nn.functional import softplus
 
 import ganzoo
-from ganzoo import compose, launch, loop
-from ganzoo.catalogue import catalogue
+from ganzoo import compose
 from ganzoo.compose import Config
 from ganzoo.data import Batches, Prepared
 from ganzoo.interfaces import Strategy
-from ganzoo.run import machine
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs.folder import machine
+from ganzoo.training import launch, loop
 
 DATA = {"dataset": "fashion-10k", "image_size": 32, "device": "cpu"}
 IMAGES_SECONDS = 10.0

@@ -21,22 +21,26 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FILES = ("ganzoo", "plugins", "pyproject.toml")
 #: Options that keep a few steps short without changing what they compute.
 SHORT = {"wgan": ["--strategy.warmup", "1", "--strategy.warmup-critic", "10"]}
 EVALUATION = ["--metric", "fid,kid", "--features", "pixels", "-n", "300", "--n-real", "300", "--kid.subset-size", "100", "--json"]
 
 
+def output(*command: str, given: bytes = b"") -> bytes:
+    """What a command prints, run in the checkout. Raises CalledProcessError where it fails."""
+    return subprocess.run(command, cwd=ROOT, input=given, check=True, stdout=subprocess.PIPE).stdout
+
+
 def unpack(commit: str, folder: Path) -> dict[str, str]:
     """Put the files of a commit ("": the working tree) into the folder; returns the environment in which Python runs them."""
     folder.mkdir()
-    listed = ["ls-files", "--cached", "--others", "--exclude-standard", "-z", "ganzoo", "plugins", "pyproject.toml"]
     if commit:
-        archive = subprocess.run(["git", "archive", commit, "ganzoo", "plugins", "pyproject.toml"], cwd=ROOT, check=True, capture_output=True)
+        packed = output("git", "archive", commit, *FILES)
     else:
-        names = [n for n in subprocess.run(["git", *listed], cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0") if n]
-        there = b"\0".join(name for name in names if (ROOT / os.fsdecode(name)).exists())
-        archive = subprocess.run(["tar", "-c", "--null", "-T", "-"], cwd=ROOT, input=there, check=True, capture_output=True)
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+        names = output("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *FILES).split(b"\0")
+        packed = output("tar", "-c", "--null", "-T", "-", given=b"\0".join(n for n in names if n and (ROOT / os.fsdecode(n)).exists()))
+    output("tar", "-x", "-C", str(folder), given=packed)
     # Entry points are found by the metadata of a distribution: of two with one name the first on the path counts.
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     info = folder / f"{project['name']}-{project['version']}.dist-info"

@@ -26,11 +26,11 @@ from typing import Any
 
 from PIL import Image
 
-from ganzoo import launch
-from ganzoo.catalogue import catalogue
-from ganzoo.compare import spread_of
-from ganzoo.plugins import CORE
-from ganzoo.run import machine, read_lines, write_text
+from ganzoo.comparison.comparison import spread_of
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.registry.discovery import CORE
+from ganzoo.runs.folder import machine, read_lines, write_text
+from ganzoo.training import launch
 
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 FAST = ["--metric", "fid", "--features", "classifier", "-n", "10000"]

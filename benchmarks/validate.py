@@ -38,16 +38,17 @@ import torch
 from torch import Tensor
 
 import ganzoo
-from ganzoo import compose, launch
-from ganzoo.catalogue import catalogue
+from ganzoo import compose
 from ganzoo.compose import Config, RunOptions
 from ganzoo.data import Batches
-from ganzoo.evaluate import Asked, Evaluator, Reference
-from ganzoo.health import spread
-from ganzoo.loop import Watch
+from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
 from ganzoo.pictures import to_bytes
 from ganzoo.randomness import seed_step
-from ganzoo.run import machine, read_config
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs.folder import machine, read_config
+from ganzoo.training import launch
+from ganzoo.training.health import spread
+from ganzoo.training.loop import Watch
 from ganzoo.types import KINDS
 
 SAMPLES, POINTS = 5000, 2500

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo import options
-from ganzoo.catalogue import Catalogue, Entry
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.options import option
+from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec, Part, Recipe
 
 if TYPE_CHECKING:

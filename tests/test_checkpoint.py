@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from zoo import built, small
 
-from ganzoo import checkpoint
-from ganzoo.checkpoint import BadCheckpoint
 from ganzoo.errors import GanzooError
-from ganzoo.run import Run
+from ganzoo.runs import checkpoint
+from ganzoo.runs.checkpoint import BadCheckpoint
+from ganzoo.runs.folder import Run
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_no_colour_is_no_colour(ganzoo):
 
 def test_a_generator_file_is_not_believed_before_it_is_compared(ganzoo, finished, tmp_path):
     """A header that claims a network of gigabytes is refused without making one."""
-    from ganzoo import checkpoint
+    from ganzoo.runs import checkpoint
 
     tensors, said = checkpoint.read(finished / "generator.safetensors")
     del said["format"]
@@ -294,9 +294,9 @@ def test_the_shell_completes_commands_recipes_and_options(ganzoo):
 def test_the_display_of_a_terminal_draws_a_run(images, tmp_path, monkeypatch, capsys):
     from rich.console import Console
 
-    from ganzoo import launch
-    from ganzoo.catalogue import catalogue
     from ganzoo.cli import display
+    from ganzoo.registry.catalogue import catalogue
+    from ganzoo.training import launch
 
     monkeypatch.setattr(display, "is_terminal", lambda: True)
     monkeypatch.setattr(display, "Console", lambda **_: Console(force_terminal=True, width=100, color_system="truecolor"))

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo import compare
-from ganzoo.catalogue import catalogue
 from ganzoo.cli.train import configured
-from ganzoo.compare import Budget, Cell, Comparison, Plan, Share, seconds, share_out
+from ganzoo.comparison import comparison as compare
+from ganzoo.comparison.comparison import Budget, Cell, Comparison, Plan, Share, seconds, share_out
 from ganzoo.errors import UsageError
-from ganzoo.evaluations import Evaluation
-from ganzoo.run import Run
+from ganzoo.evaluation.record import Evaluation
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs.folder import Run
 
 NARROW = "gan --generator.width 8 --discriminator.width 8 --batch-size 8"
 

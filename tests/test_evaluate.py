@@ -12,14 +12,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from zoo import small
 
-from ganzoo import checkpoint, evaluate, judge, launch
-from ganzoo.catalogue import catalogue
 from ganzoo.compose import RunOptions
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluate import Asked, Evaluator, Reference
-from ganzoo.evaluations import Evaluation, best, parsed
-from ganzoo.loop import Watch
-from ganzoo.run import EVALUATIONS, read_lines
+from ganzoo.evaluation import evaluator as evaluate
+from ganzoo.evaluation import subject as judge
+from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
+from ganzoo.evaluation.record import Evaluation, best, parsed
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs import checkpoint
+from ganzoo.runs.folder import EVALUATIONS, read_lines
+from ganzoo.training import launch
+from ganzoo.training.loop import Watch
 from ganzoo.types import DataSpec
 
 ASKED = Asked(("fid", "kid"), "pixels", 40, settings={"kid": {"subset_size": 20, "subsets": 5}})

@@ -14,8 +14,8 @@ from conftest import ROOT
 
 import ganzoo
 from ganzoo import hookspecs
-from ganzoo.catalogue import catalogue
-from ganzoo.compare import spread_of
+from ganzoo.comparison.comparison import spread_of
+from ganzoo.registry.catalogue import catalogue
 
 CORE = sorted((ROOT / "ganzoo").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
@@ -24,13 +24,10 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 #: Each module may import those of its own layer and of the layers before it.
 LAYERS = [
     {"types", "errors"},
-    {"options", "hookspecs", "randomness", "interfaces", "metrics", "evaluations", "data"},
-    {"plugins", "catalogue", "compose", "checkpoint", "run", "pictures", "health", "scaffold", "drawing", "evaluate", "report"},
-    {"loop"},
-    {"trackers"},
-    {"launch"},
-    {"judge"},
-    {"compare"},
+    {"options", "hookspecs", "randomness", "interfaces", "metrics", "data"},
+    {"registry", "compose", "runs", "pictures", "scaffold"},
+    {"evaluation", "training", "report"},
+    {"comparison"},
     {"testing"},
     {"cli", "__main__"},
 ]
@@ -110,7 +107,7 @@ def test_a_run_a_resume_and_a_sample_touch_no_pickle(images, tmp_path):
     code = f"""
 import pickle, sys
 def refuse(*a, **k): raise AssertionError("pickle")
-import torch, ganzoo.loop, ganzoo.cli.train, torchvision
+import torch, ganzoo.training.loop, ganzoo.cli.train, torchvision
 for name in ("load", "loads", "dump", "dumps", "Pickler", "Unpickler"): setattr(pickle, name, refuse)
 torch.load = torch.save = refuse
 from ganzoo.cli import main

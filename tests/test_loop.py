@@ -15,14 +15,15 @@ import torch
 from PIL import Image
 from zoo import flags, small
 
-from ganzoo import checkpoint, launch
-from ganzoo.catalogue import catalogue
 from ganzoo.errors import RunStopped, UsageError
-from ganzoo.health import D_WON_LINES, Health, apartness, not_finite, spread
-from ganzoo.loop import Watch
 from ganzoo.randomness import generator, seed_of
-from ganzoo.run import read_lines
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs import checkpoint
+from ganzoo.runs.folder import read_lines
 from ganzoo.testing import toys
+from ganzoo.training import launch
+from ganzoo.training.health import D_WON_LINES, Health, apartness, not_finite, spread
+from ganzoo.training.loop import Watch
 
 
 class Told(Watch):
@@ -222,7 +223,7 @@ def test_a_run_is_resumed_from_another_folder(images, tmp_path, monkeypatch):
 
 def test_what_cannot_be_written_costs_a_warning_and_only_a_last_checkpoint_the_run(images, tmp_path, monkeypatch):
     from ganzoo.errors import GanzooError
-    from ganzoo.run import Run
+    from ganzoo.runs.folder import Run
 
     def full(*_, **__):
         raise GanzooError("disk full")
@@ -237,7 +238,7 @@ def test_what_cannot_be_written_costs_a_warning_and_only_a_last_checkpoint_the_r
 
 
 def test_runs_that_start_together_take_numbers_of_their_own(tmp_path):
-    from ganzoo.run import new_folder
+    from ganzoo.runs.folder import new_folder
 
     assert [new_folder(tmp_path, "gan-ring").name for _ in range(3)] == [f"gan-ring-{i:03d}" for i in (1, 2, 3)]
 

@@ -11,8 +11,8 @@ from torch import nn
 from zoo import built, small
 
 import ganzoo
-from ganzoo.catalogue import catalogue
 from ganzoo.options import make
+from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import DataSpec
 
 SPEC = DataSpec("points", (4,), 10)
@@ -255,7 +255,7 @@ def test_every_layer_of_sngans_discriminator_keeps_spectral_norm_one_while_it_le
 
 
 def test_the_power_iteration_of_sngan_is_saved_moves_in_training_only_and_finds_the_norm(images):
-    from ganzoo import checkpoint
+    from ganzoo.runs import checkpoint
 
     strategy, batches = built(small("sngan", images()))
     us = {name: value for name, value in checkpoint.tensors_of(strategy).items() if name.endswith(".u")}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from ganzoo import scaffold
-from ganzoo.catalogue import catalogue
 from ganzoo.errors import UsageError
-from ganzoo.scaffold import KINDS, write_project
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.scaffold import project as scaffold
+from ganzoo.scaffold.project import KINDS, write_project
 
 
 @pytest.fixture(params=list(KINDS))
@@ -75,7 +75,7 @@ def test_its_manifest_registers_records_without_torch(project):
 import sys
 sys.path.insert(0, {str(project / "src")!r})
 import {module} as made
-from ganzoo.plugins import _fault, kind_of
+from ganzoo.registry.discovery import _fault, kind_of
 records = made.ganzoo_register()
 assert made.GANZOO_API == 1
 assert records and not [fault for record in records if (fault := _fault(record))]

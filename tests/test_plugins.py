@@ -9,10 +9,10 @@ from importlib.metadata import PathDistribution
 
 import pytest
 
-from ganzoo.catalogue import Catalogue, catalogue
 from ganzoo.compose import check_parts, chosen_parts
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.plugins import discover
+from ganzoo.registry.catalogue import Catalogue, catalogue
+from ganzoo.registry.discovery import discover
 
 GOOD = """
 from ganzoo import Part, Recipe, hookimpl

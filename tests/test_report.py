@@ -23,10 +23,10 @@ from conftest import ROOT
 from PIL import Image
 
 from ganzoo import compose, report
-from ganzoo.catalogue import catalogue
 from ganzoo.cli import cli
 from ganzoo.errors import UsageError
-from ganzoo.report import drawn, figures, page
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.report import charts, generated, page
 from ganzoo.types import DataSpec
 
 EVIL = (
@@ -106,8 +106,8 @@ def test_a_run_that_is_being_written_is_read_as_far_as_it_is(make):
 
 def test_what_was_seen_of_the_samples_has_curves(make):
     a, b = (make(name, health=[{"step": t, "spread": t / 10, "apartness": 0.5} for t in (0, 10)]) for name in "ab")
-    assert [list(chart.curves) for chart in figures.health_charts(read(a))] == [["spread", "apartness"]]
-    assert [chart.title for chart in figures.compared_charts([read(a), read(b)])][-2:] == ["spread", "apartness"]
+    assert [list(chart.curves) for chart in charts.health_charts(read(a))] == [["spread", "apartness"]]
+    assert [chart.title for chart in charts.compared_charts([read(a), read(b)])][-2:] == ["spread", "apartness"]
     assert "What is seen of the sample sheets" in html_of(a)
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_number_is_not_taken_for_one(make):
     run = read(folder)
     assert [sorted(line) for line in run.metrics] == [["d/real", "step"], ["d/real", "step"]]
     assert [e.step for e in run.evaluations] == [5]
-    chart = figures.loss_charts(run)[0].to_json()
+    chart = charts.loss_charts(run)[0].to_json()
     assert chart["traces"][0]["x"] == []
     assert "It holds no finite number" in html_of(folder)
 
@@ -210,8 +210,8 @@ def test_a_long_curve_keeps_its_peaks():
     points = [(t, 0.0) for t in range(100_000)]
     points[77_777] = (77_777, 9.0)
     points[3] = (3, -9.0)
-    thinned = figures.thin(points)
-    assert len(thinned) <= figures.POINTS
+    thinned = charts.thin(points)
+    assert len(thinned) <= charts.POINTS
     assert {(77_777, 9.0), (3, -9.0)} <= set(thinned)
     assert [t for t, _ in thinned] == sorted({t for t, _ in thinned})
 
@@ -225,11 +225,11 @@ def test_many_sheets_become_forty_and_heavy_ones_smaller(make):
         shutil.copy(folder / "samples" / "000000.png", folder / "samples" / f"{i:06d}.png")
     (folder / "samples" / "000059.png").write_bytes(b"no picture")
     run, problems = read(folder), []
-    shown = figures.sheets(run, 10**9, problems)
+    shown = charts.sheets(run, 10**9, problems)
     assert (len(shown), shown[0][0]) == (39, 0)
     assert problems == ["samples/000059.png cannot be read (UnidentifiedImageError); it is left out."]
     for budget in (2_000_000, 200_000):
-        small = figures.sheets(run, budget, [])
+        small = charts.sheets(run, budget, [])
         assert sum(len(uri) for _, uri in small) * 0.75 <= budget
         assert len(small) >= 2
         assert small[0][1].startswith("data:image/webp;base64,")
@@ -243,20 +243,20 @@ def test_many_runs_share_the_room_of_one(make):
     assert made.html().count('alt="Samples of run (7) at step') == 16
     assert max(len(chart.to_json()["traces"]) for chart in made.charts) == 25
     curve = {str(i): [(t, t % 7) for t in range(5000)] for i in range(25)}
-    assert sum(len(trace["x"]) for trace in figures.Chart("c", curve).to_json()["traces"]) <= figures.ALL_POINTS
+    assert sum(len(trace["x"]) for trace in charts.Chart("c", curve).to_json()["traces"]) <= charts.ALL_POINTS
 
 
 def test_the_nearest_neighbours_are_those_of_a_plain_search():
     g = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (5000, 1, 6, 6), generator=g, dtype=torch.uint8)
     x = torch.cat([real[[4321, 17]].float() / 127.5 - 1, torch.rand(3, 1, 6, 6, generator=g) * 2 - 1])
-    found = drawn.neighbours(x, real, True, [""] * 5)
+    found = generated.neighbours(x, real, True, [""] * 5)
     distances = torch.tensor([one.distances for one in found])
-    plain = (drawn.pictures.to_bytes(x).flatten(1).double()[:, None] - real.flatten(1).double()).square().mean(2).sqrt()
+    plain = (generated.pictures.to_bytes(x).flatten(1).double()[:, None] - real.flatten(1).double()).square().mean(2).sqrt()
     assert torch.allclose(distances.double(), plain.sort(1).values[:, :4], atol=1e-4)
     assert distances[:2, 0].tolist() == [0.0, 0.0]
     assert found[0].picture == found[0].nearest[0]
-    few = drawn.neighbours(x, real[:2], True, [""] * 5)
+    few = generated.neighbours(x, real[:2], True, [""] * 5)
     assert [len(one.distances) for one in few] == [2] * 5
 
 
@@ -266,8 +266,8 @@ def test_a_generator_that_wants_more_than_a_class_is_not_asked():
     with pytest.raises(UsageError, match="needs text"):
         report.draw(generator, ("y", "text"), 0)
     made = report.draw(generator.eval(), (), 5, {"x": torch.randn(30, 2)})
-    assert len(made.neighbours) == drawn.SAMPLES
-    assert figures.uri(made.interpolation).startswith(("data:image/png;base64,iVBOR", "data:image/webp;base64,UklGR"))
+    assert len(made.neighbours) == generated.SAMPLES
+    assert charts.uri(made.interpolation).startswith(("data:image/png;base64,iVBOR", "data:image/webp;base64,UklGR"))
     assert report.draw(generator, (), 5, None, "no data").no_neighbours == "no data"
 
 
@@ -313,8 +313,8 @@ def evil_runs(root):
 def test_text_of_a_run_stays_text(tmp_path):
     folders = evil_runs(tmp_path)
     table = report.Table([*EVIL], [[*EVIL]], EVIL[1])
-    picture = drawn.packed(Image.new("L", (4, 4)))
-    told = drawn.Drawn(1, picture, EVIL[1], [drawn.Neighbours(EVIL[1], picture, [1.0], [picture], [EVIL[1]])])
+    picture = generated.packed(Image.new("L", (4, 4)))
+    told = generated.Drawn(1, picture, EVIL[1], [generated.Neighbours(EVIL[1], picture, [1.0], [picture], [EVIL[1]])])
     runs = [report.read(f, n, catalogue()) for f, n in report.named(folders)]
     for chosen in (runs[:1], [replace(runs[0], drawn=told), replace(runs[1], not_drawn=EVIL[1])]):
         text = page.Page(chosen, EVIL[1], table, EVIL).html()
@@ -394,7 +394,7 @@ def call(*words):
 
 
 def test_a_run_is_reported_while_another_process_holds_it(trained):
-    from ganzoo.run import Run
+    from ganzoo.runs.folder import Run
 
     before = sorted(p.name for p in trained.iterdir())
     with Run.open(trained):
@@ -403,7 +403,7 @@ def test_a_run_is_reported_while_another_process_holds_it(trained):
     (trained / "report.html").unlink()
     assert sorted(p.name for p in trained.iterdir()) == before
     assert "8 samples; each row goes from one latent to another, of one class, at step 8" in text
-    assert text.count('alt="Training image 4 nearest to sample') == drawn.SAMPLES
+    assert text.count('alt="Training image 4 nearest to sample') == generated.SAMPLES
     assert "class 0" in text
     assert re.search(r"trained parameters</th><td>D [\d,]+, G [\d,]+", text)
     assert len(text) < 6_000_000

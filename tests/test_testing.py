@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pytest
 
-from ganzoo.catalogue import Catalogue, catalogue
 from ganzoo.errors import RunStopped, UsageError
-from ganzoo.plugins import Plugin, discover
+from ganzoo.registry.catalogue import Catalogue, catalogue
+from ganzoo.registry.discovery import Plugin, discover
 from ganzoo.testing import check, check_recipe
 from ganzoo.testing.kit import cases, judge
 from ganzoo.testing.rules import RULES

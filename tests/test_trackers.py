@@ -11,10 +11,11 @@ from conftest import ROOT
 from test_loop import Told
 from zoo import small
 
-from ganzoo import checkpoint, launch, trackers
-from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError
-from ganzoo.plugins import discover
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.discovery import discover
+from ganzoo.runs import checkpoint
+from ganzoo.training import launch, trackers
 
 HEAD = "from pathlib import Path\nfrom ganzoo import hookimpl, UsageError\nGANZOO_API = 1\n"
 

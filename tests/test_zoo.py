@@ -13,10 +13,11 @@ import pytest
 import torch
 from zoo import built, flags, small
 
-from ganzoo import checkpoint, compose
-from ganzoo.catalogue import catalogue
+from ganzoo import compose
 from ganzoo.interfaces import update
 from ganzoo.randomness import seed_step
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs import checkpoint
 
 
 def steps(strategy, batches, n, start=0):

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ganzoo import compose, options
-from ganzoo.catalogue import Catalogue, catalogue
 from ganzoo.compose import Config
 from ganzoo.data import Batches
 from ganzoo.interfaces import Strategy
-from ganzoo.launch import prepare_strategy
+from ganzoo.registry.catalogue import Catalogue, catalogue
+from ganzoo.training.launch import prepare_strategy
 from ganzoo.types import KINDS, Recipe
 
 

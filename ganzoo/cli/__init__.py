@@ -42,7 +42,7 @@ class Commands(click.Group):
 @functools.cache
 def plugin_commands() -> tuple[dict[str, click.Command], dict[str, list[str]]]:
     """The commands that plugins add, by name, and, by "distribution/plugin", the commands that were added or why they were not."""
-    from ganzoo.catalogue import catalogue
+    from ganzoo.registry.catalogue import catalogue
 
     claims: dict[str, list[tuple[str, click.Command]]] = {}
     told: dict[str, list[str]] = {}
@@ -138,15 +138,15 @@ def _end_with(parent: int) -> None:
 
 def _name_plugins(words: list[str]) -> None:
     """Take each `--plugin PATH`, which may stand anywhere, out of the words: what is named is loaded with the catalogue."""
-    from ganzoo import plugins
+    from ganzoo.registry import discovery
 
-    plugins.named.clear()
+    discovery.named.clear()
     end = words.index("--") if "--" in words else len(words)
     while (i := next((i for i, word in enumerate(words[:end]) if word.partition("=")[0] == "--plugin"), None)) is not None:
         _, given, path = words[i].partition("=")
         if not given and i + 1 >= end:
             raise UsageError("--plugin: wanted the path of a .py file or of a package's folder, got nothing.")
-        plugins.named.append(Path(path if given else words[i + 1]))
+        discovery.named.append(Path(path if given else words[i + 1]))
         taken = 1 if given else 2
         del words[i : i + taken]
         end -= taken

@@ -11,10 +11,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from ganzoo import compose, options
-from ganzoo.catalogue import ALL_KINDS, Entry, catalogue
 from ganzoo.cli import is_terminal
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.plugins import CORE
+from ganzoo.registry.catalogue import ALL_KINDS, Entry, catalogue
+from ganzoo.registry.discovery import CORE
 from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
@@ -212,7 +212,7 @@ def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str
 def plugins_command(as_json: bool) -> None:
     """List the plugins: where each came from, whether it works, what it provides and what its import costs."""
     from ganzoo.cli import plugin_commands
-    from ganzoo.plugins import kind_of, overwritten
+    from ganzoo.registry.discovery import kind_of, overwritten
 
     told = []
     commands = plugin_commands()[1]

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.catalogue import catalogue
 from ganzoo.cli import is_terminal
 from ganzoo.cli.browse import complete_names, table
 from ganzoo.cli.evaluate import Bar, Settled, settings, warn
 from ganzoo.cli.train import configured
 from ganzoo.errors import GanzooError, RunStopped, UsageError
 from ganzoo.options import listed
+from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
-    from ganzoo.compare import Cell, Comparison
+    from ganzoo.comparison.comparison import Cell, Comparison
 
 
 @click.command("compare", cls=Settled)
@@ -56,9 +56,9 @@ def compare_command(
     \b
     ganzoo compare dcgan wgan-gp "dcgan --loss hinge" --dataset fashion-mnist --budget 10m --jobs 2
     """
-    from ganzoo import launch
-    from ganzoo.compare import Budget, Comparison, Plan, common_size, ready, seconds, share_out, slug
-    from ganzoo.evaluate import Asked, Evaluator, usual
+    from ganzoo.comparison.comparison import Budget, Comparison, Plan, common_size, ready, seconds, share_out, slug
+    from ganzoo.evaluation.evaluator import Asked, Evaluator, usual
+    from ganzoo.training import launch
 
     given = [name for name, value in (("--budget", budget), ("--steps", steps), ("--images", images)) if value is not None]
     if len(given) != 1:

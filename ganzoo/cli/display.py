@@ -18,14 +18,14 @@ from rich.text import Text
 
 from ganzoo.cli import is_terminal
 from ganzoo.compose import Config
-from ganzoo.loop import Watch
 from ganzoo.pictures import sheet
+from ganzoo.training.loop import Watch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.data import Prepared
-    from ganzoo.evaluations import Evaluation
+    from ganzoo.evaluation.record import Evaluation
     from ganzoo.interfaces import Strategy
 
 SECONDS_A_LINE = 10.0

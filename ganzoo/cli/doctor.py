@@ -28,10 +28,10 @@ def doctor_command(as_json: bool) -> None:
 
 def examine() -> dict[str, dict[str, Any]]:
     """All findings, by section."""
-    from ganzoo.catalogue import catalogue
     from ganzoo.data import cache_dir
-    from ganzoo.launch import threads
-    from ganzoo.run import processor
+    from ganzoo.registry.catalogue import catalogue
+    from ganzoo.runs.folder import processor
+    from ganzoo.training.launch import threads
 
     versions: dict[str, Any] = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo import options
-from ganzoo.catalogue import catalogue
 from ganzoo.cli.browse import json_option, table
 from ganzoo.errors import UsageError
+from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import JUDGES, Part
 
 if TYPE_CHECKING:
-    from ganzoo.evaluate import Asked, Reference
-    from ganzoo.evaluations import Evaluation
+    from ganzoo.evaluation.evaluator import Asked, Reference
+    from ganzoo.evaluation.record import Evaluation
 
 
 def add_settings(command: click.Command) -> None:
@@ -84,8 +84,8 @@ def evaluate_command(
         catalogue().part("metric", name)
     if features:
         catalogue().part("features", features.partition("@")[0])
-    from ganzoo import judge
-    from ganzoo.evaluate import Asked, usual
+    from ganzoo.evaluation import subject as judge
+    from ganzoo.evaluation.evaluator import Asked, usual
 
     def asked(there: Reference) -> Asked:
         usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
@@ -133,8 +133,8 @@ def warn(text: str) -> None:
 
 def best_and_last(run: Path, hashes: Container[str] | None = None) -> list[str]:
     """One line a figure that was measured at several steps of a run; of these protocols, by default of all."""
-    from ganzoo.evaluations import best, parsed
-    from ganzoo.run import EVALUATIONS, read_lines
+    from ganzoo.evaluation.record import best, parsed
+    from ganzoo.runs.folder import EVALUATIONS, read_lines
 
     known = [e for e in map(parsed, read_lines(run / EVALUATIONS)) if e is not None and (hashes is None or e.hash in hashes)]
     return [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ganzoo.catalogue import catalogue
-from ganzoo.scaffold import KINDS, write_project
+from ganzoo.registry.catalogue import catalogue
+from ganzoo.scaffold.project import KINDS, write_project
 
 
 @click.command("new")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.catalogue import catalogue
 from ganzoo.errors import GanzooError
+from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
     from ganzoo.report import RunFacts
@@ -29,10 +29,10 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     ganzoo report runs/compare-fashion-10k-10m   a comparison: its page again, with what its generators draw
     """
     from ganzoo import report
-    from ganzoo.launch import threads
+    from ganzoo.training.launch import threads
 
     if len(sources) == 1 and (sources[0] / "compare.json").is_file() and out is None and title is None:
-        from ganzoo.compare import Comparison
+        from ganzoo.comparison.comparison import Comparison
 
         path = Comparison.of(sources[0]).write(catalogue(), None if files_only else with_drawings)
         click.echo(f"a comparison, {path.stat().st_size / 1e6:.1f} MB: {path}")
@@ -62,7 +62,7 @@ def _warn(text: str) -> None:
 def with_drawings(run: RunFacts) -> RunFacts:
     """The run with samples of its generator, or with the reason why there are none. A report is written in any case."""
     from ganzoo import report
-    from ganzoo.launch import load_generator
+    from ganzoo.training.launch import load_generator
 
     try:
         generator, said = load_generator(catalogue(), run.folder, _warn)
@@ -76,7 +76,7 @@ def with_drawings(run: RunFacts) -> RunFacts:
 def _data(run: RunFacts) -> tuple[dict[str, Any] | None, str]:
     """The training set as it was prepared for the run, or why it is not at hand."""
     from ganzoo.compose import Config
-    from ganzoo.launch import prepare_data
+    from ganzoo.training.launch import prepare_data
 
     said: set[str] = set()
 

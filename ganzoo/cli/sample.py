@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.catalogue import catalogue
 from ganzoo.errors import UsageError
+from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +31,8 @@ def sample_command(
     import torch
 
     from ganzoo import pictures
-    from ganzoo.launch import load_generator, threads
     from ganzoo.randomness import between, seed_step
+    from ganzoo.training.launch import load_generator, threads
 
     torch.set_num_threads(threads())
     generator, said = load_generator(catalogue(), source, lambda text: click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True))
@@ -70,7 +70,7 @@ def sample_command(
     if any(folder.iterdir()):
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
     if spec.kind != "image":
-        from ganzoo.checkpoint import write
+        from ganzoo.runs.checkpoint import write
 
         write(folder / "x.safetensors", {"x": x}, {"seed": seed})
     else:

@@ -12,10 +12,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from ganzoo import compose, options
-from ganzoo.catalogue import Catalogue, catalogue
 from ganzoo.cli.browse import title
 from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _typed(args: list[str], name: str) -> str | None:
 def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
     if path is None:
         return {}, {}, {}
-    from ganzoo.launch import read_json
+    from ganzoo.training.launch import read_json
 
     return compose.read_config(read_json(Path(path)), recipe)
 
@@ -158,8 +158,8 @@ def run_command() -> None:
 
 
 def _run(zoo: Catalogue, config: Config, out: Path | None, dry: bool) -> None:
-    from ganzoo import launch
     from ganzoo.cli.display import Display
+    from ganzoo.training import launch
 
     with Display(config) as display:
         if dry:
@@ -205,9 +205,9 @@ def resume_command(run: Path, steps: int | None, device: str | None) -> None:
 
     On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
     """
-    from ganzoo import launch
     from ganzoo.cli.display import Display
-    from ganzoo.run import read_config
+    from ganzoo.runs.folder import read_config
+    from ganzoo.training import launch
 
     config = Config.from_json(read_config(run))
     with Display(config) as display:

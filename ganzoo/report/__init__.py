@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from ganzoo.report.drawn import Drawn, Neighbours, draw
 from ganzoo.report.facts import RunFacts, find, named, read
+from ganzoo.report.generated import Drawn, Neighbours, draw
 from ganzoo.report.page import Table, write
 
 __all__ = ["Drawn", "Neighbours", "RunFacts", "Table", "draw", "find", "named", "read", "write"]

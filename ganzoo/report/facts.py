@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import checkpoint, compose, options
-from ganzoo.catalogue import Catalogue
+from ganzoo import compose, options
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluations import Evaluation, number, numbers, parsed
-from ganzoo.plugins import LOCAL
-from ganzoo.run import EVALUATIONS, read_config
+from ganzoo.evaluation.record import Evaluation, number, numbers, parsed
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.discovery import LOCAL
+from ganzoo.runs import checkpoint
+from ganzoo.runs.folder import EVALUATIONS, read_config
 from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
-    from ganzoo.report.drawn import Drawn
+    from ganzoo.report.generated import Drawn
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo import __version__
-from ganzoo.checkpoint import write_file
-from ganzoo.evaluations import Evaluation
-from ganzoo.report import figures
+from ganzoo.evaluation.record import Evaluation
+from ganzoo.report import charts
+from ganzoo.report.charts import Chart
 from ganzoo.report.facts import RunFacts
-from ganzoo.report.figures import Chart
+from ganzoo.runs.checkpoint import write_file
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Page:
         self.runs = [replace(run, name=f"{run.name} ({i + 1})") if names.count(run.name) > 1 else run for i, run in enumerate(runs)]
         self.charts: list[Chart] = []
         drawn = sum(run.drawn.bytes for run in runs if run.drawn is not None)
-        self.budget = max(figures.BYTES - drawn, figures.BYTES // 4) // max(len(runs), 1)
-        self.most = max(4, min(figures.SHEETS, 400 // max(len(runs), 1)))
+        self.budget = max(charts.BYTES - drawn, charts.BYTES // 4) // max(len(runs), 1)
+        self.most = max(4, min(charts.SHEETS, 400 // max(len(runs), 1)))
 
     def html(self) -> str:
         many = len(self.runs) != 1
@@ -80,14 +80,14 @@ class Page:
 
     def _one(self, run: RunFacts) -> list[tuple[str, str, str]]:
         problems = list(run.problems)
-        shown = figures.sheets(run, self.budget, problems, self.most)
+        shown = charts.sheets(run, self.budget, problems, self.most)
         return [
             ("samples", "Samples", self._slider([(run, shown)])),
-            ("curves", "Curves", self._all(figures.loss_charts(run), "No term was logged yet.")),
-            ("evaluations", "Evaluations", self._evaluations(run, "h3") + self._all(figures.score_charts([run]))),
+            ("curves", "Curves", self._all(charts.loss_charts(run), "No term was logged yet.")),
+            ("evaluations", "Evaluations", self._evaluations(run, "h3") + self._all(charts.score_charts([run]))),
             ("latents", "Between latents", _interpolation(run)),
             ("neighbours", "Nearest training samples", _neighbours(run)),
-            ("health", "Health", _health(run, problems) + self._all(figures.health_charts(run))),
+            ("health", "Health", _health(run, problems) + self._all(charts.health_charts(run))),
             ("cost", "What it cost", _pairs(_cost(run), "Time, place and size of the run")),
             ("configuration", "Configuration", _configuration(run)),
             ("repeat", "How to repeat it", _repeat(run)),
@@ -95,13 +95,13 @@ class Page:
 
     def _many(self) -> list[tuple[str, str, str]]:
         problems: dict[str, list[str]] = {run.name: list(run.problems) for run in self.runs}
-        shown = [(run, figures.sheets(run, self.budget, problems[run.name], self.most)) for run in self.runs]
+        shown = [(run, charts.sheets(run, self.budget, problems[run.name], self.most)) for run in self.runs]
         sections = [
             ("comparison", "Comparison", _comparison(self.runs)),
             ("samples", "Samples, side by side", self._slider(shown)),
-            ("curves", "Curves", self._all(figures.compared_charts(self.runs), "No term was logged yet.")),
+            ("curves", "Curves", self._all(charts.compared_charts(self.runs), "No term was logged yet.")),
         ]
-        if scores := figures.score_charts(self.runs):
+        if scores := charts.score_charts(self.runs):
             sections.append(("evaluations", "Evaluations", self._all(scores)))
         for i, run in enumerate(self.runs):
             parts = [
@@ -203,7 +203,7 @@ def _comparison(runs: Sequence[RunFacts]) -> str:
         cells = [f"{_number(own[key].last[1])}{_best(own[key].best)}" if key in own else "-" for key in columns]
         rate = "-" if run.rate is None else f"{run.rate:.0f}"
         rows.append([run.name, run.recipe, run.dataset, str(run.step), _duration(run.seconds), rate, *cells])
-    heads = [f"{figure} [{hash}]{figures.better(s)}" for (figure, hash), s in columns.items()]
+    heads = [f"{figure} [{hash}]{charts.better(s)}" for (figure, hash), s in columns.items()]
     caption = "The runs: last figures, and the best ones"
     text = _table(Table(["run", "recipe", "data set", "steps", "time", "images/s", *heads], rows, caption))
     lines = {hash: s.line for (_, hash), s in columns.items()}
@@ -219,7 +219,7 @@ def _interpolation(run: RunFacts) -> str:
     if run.drawn is None or not run.drawn.interpolation:
         return f"<p>{escape(run.not_drawn or 'The generator was not asked.')}</p>"
     told = f"{run.drawn.interpolation_told}, at step {run.drawn.step}"
-    return _picture(figures.uri(run.drawn.interpolation), f"{run.name}: {told}", f"{told[0].upper()}{told[1:]}.")
+    return _picture(charts.uri(run.drawn.interpolation), f"{run.name}: {told}", f"{told[0].upper()}{told[1:]}.")
 
 
 def _picture(uri: str, alt: str, caption: str) -> str:
@@ -249,7 +249,7 @@ def _neighbours(run: RunFacts) -> str:
 
 
 def _small(png: bytes, alt: str) -> str:
-    return f'<img src="{figures.uri(png)}" alt="{escape(alt)}">' if png else ""
+    return f'<img src="{charts.uri(png)}" alt="{escape(alt)}">' if png else ""
 
 
 def _health(run: RunFacts, problems: Sequence[str]) -> str:

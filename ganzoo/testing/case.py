@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose
-from ganzoo.catalogue import Catalogue, Entry
 from ganzoo.compose import Config
-from ganzoo.plugins import Plugin
+from ganzoo.registry.catalogue import Catalogue, Entry
+from ganzoo.registry.discovery import Plugin
 from ganzoo.testing import toys
 from ganzoo.types import KINDS, Part
 
@@ -97,7 +97,7 @@ class Case:
         import torch
 
         from ganzoo.data import Batches
-        from ganzoo.launch import prepare_strategy
+        from ganzoo.training.launch import prepare_strategy
 
         config, prepared, strategy = prepare_strategy(self.zoo, config or self.config())
         data = prepared.load()

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from ganzoo import compose
-from ganzoo.catalogue import Catalogue, Entry, catalogue
 from ganzoo.errors import GanzooError, RunStopped, UsageError, did_you_mean
-from ganzoo.plugins import CORE, Plugin
+from ganzoo.registry.catalogue import Catalogue, Entry, catalogue
+from ganzoo.registry.discovery import CORE, Plugin
 from ganzoo.testing import toys
 from ganzoo.testing.case import Case, Rule, Skip
 from ganzoo.testing.rules import RULES

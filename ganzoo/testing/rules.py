@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import compose, options
 from ganzoo.compose import Config
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.plugins import LOCAL, overwritten, resolve
+from ganzoo.registry.discovery import LOCAL, overwritten, resolve
 from ganzoo.testing import toys
 from ganzoo.testing.case import BATCH, COMBINATIONS, RULES, Case, Skip, rule
 from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec
@@ -27,9 +27,9 @@ from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganzoo.catalogue import Entry
     from ganzoo.data import Batches
     from ganzoo.interfaces import Strategy
+    from ganzoo.registry.catalogue import Entry
 
 __all__ = ["RULES"]
 
@@ -268,7 +268,7 @@ def conditions_are_used(case: Case) -> None:
 
 
 def _steps(strategy: Strategy, batches: Batches, n: int, seed: int = 0, start: int = 0) -> list[Mapping[str, Tensor]]:
-    from ganzoo.loop import take_step
+    from ganzoo.training.loop import take_step
 
     return [take_step(strategy, batches, seed, t) for t in range(start, start + n)]
 
@@ -336,7 +336,7 @@ def optimisers_move_their_parameters(case: Case) -> None:
 
 
 def _tensors(strategy: Strategy) -> dict[str, Tensor]:
-    from ganzoo.checkpoint import tensors_of
+    from ganzoo.runs.checkpoint import tensors_of
 
     return {name: value.detach().clone() for name, value in tensors_of(strategy).items()}
 
@@ -386,9 +386,9 @@ def resume_is_exact(case: Case) -> None:
 
     So whatever a step depends on is in parameters, buffers, optimisers and t: an attribute that a step changes is not saved.
     """
-    from ganzoo.checkpoint import read
-    from ganzoo.launch import start
-    from ganzoo.loop import Watch
+    from ganzoo.runs.checkpoint import read
+    from ganzoo.training.launch import start
+    from ganzoo.training.loop import Watch
 
     def config(steps: int) -> Config:
         return case.config(steps=steps, log_every=1, flip=True)
@@ -413,9 +413,9 @@ def generator_file_is_enough(case: Case) -> None:
     """The samples drawn from a run's generator.safetensors, without data set or discriminator, are those of the run, but for rounding."""
     import torch
 
-    from ganzoo.launch import load_generator, start
-    from ganzoo.loop import Watch
     from ganzoo.randomness import seed_step
+    from ganzoo.training.launch import load_generator, start
+    from ganzoo.training.loop import Watch
 
     class Keeps(Watch):
         def opened(self, folder: Path, config: Config, prepared: Any, strategy: Strategy) -> None:
@@ -439,7 +439,7 @@ def global_state_stays(case: Case) -> None:
     import numpy as np
     import torch
 
-    from ganzoo.launch import threads
+    from ganzoo.training.launch import threads
 
     torch.set_num_threads(threads())
     torch.backends.cudnn.deterministic = True  # as every run does

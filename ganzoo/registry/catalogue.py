@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.plugins import CORE, Plugin, installed, kind_of, resolve
+from ganzoo.registry.discovery import CORE, Plugin, installed, kind_of, resolve
 from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
 
 WORDS = {"features": "feature extractor", "dataset": "data set"}

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.loop import Watch
 from ganzoo.options import listed
-from ganzoo.plugins import Plugin
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.discovery import Plugin
+from ganzoo.training.loop import Watch
 from ganzoo.types import RunInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganzoo.evaluations import Evaluation
+    from ganzoo.evaluation.record import Evaluation
 
 
 def chosen(catalogue: Catalogue, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:

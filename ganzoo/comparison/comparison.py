@@ -21,17 +21,18 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganzoo import __version__, launch
-from ganzoo.catalogue import Catalogue
+from ganzoo import __version__
 from ganzoo.compose import Config
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluations import Evaluation, best, parsed
-from ganzoo.health import COLLAPSED, REPEATED
-from ganzoo.plugins import named
-from ganzoo.run import hold, read_lines, write_json, write_text
+from ganzoo.evaluation.record import Evaluation, best, parsed
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.discovery import named
+from ganzoo.runs.folder import hold, read_lines, write_json, write_text
+from ganzoo.training import launch
+from ganzoo.training.health import COLLAPSED, REPEATED
 
 if TYPE_CHECKING:
-    from ganzoo.evaluate import Reference
+    from ganzoo.evaluation.evaluator import Reference
     from ganzoo.report import RunFacts
 
 ROUNDS = 3
@@ -164,7 +165,7 @@ def _timed(catalogue: Catalogue, config: Config, long: float, threads: int) -> t
     import torch
 
     from ganzoo.data import Batches
-    from ganzoo.loop import take_step
+    from ganzoo.training.loop import take_step
 
     config, prepared, strategy = launch.prepare_strategy(catalogue, config)
     torch.set_num_threads(threads)

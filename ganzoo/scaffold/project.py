@@ -9,8 +9,8 @@ from datetime import date
 from pathlib import Path
 from string import Template
 
-from ganzoo.catalogue import Catalogue
 from ganzoo.errors import UsageError
+from ganzoo.registry.catalogue import Catalogue
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: What can be written, and what it is.

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import launch
-from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.training import launch
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from ganzoo.data import Prepared
-    from ganzoo.evaluate import Asked, Evaluator, Reference
-    from ganzoo.evaluations import Evaluation
+    from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
+    from ganzoo.evaluation.record import Evaluation
     from ganzoo.types import DataSpec
 
 Progress = Callable[[str, int, int], None]
@@ -46,8 +46,8 @@ def subject(catalogue: Catalogue, source: Path, all_checkpoints: bool) -> Subjec
 
     Raises UsageError where it is nothing of that, or is to have checkpoints and has none.
     """
-    from ganzoo import checkpoint
-    from ganzoo.run import read_config
+    from ganzoo.runs import checkpoint
+    from ganzoo.runs.folder import read_config
 
     if not source.exists():
         if any(str(source) in (e.name, e.qualified) for e in catalogue.entries("dataset")) and not all_checkpoints:
@@ -74,7 +74,7 @@ def subject(catalogue: Catalogue, source: Path, all_checkpoints: bool) -> Subjec
 
 
 def _said(path: Path) -> dict[str, Any]:
-    from ganzoo import checkpoint
+    from ganzoo.runs import checkpoint
 
     try:
         return checkpoint.read_header(path)[1]
@@ -94,9 +94,9 @@ def evaluate(
     """
     import torch
 
-    from ganzoo.evaluate import Evaluator
+    from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.randomness import generator
-    from ganzoo.run import add_evaluation
+    from ganzoo.runs.folder import add_evaluation
 
     torch.set_num_threads(launch.threads())
     place = launch.pick_device(device)
@@ -145,7 +145,7 @@ def evaluate(
 
 
 def _drawn(catalogue: Catalogue, file: Path, evaluator: Evaluator, device: torch.device) -> tuple[Iterator[Tensor], int]:
-    from ganzoo.drawing import drawn
+    from ganzoo.runs.exported import drawn
 
     G, said = launch.load_generator(catalogue, file)
     G = G.to(device)

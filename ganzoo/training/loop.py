@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import checkpoint, pictures
-from ganzoo.drawing import drawn
+from ganzoo import pictures
 from ganzoo.errors import GanzooError, RunStopped
-from ganzoo.evaluations import Evaluation
-from ganzoo.health import Health, apartness, not_finite, spread
+from ganzoo.evaluation.record import Evaluation
 from ganzoo.randomness import seed_step
-from ganzoo.run import Run, add_evaluation
+from ganzoo.runs import checkpoint
+from ganzoo.runs.exported import drawn
+from ganzoo.runs.folder import Run, add_evaluation
+from ganzoo.training.health import Health, apartness, not_finite, spread
 
 if TYPE_CHECKING:
     from ganzoo.compose import Config, RunOptions
     from ganzoo.data import Batches, Prepared
-    from ganzoo.evaluate import Evaluator
+    from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.interfaces import Strategy
     from ganzoo.types import Batch, Terms
 

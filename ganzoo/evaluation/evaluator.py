@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, checkpoint, compose, options
-from ganzoo.catalogue import Catalogue
+from ganzoo import __version__, compose, options
 from ganzoo.data.cache import cache_dir, data_folder
-from ganzoo.drawing import DRAWN
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluations import Evaluation
+from ganzoo.evaluation.record import Evaluation
 from ganzoo.metrics import Features, Gather, Metric, Seen, Sight
 from ganzoo.randomness import generator
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.runs import checkpoint
+from ganzoo.runs.exported import DRAWN
 from ganzoo.types import DataSet, DataSpec, Part
 
 if TYPE_CHECKING:

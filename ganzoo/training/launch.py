@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import __version__, compose, options
-from ganzoo.catalogue import Catalogue
 from ganzoo.compose import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.plugins import LOCAL, Plugin
+from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.discovery import LOCAL, Plugin
 from ganzoo.types import KINDS, DataSet, DataSpec, RunInfo
 
 if TYPE_CHECKING:
     import torch
 
     from ganzoo.data import Prepared
-    from ganzoo.evaluate import Asked, Evaluator, Reference
+    from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
     from ganzoo.interfaces import Generator, Strategy
-    from ganzoo.loop import Watch
+    from ganzoo.training.loop import Watch
 
 Progress = Callable[[str, int, int], None]
 
@@ -138,7 +138,7 @@ def reference(
 
     size: of the images. Raises UsageError where the data set holds nothing out.
     """
-    from ganzoo.evaluate import Reference
+    from ganzoo.evaluation.evaluator import Reference
 
     record = _record(catalogue, run.dataset)
     if against == "train":
@@ -156,7 +156,7 @@ def reference(
 
 def asked_by(catalogue: Catalogue, run: RunOptions, spec: DataSpec) -> Asked:
     """What a run's own options ask to be measured."""
-    from ganzoo.evaluate import Asked, check_asked, usual
+    from ganzoo.evaluation.evaluator import Asked, check_asked, usual
 
     metric, features, _ = usual(_record(catalogue, run.dataset), spec)
     asked = Asked(options.listed(run.metric or metric), run.features or features, run.eval_n)
@@ -168,7 +168,7 @@ def evaluator_of(catalogue: Catalogue, config: Config, prepared: Prepared, progr
     """What measures a run against its own training data while it trains; None where it is not to be measured."""
     import torch
 
-    from ganzoo.evaluate import Evaluator
+    from ganzoo.evaluation.evaluator import Evaluator
 
     if not config.run.eval_every:
         return None
@@ -206,8 +206,8 @@ def start(
     watch: Watch,
 ) -> Path:
     """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
-    from ganzoo import trackers
-    from ganzoo.run import Run, machine, new_folder
+    from ganzoo.runs.folder import Run, machine, new_folder
+    from ganzoo.training import trackers
 
     watchers = trackers.chosen(catalogue, config.run.track)
     config, prepared, strategy = prepare_strategy(catalogue, config, watch.progress)
@@ -242,8 +242,8 @@ def resume(
 
     Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
-    from ganzoo import trackers
-    from ganzoo.run import Run, machine, read_config
+    from ganzoo.runs.folder import Run, machine, read_config
+    from ganzoo.training import trackers
 
     written = read_config(folder)
     config = Config.from_json(written)
@@ -272,8 +272,8 @@ def resume(
 
 def finished(folder: Path) -> bool:
     """Whether a folder holds a run that has reached its end, by steps or by images."""
-    from ganzoo import checkpoint
-    from ganzoo.run import read_config
+    from ganzoo.runs import checkpoint
+    from ganzoo.runs.folder import read_config
 
     steps = checkpoint.steps_in(folder / "checkpoints")
     if not steps or not (folder / "config.json").exists():
@@ -315,10 +315,10 @@ def _train(
 ) -> None:  # fmt: skip
     import torch
 
-    from ganzoo import checkpoint
     from ganzoo.data import Batches
-    from ganzoo.loop import train
-    from ganzoo.trackers import Tracked
+    from ganzoo.runs import checkpoint
+    from ganzoo.training.loop import train
+    from ganzoo.training.trackers import Tracked
 
     t, position = 0, 0
     loaded = run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned)
@@ -369,7 +369,7 @@ def load_generator(
 
     Raises UsageError where there is none, or where the plugin that it needs is not installed.
     """
-    from ganzoo import checkpoint
+    from ganzoo.runs import checkpoint
 
     file = path / "generator.safetensors" if path.is_dir() else path
     if file.parent.name == "checkpoints" and (file.parent.parent / "config.json").exists():
@@ -396,7 +396,7 @@ def _filled(
     """A generator with the tensors of a file: those whose names begin with the first of `networks` that occurs in it."""
     import torch
 
-    from ganzoo import checkpoint
+    from ganzoo.runs import checkpoint
 
     # First without memory: what the header says is not believed before it has been compared with the tensors that are there.
     with torch.device("meta"):
@@ -420,8 +420,8 @@ def _filled(
 
 
 def _generator_of_checkpoint(catalogue: Catalogue, file: Path, warn: Callable[[str], None]) -> tuple[Any, Mapping[str, Any]]:
-    from ganzoo import checkpoint
-    from ganzoo.run import read_config
+    from ganzoo.runs import checkpoint
+    from ganzoo.runs.folder import read_config
 
     if not file.exists():
         there = ", ".join(f"{step:06d}" for step in checkpoint.steps_in(file.parent)) or "none"

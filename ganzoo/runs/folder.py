@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from ganzoo import checkpoint
-from ganzoo.checkpoint import BadCheckpoint, write_file
+from ganzoo.runs import checkpoint
+from ganzoo.runs.checkpoint import BadCheckpoint, write_file
 from ganzoo.errors import GanzooError, UsageError
 
 

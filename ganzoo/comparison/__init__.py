@@ -1,0 +1,1 @@
+"""Several GANs under one budget, by one protocol."""

@@ -1,0 +1,1 @@
+"""Samples -> figures with their protocol."""
