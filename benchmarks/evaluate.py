@@ -33,7 +33,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 import ganzoo
 from ganzoo import compose
-from ganzoo.compose import RunOptions
+from ganzoo.config import RunOptions
 from ganzoo.data import Batches
 from ganzoo.evaluation.evaluator import LOOKED_AT, Asked, Evaluator, Reference
 from ganzoo.randomness import seed_step
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write evaluate.json and evaluate.md into this folder")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)  # side, n
     args = parser.parse_args()
-    threads = args.threads or launch.threads()
+    threads = args.threads or machine.threads()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
     torch_fidelity.register_feature_extractor("ganzoo", OurFeatures)

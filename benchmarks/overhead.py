@@ -28,7 +28,7 @@ from torch.nn.functional import softplus
 
 import ganzoo
 from ganzoo import compose
-from ganzoo.compose import Config
+from ganzoo.config import Config
 from ganzoo.data import Batches, Prepared
 from ganzoo.interfaces import Strategy
 from ganzoo.registry.catalogue import catalogue
@@ -228,7 +228,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.segment % 10:
         parser.error("--segment: wanted a multiple of 10, the log interval")
-    torch.set_num_threads(launch.threads())
+    torch.set_num_threads(machine.threads())
     typed = ["python benchmarks/overhead.py", "--precision", *args.precision]
     typed += ["--recipes"] if args.recipes else ["--segment", args.segment, "--segments", args.segments]
     if "OMP_NUM_THREADS" in os.environ:

@@ -30,7 +30,6 @@ from ganzoo.comparison.comparison import spread_of
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.registry.discovery import CORE
 from ganzoo.runs.folder import machine, read_lines, write_text
-from ganzoo.training import launch
 
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 FAST = ["--metric", "fid", "--features", "classifier", "-n", "10000"]
@@ -76,7 +75,7 @@ def figures(evaluations: Sequence[dict[str, Any]]) -> dict[str, float]:
 def rows(out: Path, names: Sequence[str], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each cell of the comparison, and the real images, with all that was measured of it."""
     cells = list(csv.DictReader((out / "compare.csv").read_text(encoding="utf-8").splitlines()))
-    threads = max(1, launch.threads() // jobs)
+    threads = max(1, machine.threads() // jobs)
 
     def slow(cell: dict[str, str]) -> dict[str, float]:
         run = str(out / cell["run"])

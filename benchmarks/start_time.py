@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write start_time.json and start_time.md into this folder")
     args = parser.parse_args()
     figures = measure(args.rounds)
-    from ganzoo.runs.folder import processor
+    from ganzoo.machine import processor
 
     result = {
         "command": f"python benchmarks/start_time.py --rounds {args.rounds}",

@@ -39,7 +39,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import compose
-from ganzoo.compose import Config, RunOptions
+from ganzoo.config import Config, RunOptions
 from ganzoo.data import Batches
 from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
 from ganzoo.pictures import to_bytes
@@ -470,7 +470,7 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.checks) - set(CHECKS):
         parser.error(f"there is no check {', '.join(sorted(unknown))}; there is {', '.join(CHECKS)}")
-    torch.set_num_threads(launch.threads())
+    torch.set_num_threads(machine.threads())
     if args.data_dir:
         os.environ["GANZOO_DATA"] = str(args.data_dir)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -2,106 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
-from ganzoo.options import option
+from ganzoo.config import DEFAULT_POINTS, Config, RunOptions
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec, Part, Recipe
+
+STEPS = "steps"  # a default that stands for the number of steps of the run, for the length of a schedule
 
 if TYPE_CHECKING:
     import torch
 
     from ganzoo.interfaces import Generator, Strategy
-
-DEFAULT_IMAGES, DEFAULT_POINTS = "fashion-10k", "ring"
-STEPS = "steps"  # a recipe's default for an option: as many as the run has steps, for what follows a schedule
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is, whatever the GAN."""
-
-    dataset: str = option(DEFAULT_IMAGES, "data set, or path of a folder or zip of images, or of an array", metavar="NAME|PATH")
-    data_dir: str | None = option(None, "where downloaded data lies and goes", metavar="DIR")
-    labels: str = option("", "attributes that become labels, as Male,Smiling", metavar="A,B")
-    image_size: int | None = option(None, "pixels a side", min=4)
-    flip: bool = option(False, "mirror half of the images, at random")
-    steps: int = option(2000, "generator iterations", min=1)
-    images: int = option(0, "end earlier, when G and D have been shown so many real samples; 0: no", min=0)
-    batch_size: int = option(64, "samples a batch", min=1)
-    seed: int = option(0, "of everything random", min=0)
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to train")
-    precision: Literal["fp32", "bf16"] = option("fp32", "of the networks' arithmetic; gradient penalties stay in fp32")
-    ema: float = option(0.0, "decay of an average of G, which is sampled then; alone: 0.999; 0: none", min=0, max=0.999999, bare=0.999)
-    log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
-    sample_every: int = option(100, "steps between sample sheets", min=1)
-    save_every: int = option(500, "steps between checkpoints", min=1)
-    keep: int = option(3, "checkpoints that are kept, the last ones; 0: all", min=0)
-    eval_every: int = option(0, "steps between evaluations; 0: none", min=0)
-    metric: str = option("", "what is evaluated then, as fid,kid; by default what fits the data", metavar="A,B")
-    features: str = option("", "what the metrics look at; by default what fits the data", metavar="NAME[@LAYER]")
-    eval_n: int = option(2000, "samples an evaluation", min=2)
-    track: str = option("", "plugins that watch the run, as tensorboard", metavar="A,B")
-
-
-#: What says how long a run is, where, and how often it tells of itself: it decides nothing of what a step computes.
-FREE = (
-    "steps", "images", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "keep", "eval_every", "metric",
-    "features", "eval_n", "track",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that a run is made from, as plain JSON values. parts: names by kind; options: by kind, all of them."""
-
-    recipe: str
-    parts: Mapping[str, str]
-    options: Mapping[str, Mapping[str, Any]]
-    run: RunOptions
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Config:
-        """The configuration of a run's config.json. Raises UsageError for what cannot be one."""
-        _check_shape(data)
-        if missing := [kind for kind in KINDS if kind not in data["parts"] or kind not in data["options"]]:
-            raise UsageError(f"config.json: the {missing[0]} or its options are missing.")
-        return cls(data["recipe"], data["parts"], data["options"], options.make(RunOptions, data["run"], "--"))
-
-    def fingerprint(self) -> str:
-        """A hash of all that decides what a step computes; a run may be longer, elsewhere, and tell of itself more or less often."""
-        told = self.to_json()
-        for free in FREE:
-            del told["run"][free]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _check_shape(data: Any) -> None:
-    """Raise UsageError where sections of a configuration are not what they must be; those that are absent are let pass."""
-    if not isinstance(data, dict):
-        raise UsageError("configuration: wanted a JSON object like a run's config.json.")
-    for key in ("run", "parts", "options"):
-        if not isinstance(data.get(key, {}), dict):
-            raise UsageError(f"configuration: {key}: wanted an object, got {data[key]!r}.")
-    for kind in (*data.get("parts", {}), *data.get("options", {})):
-        if kind not in KINDS:
-            raise UsageError(f"configuration: there is no part {kind!r}.{did_you_mean(kind, KINDS)}")
-    for kind, name in {"recipe": data.get("recipe", ""), **data.get("parts", {})}.items():
-        if not isinstance(name, str):
-            raise UsageError(f"configuration: {kind}: wanted a name, got {name!r}.")
-    for kind, values in data.get("options", {}).items():
-        if not isinstance(values, dict):
-            raise UsageError(f"configuration: options of the {kind}: wanted an object, got {values!r}.")
-
 
 def chosen_parts(catalogue: Catalogue, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Part]:
     """The recipe's parts by kind, with those that the user exchanged."""
@@ -282,21 +197,6 @@ def build_generator(catalogue: Catalogue, name: str, values: Mapping[str, Any], 
     made = options.make(catalogue.part("generator", name).options, values, "--generator.")
     generator: Generator = construct(catalogue.get("generator", name), spec, made)
     return generator
-
-
-def read_config(data: Any, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
-    """Run options, parts and options of parts from a configuration file: a whole config.json, or only what differs.
-
-    Raises UsageError for what it does not know.
-    """
-    _check_shape(data)
-    if data.get("recipe", recipe) != recipe:
-        raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {recipe!r}.")
-    known = {"recipe", "parts", "options", "run"}
-    for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo"}:
-        raise UsageError(f"--config: there is no section {key!r}.{did_you_mean(key, known)}")
-    run, parts, chosen = (data.get(key, {}) for key in ("run", "parts", "options"))
-    return dict(run), dict(parts), {kind: dict(values) for kind, values in chosen.items()}
 
 
 def _quoted(names: Any) -> str:

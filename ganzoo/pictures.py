@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ganzoo.runs.checkpoint import write_file
+from ganzoo.files import write_file
 from ganzoo.types import DataSpec
 
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)

@@ -12,15 +12,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from zoo import small
 
-from ganzoo.compose import RunOptions
+from ganzoo.config import RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation import evaluator as evaluate
 from ganzoo.evaluation import subject as judge
 from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
 from ganzoo.evaluation.record import Evaluation, best, parsed
+from ganzoo.files import read_lines
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
-from ganzoo.runs.folder import EVALUATIONS, read_lines
+from ganzoo.runs.folder import EVALUATIONS
 from ganzoo.training import launch
 from ganzoo.training.loop import Watch
 from ganzoo.types import DataSpec

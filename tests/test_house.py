@@ -24,7 +24,8 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 #: Each module may import those of its own layer and of the layers before it.
 LAYERS = [
     {"types", "errors"},
-    {"options", "hookspecs", "randomness", "interfaces", "metrics", "data"},
+    {"options", "hookspecs", "randomness", "files", "machine"},
+    {"config", "interfaces", "metrics", "data"},
     {"registry", "compose", "runs", "pictures", "scaffold"},
     {"evaluation", "training", "report"},
     {"comparison"},
@@ -142,7 +143,7 @@ def test_every_hook_and_option_is_documented():
         if name.startswith("ganzoo_"):
             assert getattr(hookspecs, name).__doc__
     from ganzoo import options
-    from ganzoo.compose import RunOptions
+    from ganzoo.config import RunOptions
 
     for cls in [RunOptions, *(e.record.options for e in catalogue().entries() if getattr(e.record, "options", None))]:
         for name, f in options.fields(cls).items():

@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 from zoo import flags, small
 
+from ganzoo import machine
 from ganzoo.errors import RunStopped, UsageError
+from ganzoo.files import read_lines
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
-from ganzoo.runs.folder import read_lines
 from ganzoo.testing import toys
 from ganzoo.training import launch
 from ganzoo.training.health import D_WON_LINES, Health, apartness, not_finite, spread
@@ -346,13 +347,13 @@ def test_draws_depend_on_their_keys_alone():
 
 def test_threads_follow_what_is_allowed(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert launch.threads() == 3
+    assert machine.threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(launch, "cgroup_cores", lambda: 2.5)
-    assert launch.threads() == 2
-    monkeypatch.setattr(launch, "cgroup_cores", lambda: None)
-    assert launch.threads() == 8
+    monkeypatch.setattr(machine, "cgroup_cores", lambda: 2.5)
+    assert machine.threads() == 2
+    monkeypatch.setattr(machine, "cgroup_cores", lambda: None)
+    assert machine.threads() == 8
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_cgroups_of_both_versions_are_read(files, cores, tmp_path):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    assert launch.cgroup_cores(tmp_path) == cores
+    assert machine.cgroup_cores(tmp_path) == cores
 
 
 def toy(recipe, folder, **more):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ganzoo import compose, options
-from ganzoo.compose import Config
+from ganzoo.config import Config
 from ganzoo.data import Batches
 from ganzoo.interfaces import Strategy
 from ganzoo.registry.catalogue import Catalogue, catalogue

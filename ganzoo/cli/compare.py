@@ -56,9 +56,9 @@ def compare_command(
     \b
     ganzoo compare dcgan wgan-gp "dcgan --loss hinge" --dataset fashion-mnist --budget 10m --jobs 2
     """
+    from ganzoo import machine
     from ganzoo.comparison.comparison import Budget, Comparison, Plan, common_size, ready, seconds, share_out, slug
     from ganzoo.evaluation.evaluator import Asked, Evaluator, usual
-    from ganzoo.training import launch
 
     given = [name for name, value in (("--budget", budget), ("--steps", steps), ("--images", images)) if value is not None]
     if len(given) != 1:
@@ -85,7 +85,7 @@ def compare_command(
         usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
         metrics, eye = listed(usual_metric if typed["metric"] is None else typed["metric"]), typed["features"] or usual_features
         asked = Asked(metrics, eye, typed["n"] or usual_n, typed["n_real"], 0, settings(typed))
-        device = launch.pick_device(typed["device"] or "auto")
+        device = machine.pick_device(typed["device"] or "auto")
         # Fills the caches that all runs share, and refuses what cannot be before anything is trained.
         Evaluator(catalogue(), asked, there, lambda: there.data, device, bar.progress, typed["data_dir"]).look_at_real()
         comparison.begin(lambda new: share_out(catalogue(), plan, new, configure, bar.progress))

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ganzoo.cli import is_terminal
-from ganzoo.compose import Config
+from ganzoo.config import Config
 from ganzoo.pictures import sheet
 from ganzoo.training.loop import Watch
 

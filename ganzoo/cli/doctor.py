@@ -29,9 +29,8 @@ def doctor_command(as_json: bool) -> None:
 def examine() -> dict[str, dict[str, Any]]:
     """All findings, by section."""
     from ganzoo.data import cache_dir
+    from ganzoo.machine import processor, threads
     from ganzoo.registry.catalogue import catalogue
-    from ganzoo.runs.folder import processor
-    from ganzoo.training.launch import threads
 
     versions: dict[str, Any] = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -134,7 +134,8 @@ def warn(text: str) -> None:
 def best_and_last(run: Path, hashes: Container[str] | None = None) -> list[str]:
     """One line a figure that was measured at several steps of a run; of these protocols, by default of all."""
     from ganzoo.evaluation.record import best, parsed
-    from ganzoo.runs.folder import EVALUATIONS, read_lines
+    from ganzoo.files import read_lines
+    from ganzoo.runs.folder import EVALUATIONS
 
     known = [e for e in map(parsed, read_lines(run / EVALUATIONS)) if e is not None and (hashes is None or e.hash in hashes)]
     return [

@@ -29,7 +29,7 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     ganzoo report runs/compare-fashion-10k-10m   a comparison: its page again, with what its generators draw
     """
     from ganzoo import report
-    from ganzoo.training.launch import threads
+    from ganzoo.machine import threads
 
     if len(sources) == 1 and (sources[0] / "compare.json").is_file() and out is None and title is None:
         from ganzoo.comparison.comparison import Comparison
@@ -75,7 +75,7 @@ def with_drawings(run: RunFacts) -> RunFacts:
 
 def _data(run: RunFacts) -> tuple[dict[str, Any] | None, str]:
     """The training set as it was prepared for the run, or why it is not at hand."""
-    from ganzoo.compose import Config
+    from ganzoo.config import Config
     from ganzoo.training.launch import prepare_data
 
     said: set[str] = set()

@@ -31,8 +31,9 @@ def sample_command(
     import torch
 
     from ganzoo import pictures
+    from ganzoo.machine import threads
     from ganzoo.randomness import between, seed_step
-    from ganzoo.training.launch import load_generator, threads
+    from ganzoo.training.launch import load_generator
 
     torch.set_num_threads(threads())
     generator, said = load_generator(catalogue(), source, lambda text: click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True))

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from ganzoo import compose, options
 from ganzoo.cli.browse import title
-from ganzoo.compose import Config, RunOptions
+from ganzoo.config import Config, RunOptions, from_file
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.types import KINDS
@@ -63,9 +63,9 @@ def _typed(args: list[str], name: str) -> str | None:
 def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
     if path is None:
         return {}, {}, {}
-    from ganzoo.training.launch import read_json
+    from ganzoo.files import read_json
 
-    return compose.read_config(read_json(Path(path)), recipe)
+    return from_file(read_json(Path(path)), recipe)
 
 
 def recipe_command(

@@ -21,13 +21,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganzoo import __version__
-from ganzoo.compose import Config
+from ganzoo import __version__, machine
+from ganzoo.config import Config
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation, best, parsed
+from ganzoo.files import hold, read_json, read_lines, write_json, write_text
 from ganzoo.registry.catalogue import Catalogue
 from ganzoo.registry.discovery import named
-from ganzoo.runs.folder import hold, read_lines, write_json, write_text
 from ganzoo.training import launch
 from ganzoo.training.health import COLLAPSED, REPEATED
 
@@ -149,7 +149,7 @@ def share_out(
         progress("timing steps", i, rounds * len(entrants))
         config = configure([*entrants[k], *plan.shared])
         long = min(10.0, max(1.0, plan.budget.seconds / 50)) if plan.budget.seconds else 0.0
-        rate, per_step[k] = _timed(catalogue, config, long, max(1, launch.threads() // plan.jobs))
+        rate, per_step[k] = _timed(catalogue, config, long, max(1, machine.threads() // plan.jobs))
         rates[k].append(rate)
     progress("timing steps", 1, 1)
     made = []
@@ -231,7 +231,7 @@ class Comparison:
     def of(cls, folder: Path) -> Comparison:
         """The comparison that a folder holds, with what is finished of it. Raises UsageError where it holds none."""
         try:
-            told: dict[str, Any] = launch.read_json(folder / "compare.json")["plan"]
+            told: dict[str, Any] = read_json(folder / "compare.json")["plan"]
             told |= {"entrants": tuple(map(tuple, told["entrants"])), "budget": Budget(**told["budget"])}
             values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
             plan = Plan(**values)
@@ -250,7 +250,7 @@ class Comparison:
         plan = json.loads(json.dumps(asdict(self.plan)))
         fingerprints = dict(zip(self.plan.labels, self.plan.fingerprints, strict=True))
         if path.exists():
-            written = launch.read_json(path)
+            written = read_json(path)
             before = written.get("plan", {})
             if written.get("ganzoo") != __version__:
                 raise UsageError(f"{self.folder} was begun by ganzoo {written.get('ganzoo')}, this is {__version__}. Name another folder.")
@@ -303,7 +303,7 @@ class Comparison:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            lock.close()
+            lock.release()
             for number, handler in old.items():
                 signal.signal(number, handler)
 
@@ -346,14 +346,14 @@ class Comparison:
 
     def _take(self, cell: Cell) -> None:
         """The results of a finished cell."""
-        cell.evaluations = [e for e in map(parsed, launch.read_json(cell.results)) if e is not None]
+        cell.evaluations = [e for e in map(parsed, read_json(cell.results)) if e is not None]
         self._set(cell, "done")
 
     def _wait_for(self, folder: Path) -> None:
         """Until no process holds the run: that of a comparison which was killed ends soon."""
         for _ in range(PATIENCE):
             try:
-                hold(folder / "LOCK").close()
+                hold(folder / "LOCK").release()
                 return
             except UsageError:
                 if self._stopped.wait(1):
@@ -362,7 +362,7 @@ class Comparison:
     def _run(self, cell: Cell, words: Sequence[str]) -> str:
         """Run a command of ganzoo's; returns what it printed. Raises GanzooError with the last thing that it said where it fails."""
         plugins = [word for path in named for word in ("--plugin", str(path))]
-        env = os.environ | {"OMP_NUM_THREADS": str(max(1, launch.threads() // self.plan.jobs)), "GANZOO_PARENT": str(os.getpid())}
+        env = os.environ | {"OMP_NUM_THREADS": str(max(1, machine.threads() // self.plan.jobs)), "GANZOO_PARENT": str(os.getpid())}
         with open(cell.log, "a", encoding="utf-8") as log:
             log.write(f"$ ganzoo {' '.join(words)}\n")
             log.flush()
@@ -462,7 +462,7 @@ class Comparison:
 
     def budget_line(self) -> str:
         """The budget in words."""
-        at = f", each on {max(1, launch.threads() // self.plan.jobs)} thread(s)"
+        at = f", each on {max(1, machine.threads() // self.plan.jobs)} thread(s)"
         timed = " (turned into real images by timing each entrant's steps in turn)" if self.plan.budget.seconds else ""
         return f"budget: {self.plan.budget}{timed}{at}; mean (lowest to highest) over the seeds {', '.join(map(str, self.plan.seeds))}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,10 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ganzoo.data.cache import cache_dir, data_folder, locked, publish, safetensors_header, writing
+from ganzoo.data.cache import ADVICE, cache_dir, data_folder
 from ganzoo.data.samples import Request, Samples
 from ganzoo.data.sources import layout, samples_at
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import hold, remove_unfinished, replacing, safetensors_header, unfinished, writing
+from ganzoo.machine import allowed_cores
 from ganzoo.types import DataSet, DataSpec
 
 if TYPE_CHECKING:
@@ -88,10 +89,16 @@ def prepare(
         path = cache_dir() / "prepared" / f"{name}-{size or 'points'}-{key.hexdigest()}.safetensors"
         if found := _read(path, name):
             return found
-        with locked(path.with_suffix(".lock"), lambda: report(f"waiting for another process that prepares {name}", 0, 0)):
+        with writing(path, ADVICE):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        lock = hold(path.with_suffix(".lock"), lambda: report(f"waiting for another process that prepares {name}", 0, 0))
+        try:
             if not (found := _read(path, name)):  # the other process may have prepared it
+                remove_unfinished(path.parent, path.name)
                 _write(path, name, samples, size, report)
                 found = _read(path, name)
+        finally:
+            lock.release()
         assert found is not None
         return found
     finally:
@@ -102,7 +109,7 @@ def _samples(dataset: str, record: DataSet | None, data_dir: Path | None, labels
     if record is None:
         return samples_at(Path(dataset).expanduser())
     cache = cache_dir()
-    with writing(cache):
+    with writing(cache, ADVICE):
         cache.mkdir(parents=True, exist_ok=True)
     module, _, function = record.target.partition(":")
     samples = getattr(import_module(module), function)(Request(data_folder(data_dir), labels, cache))
@@ -131,10 +138,10 @@ def _read(path: Path, name: str) -> Prepared | None:
     """What the cache holds under the path; None if nothing, or nothing whole."""
     try:
         header = safetensors_header(path, limit=100 * 1024**2)
-        told = json.loads(header["__metadata__"]["ganzoo"])
-        skipped = tuple((str(image), str(reason)) for image, reason in told["skipped"])
-        spec = DataSpec.from_json(told["spec"])
-        return Prepared(path, name, spec, told["checksum"], header["x"]["shape"][0], skipped, told["note"])
+        meta = json.loads(header["__metadata__"]["ganzoo"])
+        skipped = tuple((str(image), str(reason)) for image, reason in meta["skipped"])
+        spec = DataSpec.from_json(meta["spec"])
+        return Prepared(path, name, spec, meta["checksum"], header["x"]["shape"][0], skipped, meta["note"])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
@@ -144,14 +151,14 @@ def _write(path: Path, name: str, samples: Samples, size: int | None, report: Pr
     import torch
     from safetensors.torch import save_file
 
-    raw, temporary = path.with_suffix(".raw.tmp"), path.with_suffix(".tmp")
+    raw = unfinished(path, ".raw")
     try:
-        with writing(path):
-            file = open(raw, "wb")  # noqa: SIM115
+        with writing(path, ADVICE):
+            file = open(raw, "xb")  # noqa: SIM115
         with file:
             rows = _Rows(file, path)
             skipped = _add_arrays(rows, name, samples, size, report) if samples.arrays else _add_images(rows, name, samples, size, report)
-            with writing(path):
+            with writing(path, ADVICE):
                 file.flush()
         dtype = torch.float32 if samples.kind == "points" else torch.uint8
         x = torch.from_file(str(raw), shared=False, size=rows.count * rows.numel, dtype=dtype).view(rows.count, *rows.shape)
@@ -168,14 +175,12 @@ def _write(path: Path, name: str, samples: Samples, size: int | None, report: Pr
         checksum = hashlib.sha256(json.dumps(spec.to_json()).encode())
         for tensor in tensors.values():
             checksum.update(tensor.numpy().data)
-        told = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": samples.note}
-        with writing(path):
-            save_file(tensors, temporary, metadata={"ganzoo": json.dumps(told)})
-            temporary.chmod(raw.stat().st_mode & 0o777)  # what the user's umask says; the library's own is 600
-            publish(temporary, path)
+        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": samples.note}
+        with replacing(path, ADVICE) as beside:
+            save_file(tensors, beside, metadata={"ganzoo": json.dumps(meta)})
+            beside.chmod(raw.stat().st_mode & 0o777)  # what the user's umask says; the library's own is 600
     finally:
         raw.unlink(missing_ok=True)
-        temporary.unlink(missing_ok=True)
 
 
 class _Rows:
@@ -191,7 +196,7 @@ class _Rows:
         """rows: a C-contiguous numpy array (n, *shape)."""
         self.shape, self.numel = shape, rows[0].size
         self.count += len(rows)
-        with writing(self.path):
+        with writing(self.path, ADVICE):
             self.file.write(rows.data)
 
 
@@ -284,8 +289,7 @@ def _labels(y: Any, n: int, name: str) -> list[int]:
 
 def _threads() -> int:
     """Pillow decodes without holding the interpreter, so a few threads help; more only take memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores))
+    return min(8, allowed_cores())
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.data.cache import safetensors_header
 from ganzoo.data.samples import Samples
 from ganzoo.errors import UsageError
+from ganzoo.files import safetensors_header
 
 #: What is taken for an image; what it holds is decided by its content.
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})

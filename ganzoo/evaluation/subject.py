@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.compose import Config, RunOptions
+from ganzoo import machine
+from ganzoo.config import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue
 from ganzoo.training import launch
@@ -98,8 +99,8 @@ def evaluate(
     from ganzoo.randomness import generator
     from ganzoo.runs.folder import add_evaluation
 
-    torch.set_num_threads(launch.threads())
-    place = launch.pick_device(device)
+    torch.set_num_threads(machine.threads())
+    place = machine.pick_device(device)
     run, checksum = what.data, what.checksum
     if what.samples is not None:
         size = image_size or (_size(what.samples) if what.samples.exists() else None)

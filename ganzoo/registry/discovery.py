@@ -313,7 +313,7 @@ def _fault(record: Any) -> str:
 
 
 def _defaults_fault(defaults: Mapping[Any, Any]) -> str:
-    from ganzoo.compose import RunOptions
+    from ganzoo.config import RunOptions
 
     for key in defaults:
         kind, dot, _ = str(key).partition(".")

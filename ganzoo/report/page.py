@@ -16,10 +16,10 @@ from typing import Any
 
 from ganzoo import __version__
 from ganzoo.evaluation.record import Evaluation
+from ganzoo.files import write_text
 from ganzoo.report import charts
 from ganzoo.report.charts import Chart
 from ganzoo.report.facts import RunFacts
-from ganzoo.runs.checkpoint import write_file
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def write(path: Path, runs: Sequence[RunFacts], title: str, table: Table | None 
     Raises GanzooError where the disk refuses.
     """
     text = Page(runs, title, table, notes).html()
-    write_file(path, lambda file: file.write(text.encode("utf-8", "replace")))
+    write_text(path, text)
 
 
 class Page:

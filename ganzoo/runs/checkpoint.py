@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +14,8 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from ganzoo.data.cache import safetensors_header
 from ganzoo.errors import GanzooError
+from ganzoo.files import safetensors_header, write_file
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Strategy
@@ -128,26 +126,6 @@ def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
     digest = hashlib.sha256(data).hexdigest()
     head = data[:end].replace(_NO_HASH.encode(), digest.encode(), 1)
     write_file(path, lambda file: (file.write(head), file.write(memoryview(data)[end:])))
-
-
-def write_file(path: Path, fill: Callable[[Any], Any]) -> None:
-    """Make a file whole or not at all: `fill` writes to one beside it, which is fsynced and renamed."""
-    beside = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        with open(beside, "wb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as e:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise GanzooError(f"{path} cannot be written: {e.strerror or e}. Nothing that was there is lost.") from e
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import platform
 import re
-import socket
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ganzoo.runs import checkpoint
-from ganzoo.runs.checkpoint import BadCheckpoint, write_file
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import append_line, hold, read_lines, remove_unfinished, write_json, write_text
+from ganzoo.runs import checkpoint
+from ganzoo.runs.checkpoint import BadCheckpoint
 
 
 class Run:
@@ -29,10 +24,8 @@ class Run:
         self.folder = folder
         self.checkpoints, self.samples = folder / "checkpoints", folder / "samples"
         self._lock = hold(folder / "LOCK")
-        self._metrics: IO[str] | None = None
         for place in (folder, self.checkpoints, self.samples):
-            for stale in place.glob(".tmp-*"):
-                stale.unlink(missing_ok=True)
+            remove_unfinished(place)
 
     @classmethod
     def create(cls, folder: Path) -> Run:
@@ -58,10 +51,7 @@ class Run:
 
     def log(self, line: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl."""
-        if self._metrics is None:
-            self._metrics = open(self.folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._metrics.write(json.dumps(line) + "\n")
-        self._metrics.flush()
+        append_line(self.folder / "metrics.jsonl", line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl; a last line that was cut off is left out."""
@@ -76,18 +66,18 @@ class Run:
         for name in ("metrics.jsonl", EVALUATIONS, "warnings.jsonl", "health.jsonl"):
             if (path := self.folder / name).exists():
                 kept = [json.dumps(line) + "\n" for line in read_lines(path) if (line.get("step") or 0) <= step]
-                write_file(path, partial(_fill, "".join(kept)))
+                write_text(path, "".join(kept))
         for sheet in self.samples.glob("*.png"):
             if sheet.stem.isdigit() and int(sheet.stem) > step:
                 sheet.unlink()
 
     def samples_were(self, step: int, **health: float) -> None:
         """One line of health.jsonl: what is seen of the sample sheet of this step."""
-        _append(self.folder / "health.jsonl", {"step": step, **health})
+        append_line(self.folder / "health.jsonl", {"step": step, **health})
 
     def warn(self, step: int, text: str) -> None:
         """One line of warnings.jsonl."""
-        _append(self.folder / "warnings.jsonl", {"step": step, "text": text})
+        append_line(self.folder / "warnings.jsonl", {"step": step, "text": text})
 
     def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int = 3) -> Path:
         """A checkpoint; all but the last `keep` (0: none of them) are deleted when the new one has been read back and is good."""
@@ -118,10 +108,7 @@ class Run:
         return None
 
     def close(self) -> None:
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
-        self._lock.close()
+        self._lock.release()
 
     def __enter__(self) -> Run:
         return self
@@ -133,41 +120,9 @@ class Run:
 EVALUATIONS = "evaluations.jsonl"
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines; none where there is no file, and a line that was cut off is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            lines += [line] if isinstance(line, dict) else []
-    return lines
-
-
 def add_evaluation(folder: Path, told: Mapping[str, Any]) -> None:
     """One line of evaluations.jsonl. The run may be training meanwhile: the line is written at once."""
-    _append(folder / EVALUATIONS, told)
-
-
-def write_json(path: Path, told: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(told, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    write_file(path, partial(_fill, text))
-
-
-def _fill(text: str, file: IO[bytes]) -> None:
-    file.write(text.encode())
-
-
-def _append(path: Path, line: Mapping[str, Any]) -> None:
-    try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as e:
-        raise GanzooError(f"{path} cannot be written: {e.strerror or e}.") from e
+    append_line(folder / EVALUATIONS, told)
 
 
 def new_folder(root: Path, stem: str) -> Path:
@@ -200,47 +155,3 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{folder / 'config.json'} cannot be read: {e}.") from e
     return dict(config)
-
-
-def hold(path: Path) -> IO[str]:
-    """Hold a lock file until it is closed. Raises UsageError that names the process which holds it."""
-    # lockf and not flock: it is let go at the very moment when the process dies, whatever its children inherited.
-    try:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as e:
-        raise UsageError(f"{path.parent} cannot be written: {e.strerror or e}.") from e
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise UsageError(f"{path.parent} is held by {holder}. Wait for it, or stop it with Ctrl-C there.") from None
-    file.seek(0)
-    file.truncate()
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    return file
-
-
-def machine() -> dict[str, Any]:
-    """What the run ran on, for config.json."""
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(),
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def processor() -> str:
-    """The processor's own name where the system tells it."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        if found:
-            return found[1]
-    return platform.processor() or platform.machine()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose
-from ganzoo.compose import Config
+from ganzoo.config import Config
 from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.registry.discovery import Plugin
 from ganzoo.testing import toys

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose, options
-from ganzoo.compose import Config
+from ganzoo.config import Config
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.discovery import LOCAL, overwritten, resolve
 from ganzoo.testing import toys
@@ -439,7 +439,7 @@ def global_state_stays(case: Case) -> None:
     import numpy as np
     import torch
 
-    from ganzoo.training.launch import threads
+    from ganzoo.machine import threads
 
     torch.set_num_threads(threads())
     torch.backends.cudnn.deterministic = True  # as every run does

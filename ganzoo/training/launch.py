@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import __version__, compose, options
-from ganzoo.compose import Config, RunOptions
+from ganzoo import __version__, compose, machine, options
+from ganzoo.config import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue
 from ganzoo.registry.discovery import LOCAL, Plugin
 from ganzoo.types import KINDS, DataSet, DataSpec, RunInfo
 
 if TYPE_CHECKING:
-    import torch
 
     from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
@@ -25,42 +23,6 @@ if TYPE_CHECKING:
     from ganzoo.training.loop import Watch
 
 Progress = Callable[[str, int, int], None]
-
-
-def threads() -> int:
-    """How many threads to compute with: what OMP_NUM_THREADS says, else what the affinity mask and the cgroup allow.
-
-    More threads than cores spin against each other, at a sixth of the speed.
-    """
-    if (said := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(said) > 0:
-        return int(said)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, int(cgroup_cores() or allowed)))
-
-
-def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """The cores that the control group may use, whole or in part; None where there is no limit."""
-    for name, split in (("cpu.max", True), ("cpu/cpu.cfs_quota_us", False)):
-        try:
-            text = (root / name).read_text(encoding="utf-8")
-            quota, period = text.split() if split else (text, (root / "cpu/cpu.cfs_period_us").read_text(encoding="utf-8"))
-            if quota.strip() != "max" and int(quota) > 0:
-                return max(1.0, int(quota) / int(period))
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, then Apple's, then the processor. Raises UsageError where it is not there."""
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind in there if there[kind]))
-    if not there[name]:
-        raise UsageError(f"--device {name}: this machine, or this build of torch, has none. Take --device auto.")
-    return torch.device(name)
 
 
 def prepare_data(catalogue: Catalogue, config: Config, progress: Progress | None = None) -> Prepared:
@@ -111,7 +73,7 @@ def prepare_strategy(
     """Data and networks of a run, ready for step 0, and the configuration with what had been left open."""
     import torch
 
-    torch.set_num_threads(threads())
+    machine.set_threads()
     torch.backends.cudnn.deterministic = True
     # A run is resumed from anywhere.
     run = config.run
@@ -123,7 +85,7 @@ def prepare_strategy(
         run = replace(run, data_dir=str(Path(run.data_dir).expanduser().resolve()))
     config = replace(config, run=run)
     # Before anything is downloaded or decoded: what cannot work is said at once.
-    device = pick_device(config.run.device)
+    device = machine.pick_device(config.run.device)
     config = replace(config, run=replace(config.run, device=device.type))  # type: ignore[arg-type]
     prepared = prepare_data(catalogue, config, progress)
     if prepared.spec.kind == "image":
@@ -206,7 +168,7 @@ def start(
     watch: Watch,
 ) -> Path:
     """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
-    from ganzoo.runs.folder import Run, machine, new_folder
+    from ganzoo.runs.folder import Run, new_folder
     from ganzoo.training import trackers
 
     watchers = trackers.chosen(catalogue, config.run.track)
@@ -219,7 +181,7 @@ def start(
         "data": {"name": prepared.name, "checksum": prepared.checksum, "count": prepared.count, **prepared.spec.to_json()},
         "ganzoo": __version__,
         "plugins": plugins_of(catalogue, config),
-        "machine": machine(),
+        "machine": machine.describe(),
     }
     with Run.create(folder) as run:
         try:
@@ -242,7 +204,7 @@ def resume(
 
     Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
-    from ganzoo.runs.folder import Run, machine, read_config
+    from ganzoo.runs.folder import Run, read_config
     from ganzoo.training import trackers
 
     written = read_config(folder)
@@ -260,7 +222,7 @@ def resume(
                 f"data set {config.run.dataset!r} has changed since the run was started: its checksum is {prepared.checksum[:12]}, "
                 f"it was {written['data']['checksum'][:12]}. Bring the old data back, or start a new run."
             )
-        now_made = machine() | {"device": config.run.device}
+        now_made = machine.describe() | {"device": config.run.device}
         then = written.get("machine", {}) | {"device": written["run"].get("device")}
         differ = [key for key in ("torch", "threads", "device") if now_made[key] != then.get(key)]
         if odd := [f"{key} {now_made[key]} (was {then.get(key)})" for key in differ]:
@@ -437,13 +399,3 @@ def _generator_of_checkpoint(catalogue: Catalogue, file: Path, warn: Callable[[s
         raise UsageError(f"{file}: it, or its run's config.json, does not say how the generator is built ({e!r}).") from e
     G = _filled(catalogue, file, name, values, spec, ("model:ema.", "model:G."))
     return G, {"generator": name, "step": step, "seed": config.run.seed, "dataset": dataset}
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file. Raises UsageError where it cannot be read."""
-    import json
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise UsageError(f"{path} cannot be read as JSON: {e}.") from e

@@ -24,7 +24,7 @@ from ganzoo.runs.folder import Run, add_evaluation
 from ganzoo.training.health import Health, apartness, not_finite, spread
 
 if TYPE_CHECKING:
-    from ganzoo.compose import Config, RunOptions
+    from ganzoo.config import Config, RunOptions
     from ganzoo.data import Batches, Prepared
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.interfaces import Strategy

@@ -1,0 +1,173 @@
+"""What is done with files, each in one way: written whole or not at all, locked, read and written as JSON. No torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ganzoo.errors import GanzooError, UsageError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+UNFINISHED = ".tmp-"  # how the name of a file begins that is still being written
+
+
+@contextlib.contextmanager
+def writing(path: Path, advice: str = "Nothing that was there is lost.") -> Iterator[None]:
+    """Turns what the disk refuses while `path` is written into a GanzooError that ends with the advice."""
+    try:
+        yield
+    except Exception as e:
+        # safetensors has a class of its own for a full disk.
+        if not isinstance(e, OSError) and type(e).__name__ != "SafetensorError":
+            raise
+        raise GanzooError(f"{path} cannot be written: {getattr(e, 'strerror', None) or e}. {advice}") from e
+
+
+@contextlib.contextmanager
+def replacing(path: Path, advice: str = "Nothing that was there is lost.") -> Iterator[Path]:
+    """A new file beside `path`, to be filled; afterwards it is on the disk and takes the place of `path`. So nobody ever sees half of it.
+
+    advice: as in `writing`. Raises GanzooError where the disk refuses; what was there before is untouched.
+    """
+    beside = unfinished(path)
+    try:
+        with writing(path, advice):
+            beside.unlink(missing_ok=True)
+            yield beside
+            _sync(beside)
+            os.replace(beside, path)
+            _sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def unfinished(path: Path, suffix: str = "") -> Path:
+    """A file beside `path` for this process to write what is not finished."""
+    return path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}{suffix}")
+
+
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left of files of that name, by default of any. Only for the one who holds the folder's lock."""
+    for stale in folder.glob(f"{UNFINISHED}*-{name}*"):
+        with contextlib.suppress(OSError):
+            stale.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has the file, or the folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all; `fill` is given it, opened for bytes. Raises GanzooError where the disk refuses."""
+    with replacing(path) as beside:
+        with open(beside, "xb") as file:  # x: it follows no link that somebody put there
+            fill(file)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_file(path, lambda file: file.write(text.encode("utf-8", "replace")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises UsageError where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        raise UsageError(f"{path} cannot be read as JSON: {e}.") from e
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one object to a file of JSON lines. Raises GanzooError where the disk refuses."""
+    with writing(path), open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
+    """The objects in a file of JSON lines; none where there is no file.
+
+    A line that cannot be used is left out and told to `problem`; of the last one, which may just be written, nothing is said.
+    """
+    try:
+        texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        problem(f"{path.name} cannot be read: {e.strerror or e}.")
+        return []
+    lines = []
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError("wanted an object")
+            lines.append(line)
+        except (ValueError, RecursionError):
+            if number < len(texts):
+                problem(f"{path.name}: line {number} cannot be read; it is left out.")
+    return lines
+
+
+def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
+    """Hold a lock file until `release()`; it is let go as well when this process dies, however it dies.
+
+    waiting: called once where another process holds it, which is then waited for. Without it, UsageError names the holder.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, thread_local=False)
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            if waiting is None:
+                holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+                raise UsageError(f"{path.parent} is held by {holder}. Wait for it, or stop it with Ctrl-C there.") from None
+            waiting()
+            lock.acquire()
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"{path.parent} cannot be written: {e.strerror or e}.") from e
+    return lock
+
+
+def safetensors_header(path: Path, limit: int) -> dict[str, Any]:
+    """The header of a safetensors file as JSON, read without its tensors; ValueError if it is none, not whole, or the header too long.
+
+    limit: bytes. A header of 64 MB with a million names takes the library ten seconds to open.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(limit, size - 8):
+            raise ValueError(f"not a safetensors file, or its header is longer than {limit} bytes")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("not a safetensors file")
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    if 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0) != size:
+        raise ValueError("the file is cut off")
+    if not all(math.prod(entry["shape"]) <= size for entry in tensors):
+        raise ValueError("a shape is larger than the file")
+    return header
