@@ -32,15 +32,13 @@ from torch.utils.data import Subset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 import ganzoo
-from ganzoo import compose
+from ganzoo import compose, machine
 from ganzoo.config import RunOptions
-from ganzoo.data import Batches
-from ganzoo.evaluation.evaluator import LOOKED_AT, Asked, Evaluator, Reference
-from ganzoo.randomness import seed_step
+from ganzoo.evaluation.evaluator import BATCH, READ, Evaluator
+from ganzoo.evaluation.request import Reference, requested
 from ganzoo.registry.catalogue import catalogue
-from ganzoo.runs.exported import DRAWN, drawn
-from ganzoo.runs.folder import machine
-from ganzoo.training import launch
+from ganzoo.runs.exported import Exported
+from ganzoo.training.session import Session
 
 N, STEPS = 10_000, 50
 PEAKS = [("ganzoo", 0), ("ganzoo", 2500), ("ganzoo", N), ("ganzoo", 4 * N), ("torch-fidelity", N), ("torch-fidelity", 4 * N)]
@@ -50,7 +48,7 @@ DATA: dict[str, Any] = {"dataset": "fashion-10k", "image_size": 32, "device": "c
 class OurFeatures(FeatureExtractorBase):
     """ganzoo's extractor, as torch-fidelity wants one."""
 
-    eye: ClassVar[Any]
+    extractor: ClassVar[Any]
     get_provided_features_list = staticmethod(lambda: ("penultimate",))
     get_default_feature_layer_for_metric = staticmethod(lambda metric: "penultimate")
 
@@ -58,32 +56,30 @@ class OurFeatures(FeatureExtractorBase):
         super().__init__(name, features_list)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        return (self.eye(x)[0],)
+        return (self.extractor(x)[0],)
 
 
 def evaluator(n: int, *metrics: str) -> Evaluator:
     """A new one, which knows nothing yet of the real samples. The classifier is trained if it is not in the cache."""
-    prepared = launch.prepare_named(catalogue(), RunOptions(**DATA))
-    there = Reference(prepared, "train")
-    return Evaluator(catalogue(), Asked(metrics, "classifier", n), there, lambda: prepared, torch.device("cpu"))
+    data = compose.find_data(catalogue(), RunOptions(**DATA)).prepare()
+    reference = Reference(data, "train")
+    request = requested(catalogue(), reference, ",".join(metrics), "classifier", n)
+    return Evaluator(request, reference, lambda: data, torch.device("cpu"))
 
 
 def sampler(steps: int) -> Callable[[int], Iterator[Tensor]]:
     """What draws n samples of a DCGAN after so many steps, when they are asked for."""
-    config, prepared, strategy = launch.prepare_strategy(catalogue(), compose.resolve(catalogue(), "dcgan", DATA, {}, {}))
-    batches = Batches(prepared.load(), prepared.spec, config.run.batch_size, seed=0, device=torch.device("cpu"))
+    session = Session.open(compose.resolve(catalogue(), "dcgan", DATA | {"ema": 0.0}, {}, {}))
     for t in range(steps):
-        seed_step(0, t)
-        strategy.step(batches, t)
-    G = strategy.G.eval()
-    return lambda n: drawn(lambda z, given: G(z), G, (), n, 0, None)
+        session.step(t)
+    return Exported.of(session.strategy).outputs
 
 
 def fidelity(x: Tensor, real: Tensor, **asked: Any) -> dict[str, float]:
     """The figures of torch-fidelity, by ganzoo's names for them. Without its loader's processes, which only cost here: all lies ready."""
     told = torch_fidelity.calculate_metrics(
         input1=Subset(x, range(len(x))), input2=Subset(real, range(len(real))), feature_extractor="ganzoo", fid=True, kid_subset_size=1000,
-        batch_size=LOOKED_AT, cuda=False, cache=False, verbose=False, save_cpu_ram=True, **asked,
+        batch_size=BATCH, cuda=False, cache=False, verbose=False, save_cpu_ram=True, **asked,
     )  # fmt: skip
     names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean"}
     return {name: told[theirs] for name, theirs in names.items() if theirs in told}
@@ -95,7 +91,7 @@ def peak(side: str, n: int) -> None:
     if n and side == "ganzoo":
         ours(samples(n), n)
     elif n:
-        OurFeatures.eye = ours.eye
+        OurFeatures.extractor = ours.extractor
         fidelity(torch.cat(list(samples(n))), ours.reference.data.load()["x"])
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
@@ -103,7 +99,7 @@ def peak(side: str, n: int) -> None:
 def peaks(threads: int) -> list[dict[str, Any]]:
     """Of a process each. To be called while this one is small: on Linux, a process begins with the peak of the one that started it."""
     found = []
-    for side, n in [("ganzoo", DRAWN), *PEAKS]:  # the first only fills the cache
+    for side, n in [("ganzoo", READ), *PEAKS]:  # the first only fills the cache
         command = [sys.executable, __file__, "--threads", str(threads), "--peak", side, str(n)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found.append({"side": side, "n": n, "peak_mib": int(told.split()[-1]) / 2**20})
@@ -128,19 +124,19 @@ class Rounds:
 
     def one(self) -> dict[str, dict[str, float]]:
         x, fresh, again = self.x, evaluator(N, "fid", "kid"), evaluator(N, "fid", "kid")
-        real, OurFeatures.eye = fresh.reference.data.load()["x"], fresh.eye
-        lots = x.split(DRAWN)
+        real, OurFeatures.extractor = fresh.reference.data.load()["x"], fresh.extractor
+        lots = x.split(READ)
         with tempfile.TemporaryDirectory() as empty, patch.dict(os.environ, GANZOO_CACHE=empty):
             ours = self.timed("ganzoo", lambda: fresh(lots, N))
             theirs = self.timed("torch-fidelity", fidelity, x, real, kid=True)
             self.timed("ganzoo, real ones cached", lambda: again(lots, N))
         self.timed("drawing", lambda: list(self.samples(N)))
-        gathers = [metric.gather(N) for metric in fresh.metrics]
-        self.timed("looking", lambda: fresh._gathered(gathers, lots, N, ""))
+        accumulators = [metric.accumulator(N) for _, metric in fresh.metrics]
+        self.timed("looking", lambda: fresh._accumulated(accumulators, lots, N, ""))
         with torch.no_grad():
-            self.timed("of that, the network", lambda: [OurFeatures.eye(lot) for lot in x.split(LOOKED_AT)])
-        for part, metric, gather in zip(fresh.parts, fresh.metrics, gathers, strict=True):
-            self.timed(f"computing {part.name}", metric.compute, gather, fresh._real[gather.key])
+            self.timed("of that, the network", lambda: [OurFeatures.extractor(lot) for lot in x.split(BATCH)])
+        for (entry, metric), accumulator in zip(fresh.metrics, accumulators, strict=True):
+            self.timed(f"computing {entry.name}", metric.compute, accumulator, fresh._real[accumulator.key])
         return {"ganzoo": {"fid": ours[0].figures["cFID"], "kid": ours[1].figures["cKID"]}, "torch-fidelity": theirs}
 
 
@@ -164,7 +160,7 @@ def table(result: Mapping[str, Any]) -> str:
         f"{m['torch']}, {m['threads']} threads of {result['cores']} cores, {m['processor']}, load {result['load'][0]:.1f} at the start and "
         f"{result['load'][1]:.1f} at the end.{busy}", "",
         f"{N:,} samples of a DCGAN of {STEPS} steps against the {N:,} images of `fashion-10k` at 32 pixels: Fréchet distance and KID in "
-        f"128 features of `classifier`, {LOOKED_AT} images at a time. Medians of {r['rounds']} rounds, the sides in turn. Ratio: to "
+        f"128 features of `classifier`, {BATCH} images at a time. Medians of {r['rounds']} rounds, the sides in turn. Ratio: to "
         "ganzoo's first line, in processor time. torch-fidelity without its loader processes (`save_cpu_ram`).", "",
         *head,
     ]  # fmt: skip
@@ -204,8 +200,8 @@ def main() -> None:
         "command": f"python benchmarks/evaluate.py --rounds {args.rounds} --threads {threads}",
         "date": datetime.now(UTC).date().isoformat(),
         **{package.__name__: package.__version__ for package in (ganzoo, torch_fidelity)},
-        "machine": machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "machine": machine.describe(),
+        "cores": machine.allowed_cores(),
         "load": load, "memory": peaks(threads), "measured": measure(args.rounds),
     }  # fmt: skip
     load.append(os.getloadavg()[0])

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,10 @@ import torch
 from torch.nn.functional import softplus
 
 import ganzoo
-from ganzoo import compose
-from ganzoo.config import Config
-from ganzoo.data import Batches, Prepared
-from ganzoo.interfaces import Strategy
+from ganzoo import compose, machine
 from ganzoo.registry.catalogue import catalogue
-from ganzoo.runs.folder import machine
 from ganzoo.training import launch, loop
+from ganzoo.training.session import Session
 
 DATA = {"dataset": "fashion-10k", "image_size": 32, "device": "cpu"}
 IMAGES_SECONDS = 10.0
@@ -42,19 +39,19 @@ IMAGES_SECONDS = 10.0
 class ByHand:
     """DCGAN as one would write it in a script: no framework around it."""
 
-    def __init__(self, config: Config, prepared: Prepared) -> None:
-        def network(kind: str) -> Any:
-            part = catalogue().get(kind, config.parts[kind])
-            options = ganzoo.options.make(part.record.options, config.options[kind])
-            return part.load()(prepared.spec, options).to(memory_format=torch.channels_last)
+    def __init__(self, session: Session) -> None:
+        resolved = session.resolved
 
-        o = config.options["strategy"]
+        def network(kind: str) -> Any:
+            return resolved.parts[kind].build(session.data.spec, resolved.options[kind]).to(memory_format=torch.channels_last)
+
+        o = asdict(resolved.options["strategy"])
         self.G, self.D = network("generator"), network("discriminator")
         self.opt_G = torch.optim.Adam(self.G.parameters(), o["lr_g"], (o["beta1"], o["beta2"]), fused=True)
         self.opt_D = torch.optim.Adam(self.D.parameters(), o["lr_d"], (o["beta1"], o["beta2"]), fused=True)
-        self.images = prepared.load()["x"]
-        self.batch_size, self.z_dim = config.run.batch_size, config.options["generator"]["z_dim"]
-        self.bf16, self.decay = config.run.precision == "bf16", config.run.ema
+        self.images = session.data.load()["x"]
+        self.batch_size, self.z_dim = resolved.run.batch_size, resolved.options["generator"].z_dim
+        self.bf16, self.decay = resolved.run.precision == "bf16", resolved.run.ema
         self.average = deepcopy(self.G).requires_grad_(False)
         self.order, self.place = torch.randperm(len(self.images)), 0
 
@@ -94,12 +91,11 @@ class Turns(loop.Watch):
         self.theirs: list[tuple[float, float]] = []
         self.mark = _now()
 
-    def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None:
+    def opened(self, folder: Path, session: Session) -> None:
         """Called before the first step: both are made warm, then the clock starts."""
-        self.other = ByHand(config, prepared)
+        self.other = ByHand(session)
         self.other.steps(3)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bf16"):
-            _steps(strategy, _batches(config, prepared), 3)
+        _steps(session, 3)
         self.mark = _now()
 
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
@@ -127,12 +123,13 @@ def _since(mark: tuple[float, float]) -> tuple[float, float]:
 
 def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
     """Both loops in turns, for segment * segments steps each."""
-    config = compose.resolve(catalogue(), "dcgan", {**DATA, "precision": precision, "steps": segment * segments}, {}, {})
+    resolved = compose.resolve(catalogue(), "dcgan", {**DATA, "precision": precision, "steps": segment * segments}, {}, {})
     turns = Turns(segment)
     with tempfile.TemporaryDirectory(prefix="ganzoo-overhead-") as temporary:
-        launch.start(catalogue(), config, Path(temporary) / "run", turns)
+        launch.start(resolved, Path(temporary) / "run", turns)
         turns.end()
-    figures: dict[str, Any] = {"steps": segment * segments, "segment": segment, "precision": precision, "batch_size": config.run.batch_size}
+    figures: dict[str, Any] = {"steps": segment * segments, "segment": segment, "precision": precision}
+    figures["batch_size"] = resolved.run.batch_size
     for i, clock in enumerate(("wall", "processor")):
         ours, theirs = [pair[i] for pair in turns.ours], [pair[i] for pair in turns.theirs]
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
@@ -147,34 +144,29 @@ def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
     return figures
 
 
-def _batches(config: Config, prepared: Prepared) -> Batches:
-    return Batches(prepared.load(), prepared.spec, config.run.batch_size, seed=0, device=torch.device("cpu"))
-
-
 def rate(name: str, precision: str) -> dict[str, Any]:
     """Steps and real images a second of a recipe at its defaults, without the loop. WGAN's warm-up is left out."""
-    config = compose.resolve(catalogue(), name, {**DATA, "precision": precision}, {}, {"strategy": {"warmup": 0}} if name == "wgan" else {})
-    config = replace(config, run=replace(config.run, dataset="fashion-10k"))
-    config, prepared, strategy = launch.prepare_strategy(catalogue(), config)
-    batches = _batches(config, prepared)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        _steps(strategy, batches, 2)
-        mark, position, steps = _now(), batches.position, 0
-        while _since(mark)[0] < IMAGES_SECONDS:
-            _steps(strategy, batches, 2)
-            steps += 2
+    chosen = {"strategy": {"warmup": 0}} if name == "wgan" else {}
+    session = Session.open(compose.resolve(catalogue(), name, {**DATA, "precision": precision}, {}, chosen))
+    run, batches = session.resolved.run, session.batches
+    _steps(session, 2)
+    mark, position, steps = _now(), batches.position, 0
+    while _since(mark)[0] < IMAGES_SECONDS:
+        _steps(session, 2)
+        steps += 2
     wall, cpu = _since(mark)
-    images = (batches.position - position) * config.run.batch_size
+    images = (batches.position - position) * run.batch_size
     return {
         "recipe": name, "precision": precision, "steps_a_second": steps / wall, "images_a_second": images / wall,
-        "images_a_processor_second": images / cpu, "default_steps": config.run.steps, "minutes": config.run.steps * wall / steps / 60,
-        "processor_minutes": config.run.steps * cpu / steps / 60,
+        "images_a_processor_second": images / cpu, "default_steps": run.steps, "minutes": run.steps * wall / steps / 60,
+        "processor_minutes": run.steps * cpu / steps / 60,
     }  # fmt: skip
 
 
-def _steps(strategy: Strategy, batches: Batches, n: int) -> None:
+def _steps(session: Session, n: int) -> None:
+    """Take n steps, each numbered 1: neither the first nor in a round number."""
     for _ in range(n):
-        strategy.step(batches, 1)
+        session.step(1)
 
 
 def said(result: Mapping[str, Any]) -> str:
@@ -242,8 +234,8 @@ def main() -> None:
         "command": " ".join(map(str, typed)),
         "date": datetime.now(UTC).date().isoformat(),
         "ganzoo": ganzoo.__version__,
-        "machine": machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "machine": machine.describe(),
+        "cores": machine.allowed_cores(),
         "load": os.getloadavg()[0],
         "figures": figures,
     }

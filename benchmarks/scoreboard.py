@@ -26,10 +26,11 @@ from typing import Any
 
 from PIL import Image
 
-from ganzoo.comparison.comparison import spread_of
+from ganzoo import machine
+from ganzoo.comparison.table import spread_of
+from ganzoo.files import read_lines, write_text
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.registry.discovery import CORE
-from ganzoo.runs.folder import machine, read_lines, write_text
 
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 FAST = ["--metric", "fid", "--features", "classifier", "-n", "10000"]
@@ -159,7 +160,7 @@ def main() -> None:
     head, lines = table(made)
     text = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *lines)]
     protocols = [e["line"] for kind in ("fast", *SLOW) for e in json.loads((args.out / f"real.{kind}.json").read_text(encoding="utf-8"))]
-    there = machine()
+    there = machine.describe()
     about = [
         "# Score board", "", "Made by `benchmarks/scoreboard.py`, which says what is done. Mean (lowest to highest) over the seeds.",
         "Seconds are of the wall clock, whatever else the machine did: the budget is kept by the images.", "",

@@ -38,18 +38,21 @@ import torch
 from torch import Tensor
 
 import ganzoo
-from ganzoo import compose
+from ganzoo import compose, machine
+from ganzoo.compose import Resolved
 from ganzoo.config import Config, RunOptions
 from ganzoo.data import Batches
-from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
-from ganzoo.pictures import to_bytes
-from ganzoo.randomness import seed_step
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.request import Reference, requested
+from ganzoo.pictures import stored
 from ganzoo.registry.catalogue import catalogue
-from ganzoo.runs.folder import machine, read_config
+from ganzoo.runs.exported import Exported, load
+from ganzoo.runs.folder import read_config
 from ganzoo.training import launch
 from ganzoo.training.health import spread
 from ganzoo.training.loop import Watch
-from ganzoo.types import KINDS
+from ganzoo.training.session import Session
+from ganzoo.types import KINDS, DataSpec
 
 SAMPLES, POINTS = 5000, 2500
 Figures = dict[str, float]
@@ -129,8 +132,8 @@ CHECKS: dict[str, Check] = {
 # --- Training, as `ganzoo run` does it ---
 
 
-def configured(check: Check, seed: int, more: Mapping[str, Any]) -> Config:
-    """The configuration that `ganzoo run` would make of these options."""
+def configured(check: Check, seed: int, more: Mapping[str, Any]) -> Resolved:
+    """The run that `ganzoo run` would make of these options."""
     run: dict[str, Any] = {"seed": seed}
     exchanged: dict[str, str] = {}
     chosen: dict[str, dict[str, Any]] = {}
@@ -161,13 +164,13 @@ class Quiet(Watch):
         self.warnings.append(text)
 
 
-def trained(config: Config, folder: Path) -> tuple[Path, list[str]]:
+def trained(resolved: Resolved, folder: Path) -> tuple[Path, list[str]]:
     """The folder of the finished run and its warnings; one that is finished already is taken as it is, one that was cut off goes on."""
     watch = Quiet()
     if not (folder / "config.json").exists():
-        launch.start(catalogue(), config, folder, watch)
-    elif _same(read_config(folder), config):
-        if metrics(folder)[-1]["step"] < config.run.steps:
+        launch.start(resolved, folder, watch)
+    elif _same(read_config(folder), resolved.config):
+        if metrics(folder)[-1]["step"] < resolved.run.steps:
             launch.resume(catalogue(), folder, None, watch)
     else:
         raise SystemExit(f"{folder} is a run with other options. Remove it, or name another folder with --keep.")
@@ -185,24 +188,20 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-@torch.no_grad()
-def draw(generator: ganzoo.Generator, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """n samples, and the classes that they were drawn for, each as often as the next; images as they would be saved, 8 bits a pixel."""
-    seed_step(seed, -3)
-    y = torch.arange(n) % max(generator.spec.classes, 1)
-    takes = next(e.record.given for e in catalogue().entries("generator") if e.load() is type(generator))
-    parts = []
-    for start in range(0, n, 250):
-        some = y[start : start + 250]
-        parts.append(generator(generator.latent(len(some)), **({"y": some} if "y" in takes else {})))
-    x = torch.cat(parts)
-    return (to_bytes(x).float().div_(127.5).sub_(1) if generator.spec.kind == "image" else x), y
+def draw(exported: Exported, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """n samples, and the classes that they were drawn for, each as often as the next; images as they would be saved, in [-1, 1]."""
+    x = torch.cat(list(exported.outputs(n, seed)))
+    return seen_by_networks(x, exported.spec), torch.arange(n) % max(exported.spec.classes, 1)
 
 
-def untrained(config: Config) -> ganzoo.Generator:
+def seen_by_networks(x: Tensor, spec: DataSpec) -> Tensor:
+    """Stored samples as networks see them: images in [-1, 1]."""
+    return x.float().div_(127.5).sub_(1) if spec.kind == "image" else x
+
+
+def untrained(resolved: Resolved) -> Exported:
     """The generator before step 0."""
-    _, _, strategy = launch.prepare_strategy(catalogue(), config)
-    return strategy.G.eval()
+    return Exported.of(Session.open(resolved).strategy)
 
 
 # --- The judge of images ---
@@ -212,18 +211,20 @@ class Judge:
     """ganzoo's `fid` in the features of its `classifier`, against Fashion-MNIST's 60,000 training images, and what that sees in others."""
 
     def __init__(self, data_dir: Path | None) -> None:
-        there = str(data_dir) if data_dir else None
-        data = launch.prepare_named(catalogue(), RunOptions(dataset="fashion-mnist", image_size=32, data_dir=there))
-        held_out = launch.prepare_named(catalogue(), RunOptions(dataset="fashion-10k", image_size=32))
-        reference, asked = Reference(data, "train", catalogue().dataset("fashion-mnist")), Asked(("fid",), "classifier", SAMPLES)
-        self.evaluator = Evaluator(catalogue(), asked, reference, lambda: data, torch.device("cpu"))
-        self.eye = self.evaluator.eye
-        self.real, self.y = held_out.load()["x"].float().div_(127.5).sub_(1), held_out.load()["y"]
+        where = str(data_dir) if data_dir else None
+        source = compose.find_data(catalogue(), RunOptions(dataset="fashion-mnist", image_size=32, data_dir=where))
+        held_out = compose.find_data(catalogue(), RunOptions(dataset="fashion-10k", image_size=32)).prepare()
+        data = source.prepare()
+        reference = Reference(data, "train", source.record)
+        request = requested(catalogue(), reference, "fid", "classifier", SAMPLES)
+        self.evaluator = Evaluator(request, reference, lambda: data, torch.device("cpu"))
+        self.extractor, self.spec = self.evaluator.extractor, data.spec
+        self.real, self.y = seen_by_networks(held_out.load()["x"], self.spec), held_out.load()["y"]
         self.accuracy = float((self._look(self.real)[1].argmax(1) == self.y).double().mean())
 
     @torch.no_grad()
     def _look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        seen = [self.eye(some) for some in to_bytes(x).split(250)]
+        seen = [self.extractor(some) for some in stored(x, self.spec).split(250)]
         return torch.cat([features for features, _ in seen]), torch.cat([logits for _, logits in seen])
 
     def figures(self, x: Tensor) -> tuple[Figures, Tensor, Tensor]:
@@ -232,7 +233,7 @@ class Judge:
         seen = logits.argmax(1)
         shares = seen.bincount(minlength=10) / len(x)
         figures = {
-            **self.evaluator(to_bytes(x).split(250), len(x))[0].figures,
+            **self.evaluator(stored(x, self.spec).split(250), len(x))[0].figures,
             "classes": float((shares >= 0.01).sum()),
             "largest_class": float(shares.max()),
             "confidence": float(logits.softmax(1).amax(1).mean()),
@@ -259,7 +260,7 @@ class Judge:
         order = torch.randperm(len(self.real), generator=torch.Generator().manual_seed(0))[:SAMPLES]
         noise = torch.rand((SAMPLES, 1, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
         return {
-            "classifier": self.eye.weights[:8],
+            "classifier": self.extractor.weights_hash[:8],
             "test_accuracy": self.accuracy,
             "real": self.figures(self.real[order])[0],
             "noise": self.figures(noise)[0],
@@ -271,9 +272,11 @@ class Judge:
 
 def ring_figures(x: Tensor) -> Figures:
     """Of points (N, 2): modes covered, share of high quality, KL of the modes' histogram to uniform: ganzoo's own `modes`."""
-    ring = Reference(launch.prepare_named(catalogue(), RunOptions(dataset="ring")), "train", catalogue().dataset("ring"))
-    told = Evaluator(catalogue(), Asked(("modes",)), ring, lambda: ring.data, torch.device("cpu"))([x], len(x))[0].figures
-    return {"modes": told["modes"], "high_quality": told["high-quality"], "KL": told["mode-kl"]}
+    source = compose.find_data(catalogue(), RunOptions(dataset="ring"))
+    ring = Reference(source.prepare(), "train", source.record)
+    evaluator = Evaluator(requested(catalogue(), ring, "modes"), ring, lambda: ring.data, torch.device("cpu"))
+    figures = evaluator([x], len(x))[0].figures
+    return {"modes": figures["modes"], "high_quality": figures["high-quality"], "KL": figures["mode-kl"]}
 
 
 def began_figures(lines: Sequence[Mapping[str, float]]) -> Figures:
@@ -295,7 +298,7 @@ def _control_loop(check: Check, lines: Sequence[Mapping[str, float]]) -> Figures
     return began_figures(lines) if check.recipe == "began" else {}
 
 
-def measured(generator: ganzoo.Generator, seed: int, judge: Judge | None, real: Tensor | None = None) -> Figures:
+def measured(generator: Exported, seed: int, judge: Judge | None, real: Tensor | None = None) -> Figures:
     """The figures of one generator. real: images to compare the spread with, where the judge does not know the data."""
     if real is not None:
         return {"spread": spread(draw(generator, 1000, seed)[0], real)}
@@ -303,8 +306,7 @@ def measured(generator: ganzoo.Generator, seed: int, judge: Judge | None, real: 
         return ring_figures(draw(generator, POINTS, seed)[0])
     x, y = draw(generator, SAMPLES, seed)
     figures, features, seen = judge.figures(x)
-    part = next(e.record for e in catalogue().entries("generator") if e.load() is type(generator))
-    return {**figures, **(judge.of_classes(x, y, seen, features) if "y" in part.given else {})}
+    return {**figures, **(judge.of_classes(x, y, seen, features) if "y" in generator.given else {})}
 
 
 def missed(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -318,13 +320,13 @@ def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, 
     rows, controls, warnings = [], [], set()
     real = None
     if judge is None and check.options["dataset"] != "ring":
-        data = launch.prepare_data(catalogue(), configured(check, seeds[0], more))
+        data = configured(check, seeds[0], more).prepare()
         real = Batches(data.load(), data.spec, 1, seed=0, device=torch.device("cpu")).peek(2000)["x"]
     for seed in seeds:
         config = configured(check, seed, more)
         begin = time.monotonic()
         folder, said = trained(config, runs / f"{name}-{seed}")
-        generator, _ = launch.load_generator(catalogue(), folder)
+        generator = load(catalogue(), folder)
         lines = metrics(folder)
         row = {**measured(generator, seed, judge, real), **_control_loop(check, lines), "seconds": lines[-1]["time"]}
         rows.append(row)
@@ -334,7 +336,7 @@ def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, 
     told(f"{name}, untrained: {_line(before)}")
     if check.control is not None:
         folder, _ = trained(configured(check, seeds[0], {**more, **check.control}), runs / f"{name}-control-{seeds[0]}")
-        figures = measured(launch.load_generator(catalogue(), folder)[0], seeds[0], judge, real)
+        figures = measured(load(catalogue(), folder), seeds[0], judge, real)
         controls.append({**figures, **_control_loop(check, metrics(folder))})
         told(f"{name}, control: {_line(controls[0])}")
     figures = {
@@ -482,14 +484,14 @@ def main() -> None:
         images = CHECKS[name].options["dataset"] == "fashion-10k"
         if images and judge is None:
             judge = Judge(args.data_dir)
-            told(f"classifier {judge.eye.weights[:8]}: accuracy {judge.accuracy:.4f} on fashion-10k")
+            told(f"classifier {judge.extractor.weights[:8]}: accuracy {judge.accuracy:.4f} on fashion-10k")
         with tempfile.TemporaryDirectory(prefix="ganzoo-validate-") as temporary:
             result = run_check(name, args.seeds, args.keep or Path(temporary), judge if images else None, more)
         typed = [*threads, "python benchmarks/validate.py", name, "--seeds", *args.seeds, *(["--steps", args.steps] if args.steps else [])]
         result |= {
             "command": " ".join(map(str, typed)),
             "ganzoo": ganzoo.__version__,
-            "machine": machine(),
+            "machine": machine.describe(),
             "date": datetime.now(UTC).date().isoformat(),
         }
         (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

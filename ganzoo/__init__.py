@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.hookspecs import hookimpl
 from ganzoo.options import option
-from ganzoo.types import Batch, DataSet, DataSpec, Part, Recipe, RunInfo, Terms
+from ganzoo.types import API_VERSION, Batch, DataSet, DataSpec, Part, Recipe, RunInfo, Terms
 
 if TYPE_CHECKING:
     from ganzoo.data import Batches, Request, Samples, arrays_in_file, images_in_folder, images_in_zip
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
         set_lr,
         update,
     )
-    from ganzoo.metrics import Features, Gather, Metric, Moments, Rows, Seen, Sight
-
-API_VERSION = 1
-"""The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks."""
+    from ganzoo.metrics import Accumulator, ExtractorContext, FeatureBatch, FeatureExtractor, FeatureRows, Metric, Moments
 
 _LAZY = {
     **dict.fromkeys(("Batches", "Request", "Samples", "arrays_in_file", "images_in_folder", "images_in_zip"), "ganzoo.data"),
@@ -39,20 +36,25 @@ _LAZY = {
         ("Builders", "Discriminator", "Generator", "Loss", "Strategy", "View", "full_precision", "gradient_norms", "set_lr", "update"),
         "ganzoo.interfaces",
     ),
-    **dict.fromkeys(("Features", "Gather", "Metric", "Moments", "Rows", "Seen", "Sight"), "ganzoo.metrics"),
+    **dict.fromkeys(
+        ("Accumulator", "ExtractorContext", "FeatureBatch", "FeatureExtractor", "FeatureRows", "Metric", "Moments"), "ganzoo.metrics"
+    ),
 }
 
 __all__ = [
     "API_VERSION",
+    "Accumulator",
     "Batch",
     "Batches",
     "Builders",
     "DataSet",
     "DataSpec",
     "Discriminator",
-    "Features",
+    "ExtractorContext",
+    "FeatureBatch",
+    "FeatureExtractor",
+    "FeatureRows",
     "GanzooError",
-    "Gather",
     "Generator",
     "Loss",
     "Metric",
@@ -60,11 +62,8 @@ __all__ = [
     "Part",
     "Recipe",
     "Request",
-    "Rows",
     "RunInfo",
     "Samples",
-    "Seen",
-    "Sight",
     "Strategy",
     "Terms",
     "UsageError",

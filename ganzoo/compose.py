@@ -1,99 +1,76 @@
-"""A recipe and what the user changed -> a complete configuration, checked before anything is trained -> a strategy."""
+"""The door: names and options come in, a run whose parts and data are looked up and fit each other goes out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
 from ganzoo.config import DEFAULT_POINTS, Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue, Entry
-from ganzoo.types import JUDGES, KINDS, DataSet, DataSpec, Part, Recipe
-
-STEPS = "steps"  # a default that stands for the number of steps of the run, for the length of a schedule
+from ganzoo.registry.discovery import Plugin
+from ganzoo.types import KINDS, DataSet, DataSpec, Part, Recipe
 
 if TYPE_CHECKING:
     import torch
 
-    from ganzoo.interfaces import Generator, Strategy
+    from ganzoo.data import Prepared
+    from ganzoo.interfaces import Strategy
 
-def chosen_parts(catalogue: Catalogue, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Part]:
-    """The recipe's parts by kind, with those that the user exchanged."""
-    return {kind: catalogue.part(kind, exchanged.get(kind) or recipe.part(kind)) for kind in KINDS}
-
-
-def default_options(recipe: Recipe, kind: str, exchanged: Mapping[str, str]) -> dict[str, Any]:
-    """The recipe's defaults for the options of one part; none where the part is not the recipe's own."""
-    if exchanged.get(kind) not in (None, recipe.part(kind)):
-        return {}
-    return {name.removeprefix(f"{kind}."): v for name, v in recipe.defaults.items() if name.startswith(f"{kind}.")}
+Progress = Callable[[str, int, int], None]
+STEPS = "steps"  # as a default in a recipe: the number of steps of the run, for the length of a schedule
 
 
-def resolve(
-    catalogue: Catalogue, name: str, run: Mapping[str, Any], exchanged: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
-) -> Config:
-    """The configuration of a recipe. Later wins: the part's own defaults, the recipe's, what the user chose.
-
-    Args: run: run options by name. exchanged: parts by kind. chosen: options of parts, by kind and name.
-    Raises UsageError for what does not exist or cannot work together.
-    """
-    recipe = catalogue.recipe(name)
-    parts = chosen_parts(catalogue, recipe, exchanged)
-    check_parts(catalogue, parts)
-    defaults = {key: value for key, value in recipe.defaults.items() if "." not in key}
-    if "dataset" not in defaults and any("image" not in part.data for part in parts.values()):
-        defaults["dataset"] = DEFAULT_POINTS
-    made = options.make(RunOptions, {**defaults, **run}, "--")
-    resolved = {}
-    for kind, part in parts.items():
-        usual = {key: made.steps if value == STEPS else value for key, value in default_options(recipe, kind, exchanged).items()}
-        resolved[kind] = options.to_json(options.make(part.options, {**usual, **chosen.get(kind, {})}, f"--{kind}."))
-    if made.batch_size < recipe.min_batch:
-        raise UsageError(f"--batch-size: {name} needs at least {recipe.min_batch}, got {made.batch_size}.")
-    if unable := [f"{kind} {part.name!r}" for kind, part in parts.items() if made.precision == "bf16" and not part.bf16]:
-        raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
-    names = {kind: catalogue.get(kind, exchanged.get(kind) or recipe.part(kind)).stored for kind in parts}
-    return Config(catalogue.get("recipe", name).stored, names, resolved, made)
+# --- What parts need of each other, and of the data. Records alone: the catalogue is asked only for what would fit ---
 
 
-def check_parts(catalogue: Catalogue, parts: Mapping[str, Part]) -> None:
-    """Raise UsageError where the discriminator does not give what the loss needs, saying which would."""
-    D, loss, G = parts["discriminator"], parts["loss"], parts["generator"]
+@dataclass(frozen=True)
+class Misfit:
+    """Why parts cannot work together: the reason, and the kind of part that could be exchanged for one that `fits`."""
 
-    def fits(d: Part) -> bool:
+    reason: str
+    kind: str = ""
+    fits: Callable[[Part], bool] = lambda part: False
+
+    def error(self, zoo: Catalogue) -> UsageError:
+        """The error that says so and names the parts that would fit."""
+        if not self.kind:
+            return UsageError(self.reason)
+        others = ", ".join(e.name for e in zoo.entries(self.kind) if self.fits(e.part))
+        return UsageError(f"{self.reason} Those that do: {others}." if others else f"{self.reason} None that is installed does.")
+
+
+def misfit(parts: Mapping[str, Part]) -> Misfit | None:
+    """Where the parts of a GAN do not fit each other, whatever the data."""
+    D, loss, G, strategy = parts["discriminator"], parts["loss"], parts["generator"], parts["strategy"]
+
+    def judges(d: Part) -> bool:
         return set(loss.needs) <= set(d.gives) and (d.per_sample or not loss.per_sample)
 
-    if not fits(D):
-        others = [e.name for e in catalogue.entries("discriminator") if isinstance(e.record, Part) and fits(e.record)]
-        those = f"Those that do: {', '.join(others)}." if others else "None that is installed does."
-        if missing := [name for name in loss.needs if name not in D.gives]:
-            raise UsageError(
-                f"loss {loss.name!r} needs a discriminator that gives {_quoted(missing)}; {D.name!r} gives {_quoted(D.gives)}. {those}"
-            )
-        raise UsageError(
-            f"loss {loss.name!r} takes the gradient of each sample by itself, so it needs a discriminator without BatchNorm; "
-            f"{D.name!r} has it. {those}"
-        )
-    strategy = parts["strategy"]
+    if missing := [name for name in loss.needs if name not in D.gives]:
+        gives = f"{D.name!r} gives {_quoted(D.gives)}."
+        return Misfit(f"loss {loss.name!r} needs a discriminator that gives {_quoted(missing)}; {gives}", "discriminator", judges)
+    if not judges(D):
+        reason = f"loss {loss.name!r} takes the gradient of each sample by itself, so it needs a discriminator without BatchNorm; "
+        return Misfit(f"{reason}{D.name!r} has it.", "discriminator", judges)
     if set(strategy.needs) != set(loss.gives):
         asks = f"must be weighed by its strategy ({_quoted(loss.gives)})" if loss.gives else "is minimised as it is"
-        able = [e.name for e in catalogue.entries("strategy") if isinstance(e.record, Part) and set(e.record.needs) == set(loss.gives)]
-        raise UsageError(
-            f"loss {loss.name!r} {asks}, which strategy {strategy.name!r} does not do. Those that do: {', '.join(able) or 'none'}."
-        )
+        reason = f"loss {loss.name!r} {asks}, which strategy {strategy.name!r} does not do."
+        return Misfit(reason, "strategy", lambda s: set(s.needs) == set(loss.gives))
     if missing := [key for key in loss.given if key not in G.given]:
-        able = [e.name for e in catalogue.entries("generator") if isinstance(e.record, Part) and set(loss.given) <= set(e.record.given)]
-        raise UsageError(
-            f"loss {loss.name!r} needs a generator that takes {_quoted(missing)}; {G.name!r} takes {_quoted(G.given) or 'no condition'}. "
-            f"Those that do: {', '.join(able) or 'none'}."
-        )
+        takes = f"{G.name!r} takes {_quoted(G.given) or 'no condition'}."
+        reason = f"loss {loss.name!r} needs a generator that takes {_quoted(missing)}; {takes}"
+        return Misfit(reason, "generator", lambda g: set(loss.given) <= set(g.given))
+    return None
 
 
 def needed_keys(recipe: Recipe, parts: Mapping[str, Part]) -> tuple[str, ...]:
     """The keys of the batch that this combination reads."""
-    keys = {*recipe.keys, *(key for part in parts.values() for key in (*part.keys, *part.given))}
-    return tuple(sorted(keys))
+    return tuple(sorted({*recipe.keys, *(key for part in parts.values() for key in (*part.keys, *part.given))}))
 
 
 def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
@@ -103,105 +80,235 @@ def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
         return ()
     common = set.intersection(*limits.values())
     if not common:
-        told = "; ".join(f"{name!r} takes {', '.join(map(str, sorted(s)))}" for name, s in limits.items())
-        raise UsageError(f"no image size fits all parts: {told}.")
+        listed = "; ".join(f"{name!r} takes {', '.join(map(str, sorted(s)))}" for name, s in limits.items())
+        raise UsageError(f"no image size fits all parts: {listed}.")
     return tuple(sorted(common))
 
 
-def expected(record: DataSet | None, run: RunOptions, sizes: tuple[int, ...]) -> DataSpec | None:
-    """What the data will be, as far as it can be told before it is prepared, which may take minutes; None where nothing can."""
-    if record is None and run.image_size is None:
-        return None
-    if record is not None and record.kind == "points":
-        return DataSpec("points", (2,))
-    size = run.image_size or (sizes[0] if sizes else 1)
-    labelled = record is None or "y" in record.keys or (record.attributes and run.labels)
-    return DataSpec("image", (3, size, size), 1 if labelled else 0)
+# --- What `--dataset` names ---
 
 
-def check_data(catalogue: Catalogue, config: Config, spec: DataSpec) -> None:
-    """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
-    recipe = catalogue.recipe(config.recipe)
-    parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
-    name = config.run.dataset
-    if missing := [key for key in needed_keys(recipe, parts) if key not in spec.keys]:
-        advice = f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
-        if "y" in missing:
-            attributes = any(e.name == name and isinstance(e.record, DataSet) and e.record.attributes for e in catalogue.entries("dataset"))
-            advice = f"name its attributes with --labels; or {advice}" if attributes else advice
-            advice += ", and a folder with one sub-folder a class has them too"
-        wanted = " and ".join(map(_called, missing))
-        raise UsageError(
-            f"{config.recipe} needs {wanted}; data set {name!r} has only {_quoted(spec.keys)}: {advice}."
-        )
-    for kind, part in parts.items():
-        if spec.kind not in part.data:
-            able = [e.name for e in catalogue.entries(kind) if isinstance(e.record, Part) and spec.kind in e.record.data]
-            raise UsageError(
-                f"{kind} {part.name!r} works on {' or '.join(part.data)}; data set {name!r} is {spec.kind}, shape {spec.shape}. "
-                f"Those that take it: {', '.join(able) or 'none'}."
-            )
-    sizes = common_sizes(parts)
-    if spec.kind == "image" and sizes and spec.shape[-1] not in sizes:
-        raise UsageError(
-            f"--image-size: {config.recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {spec.shape[-1]}. "
-            f"Choose one of them, or a generator and a discriminator of any size."
-        )
+@dataclass(frozen=True)
+class DataSource:
+    """A data set that was asked for, before it is prepared.
 
-
-def build(catalogue: Catalogue, config: Config, spec: DataSpec, device: torch.device) -> Strategy:
-    """The strategy with its networks and optimisers, initialised from the seed alone, on the device, in channels_last.
-
-    Raises UsageError where the parts and the data don't fit; GanzooError where a plugin cannot be loaded.
+    name: the data set's, or an absolute path. entry: its record; None of a path. image_size: in pixels; None: what is usual for it.
+    data_dir: where downloads lie and go. labels: the attributes that become labels.
     """
-    import torch
 
-    from ganzoo.interfaces import Builders
-    from ganzoo.randomness import seed_step
+    name: str
+    entry: Entry | None
+    image_size: int | None = None
+    data_dir: str | None = None
+    labels: tuple[str, ...] = ()
 
-    check_data(catalogue, config, spec)
-    entries = {kind: catalogue.get(kind, config.parts[kind]) for kind in KINDS}
-    parts = {kind: catalogue.part(kind, config.parts[kind]) for kind in KINDS}
-    check_parts(catalogue, parts)
-    made = {kind: options.make(parts[kind].options, config.options[kind], f"--{kind}.") for kind in KINDS}
+    @property
+    def record(self) -> DataSet | None:
+        """Its record; None of a path."""
+        record = self.entry.record if self.entry else None
+        assert record is None or isinstance(record, DataSet)
+        return record
 
-    def part(kind: str, *given: Any) -> Any:
-        return construct(entries[kind], *given, made[kind])
+    def prepare(self, sizes: tuple[int, ...] = (), progress: Progress | None = None) -> Prepared:
+        """The data from the cache, which is filled first if it must be. sizes: of images, of which one is wanted; empty: any."""
+        from ganzoo.data import prepare
 
-    seed_step(config.run.seed, -1)
-    builders = Builders(spec, lambda: part("generator", spec), lambda: part("discriminator", spec), part("loss", spec), parts)
-    strategy: Strategy = part("strategy", builders)
-    if config.run.ema:
-        strategy.average(config.run.ema, 0)
-    return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        data_dir = Path(self.data_dir) if self.data_dir else None
+        try:
+            return prepare(
+                self.name, self.record, image_size=self.image_size, sizes=sizes, data_dir=data_dir, labels=self.labels, progress=progress
+            )
+        except GanzooError:
+            raise
+        except (Exception, SystemExit) as e:
+            whose = f" of {self.entry.plugin.origin}" if self.entry else ""
+            raise GanzooError(f"data set {self.name!r}{whose} cannot be prepared: {type(e).__name__}: {e}") from e
 
-
-def construct(entry: Entry, *given: Any) -> Any:
-    """A part made by its plugin's class. Raises GanzooError that names the plugin where that fails, or where it is no such part."""
-    from ganzoo import interfaces, metrics
-
-    made = entry.load()
-    base = getattr(metrics if entry.kind in JUDGES else interfaces, entry.kind.capitalize())
-    if not (isinstance(made, type) and issubclass(made, base)):
-        raise GanzooError(f"{entry.kind} {entry.name!r} of {entry.plugin.origin}: wanted a ganzoo.{base.__name__}, got {made!r}.")
-    try:
-        return made(*given)
-    except GanzooError:
-        raise
-    except Exception as e:
-        raise GanzooError(f"{entry.kind} {entry.name!r} of {entry.plugin.origin} cannot be built: {type(e).__name__}: {e}") from e
+    def check_unchanged(self, data: Prepared, checksum: str) -> None:
+        """Raise UsageError where the data is not what the checksum was taken of; "": it is not known."""
+        if checksum and data.checksum != checksum:
+            raise UsageError(
+                f"data set {self.name!r} has changed since the run was started: its checksum is {data.checksum[:12]}, "
+                f"it was {checksum[:12]}. Bring the old data back, or name other data."
+            )
 
 
-def build_generator(catalogue: Catalogue, name: str, values: Mapping[str, Any], spec: DataSpec) -> Generator:
-    """A generator alone, for sampling."""
-    made = options.make(catalogue.part("generator", name).options, values, "--generator.")
-    generator: Generator = construct(catalogue.get("generator", name), spec, made)
-    return generator
+def find_data(zoo: Catalogue, run: RunOptions) -> DataSource:
+    """What the options of a run name as its data: a data set of that name, else a path.
+
+    Raises UsageError for what is neither, with the names that look like it.
+    """
+    name, entry = run.dataset, zoo.find("dataset", run.dataset)
+    if entry is None and (Path(name).exists() or "/" in name or "." in name or name.startswith("~")):
+        name = str(Path(name).expanduser().resolve())  # a run is resumed from anywhere
+    else:
+        entry = zoo.get("dataset", name)
+        name = entry.stored
+    data_dir = str(Path(run.data_dir).expanduser().resolve()) if run.data_dir else None
+    return DataSource(name, entry, run.image_size, data_dir, options.listed(run.labels))
+
+
+# --- A whole run ---
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A run before its first step: recipe, parts, options and data set, looked up once and checked against each other.
+
+    parts: entries by kind. options: the parts' option objects by kind. trackers: what watches it. zoo: the catalogue, for what only the
+    data decides (which metric is usual for it) and for errors that name what would fit.
+    """
+
+    zoo: Catalogue
+    recipe: Entry
+    parts: Mapping[str, Entry]
+    options: Mapping[str, Any]
+    run: RunOptions
+    data: DataSource
+    trackers: tuple[Plugin, ...]
+
+    @cached_property
+    def records(self) -> dict[str, Part]:
+        """The records of the parts by kind."""
+        return {kind: entry.part for kind, entry in self.parts.items()}
+
+    @cached_property
+    def config(self) -> Config:
+        """The same as plain values, as a run writes it down."""
+        values = {kind: options.to_json(made) for kind, made in self.options.items()}
+        return Config(self.recipe.stored, {kind: entry.stored for kind, entry in self.parts.items()}, values, self.run)
+
+    def plugins(self, *kinds: str) -> dict[str, str]:
+        """Each plugin that the run is made with, "distribution/plugin", and its version; of these kinds, by default of all."""
+        entries = {"recipe": self.recipe, **self.parts} | ({"dataset": self.data.entry} if self.data.entry else {})
+        used = [entries[kind].plugin for kind in kinds or entries if kind in entries]
+        return {f"{p.distribution}/{p.name}": p.version for p in used}
+
+    def settled(self, **run: Any) -> Resolved:
+        """The same with run options that had been left open: the device, the image size."""
+        return replace(self, run=replace(self.run, **run))
+
+    def prepare(self, progress: Progress | None = None) -> Prepared:
+        """Its data, prepared. Raises UsageError where data and parts do not fit: before the preparation, as far as that can be told."""
+        sizes = common_sizes(self.records)
+        if (spec := self._expected(sizes)) is not None:
+            self.check(spec)
+        data = self.data.prepare(sizes, progress)
+        self.check(data.spec)
+        return data
+
+    def _expected(self, sizes: tuple[int, ...]) -> DataSpec | None:
+        """What the data will be, as far as that is known before it is prepared, which may take minutes; None where nothing is."""
+        record, size = self.data.record, self.data.image_size
+        if record is None and size is None:
+            return None
+        if record is not None and record.kind == "points":
+            return DataSpec("points", (2,))
+        size = size or (sizes[0] if sizes else 1)
+        labelled = record is None or "y" in record.keys or (record.attributes and self.data.labels)
+        return DataSpec("image", (3, size, size), 1 if labelled else 0)
+
+    def check(self, spec: DataSpec) -> None:
+        """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
+        assert isinstance(self.recipe.record, Recipe)
+        parts, name, recipe = self.records, self.data.name, self.recipe.name
+        if missing := [key for key in needed_keys(self.recipe.record, parts) if key not in spec.keys]:
+            advice = f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
+            if "y" in missing:
+                attributes = self.data.record is not None and self.data.record.attributes
+                advice = f"name its attributes with --labels; or {advice}" if attributes else advice
+                advice += ", and a folder with one sub-folder a class has them too"
+            wanted = " and ".join("labels `y`" if key == "y" else f"`{key}`" for key in missing)
+            raise UsageError(f"{recipe} needs {wanted}; data set {name!r} has only {_quoted(spec.keys)}: {advice}.")
+        for kind, part in parts.items():
+            if spec.kind not in part.data:
+                able = [e.name for e in self.zoo.entries(kind) if spec.kind in e.part.data]
+                raise UsageError(
+                    f"{kind} {part.name!r} works on {' or '.join(part.data)}; data set {name!r} is {spec.kind}, shape {spec.shape}. "
+                    f"Those that take it: {', '.join(able) or 'none'}."
+                )
+        sizes = common_sizes(parts)
+        if spec.kind == "image" and sizes and spec.shape[-1] not in sizes:
+            raise UsageError(
+                f"--image-size: {recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {spec.shape[-1]}. "
+                f"Choose one of them, or a generator and a discriminator of any size."
+            )
+
+    def build(self, spec: DataSpec, device: torch.device) -> Strategy:
+        """The strategy with its networks and optimisers, initialised from the seed alone, on the device, in channels_last.
+
+        Raises GanzooError where a plugin cannot be loaded, or its part not be built.
+        """
+        import torch
+
+        from ganzoo.interfaces import Builders
+        from ganzoo.randomness import seed_step
+
+        def part(kind: str, *args: Any) -> Any:
+            return self.parts[kind].build(*args, self.options[kind])
+
+        seed_step(self.run.seed, -1)
+        builders = Builders(spec, lambda: part("generator", spec), lambda: part("discriminator", spec), part("loss", spec), self.records)
+        strategy: Strategy = part("strategy", builders)
+        if self.run.ema:
+            strategy.average(self.run.ema, 0)
+        return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def recipe_defaults(recipe: Recipe, kind: str, exchanged: Mapping[str, str]) -> dict[str, Any]:
+    """The recipe's defaults for the options of one part; none where another part is taken in the place of the recipe's own."""
+    if exchanged.get(kind) not in (None, recipe.part(kind)):
+        return {}
+    return {name.removeprefix(f"{kind}."): v for name, v in recipe.defaults.items() if name.startswith(f"{kind}.")}
+
+
+def resolve(
+    zoo: Catalogue, name: str, run: Mapping[str, Any], exchanged: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
+) -> Resolved:
+    """A recipe with what the user changed. Later wins: the part's own defaults, the recipe's, what the user chose.
+
+    Args:
+        run: run options by name.
+        exchanged: names of parts by kind, in the place of the recipe's own.
+        chosen: options of parts, by kind and name.
+
+    Raises UsageError for what does not exist or cannot work together.
+    """
+    recipe = zoo.recipe(name)
+    parts = zoo.parts_of(recipe, exchanged)
+    defaults = {key: value for key, value in recipe.defaults.items() if "." not in key}
+    if "dataset" not in defaults and any("image" not in entry.part.data for entry in parts.values()):
+        defaults["dataset"] = DEFAULT_POINTS
+    made = options.make(RunOptions, {**defaults, **run}, "--")
+    values = {}
+    for kind in parts:
+        usual = {key: made.steps if value == STEPS else value for key, value in recipe_defaults(recipe, kind, exchanged).items()}
+        values[kind] = {**usual, **chosen.get(kind, {})}
+    return _resolved(zoo, zoo.get("recipe", name), parts, values, made)
+
+
+def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
+    """What the configuration of an earlier run names. warn: told of trackers that are gone; without it they are an error."""
+    parts = {kind: zoo.get(kind, config.parts[kind]) for kind in KINDS}
+    return _resolved(zoo, zoo.get("recipe", config.recipe), parts, config.options, config.run, warn)
+
+
+def _resolved(
+    zoo: Catalogue, recipe: Entry, parts: Mapping[str, Entry], values: Mapping[str, Mapping[str, Any]], run: RunOptions,
+    warn: Callable[[str], None] | None = None,
+) -> Resolved:  # fmt: skip
+    assert isinstance(recipe.record, Recipe)
+    if reason := misfit({kind: entry.part for kind, entry in parts.items()}):
+        raise reason.error(zoo)
+    made = {kind: entry.options(values[kind], f"--{kind}.") for kind, entry in parts.items()}
+    if run.batch_size < recipe.record.min_batch:
+        raise UsageError(f"--batch-size: {recipe.name} needs at least {recipe.record.min_batch}, got {run.batch_size}.")
+    if unable := [f"{kind} {entry.name!r}" for kind, entry in parts.items() if run.precision == "bf16" and not entry.part.bf16]:
+        raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
+    data = find_data(zoo, run)
+    run = replace(run, dataset=data.name, data_dir=data.data_dir)
+    return Resolved(zoo, recipe, parts, made, run, data, tuple(zoo.trackers(run.track, warn)))
 
 
 def _quoted(names: Any) -> str:
     return ", ".join(repr(name) for name in names)
-
-
-def _called(key: str) -> str:
-    return "labels `y`" if key == "y" else f"`{key}`"

@@ -1,4 +1,4 @@
-"""The hooks that a plugin may implement. An implementation takes the parameters that it needs, by their names, and may leave out others."""
+"""The hooks that a plugin may implement. An implementation takes the parameters that it needs, by name, and may leave out others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def ganzoo_run_logged(run: RunInfo, step: int, values: Mapping[str, float], imag
 
 @hookspec
 def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor) -> None:
-    """A sample sheet was written to the PNG file path. x: its samples (N, *run.spec.shape), images in [-1, 1], on the run's device."""
+    """A sample sheet was written to the PNG file path. x: its samples on the CPU, uint8 images (N, C, H, W) or float32 points (N, D)."""
 
 
 @hookspec
@@ -69,4 +69,4 @@ def ganzoo_run_saved(run: RunInfo, step: int, path: Path) -> None:
 
 @hookspec
 def ganzoo_run_finished(run: RunInfo, step: int, error: str) -> None:
-    """The run ends in this process, `step` being the step that it reached. error: why it ended early, or ""; a kill is told to nobody."""
+    """The run ends in this process after `step` steps. error: why it ended early, or "". Not called if the process is killed."""

@@ -106,8 +106,8 @@ class Strategy(nn.Module, ABC):
         super().__init__()
         self.build, self.options, self.spec, self.loss = build, options, build.spec, build.loss
         gives, needs = build.parts["discriminator"].gives, build.parts["loss"].needs
-        self._taken = tuple(gives.index(name) for name in needs)
-        self._taken_as_is = gives == needs
+        self._needed = tuple(gives.index(name) for name in needs)  # places of the outputs that the loss wants
+        self._needs_all = gives == needs
         self.ema: Generator | None = None
 
     @abstractmethod
@@ -129,30 +129,31 @@ class Strategy(nn.Module, ABC):
         return {key: batch[key] for key in sorted(wanted)}
 
     def fake(self, n: int, given: Mapping[str, Tensor] | None = None, z: Tensor | None = None) -> Tensor:
-        """n samples of G for the latents z, or for fresh ones. (n, *spec.shape), with G's graph."""
+        """n samples of G for the latents z, or for fresh ones: (n, *spec.shape), with G's graph."""
         z = self.G.latent(n) if z is None else z
-        return self._generate(self.G, z, given or {})
+        x: Tensor = self.G(z.to(self.device), **{key: (given or {})[key] for key in self.build.parts["generator"].given})
+        return x
 
     def view(self, D: Discriminator, given: Mapping[str, Tensor] | None = None) -> View:
         """D with its conditions bound, returning what the loss needs of it."""
         bound = {key: (given or {})[key] for key in self.build.parts["discriminator"].given}
-        if self._taken_as_is:
+        if self._needs_all:
             return lambda x: D(x, **bound)
 
-        def taken(x: Tensor) -> Any:
+        def needed(x: Tensor) -> Any:
             outputs = D(x, **bound)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            chosen = tuple(outputs[i] for i in self._taken)
+            chosen = tuple(outputs[i] for i in self._needed)
             return chosen[0] if len(chosen) == 1 else chosen
 
-        return taken
+        return needed
 
     def metrics(self, **groups: Terms) -> Terms:
         """What `step` returns: `metrics(d=terms_d, g=terms_g)` gives {"d/real": ..., "g/fake": ...} and what the loss watched, detached."""
-        told = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
-        told.update(self.loss.watched)
+        values = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
+        values.update(self.loss.watched)
         self.loss.watched = {}
-        return told
+        return values
 
     def average(self, decay: float, t: int) -> None:
         """Move the running average of G's weights, `ema`, towards G: with weight 1 - min(decay, (1 + t) / (10 + t)); buffers are copied."""
@@ -160,25 +161,15 @@ class Strategy(nn.Module, ABC):
             self.ema = deepcopy(self.G).requires_grad_(False)
         share = 1 - min(decay, (1 + t) / (10 + t))
         with torch.no_grad():
-            for mine, weights in zip(self.ema.parameters(), self.G.parameters(), strict=True):
-                mine.lerp_(weights, share)
-            for kept, buffer in zip(self.ema.buffers(), self.G.buffers(), strict=True):
-                kept.copy_(buffer)
+            for averaged, weights in zip(self.ema.parameters(), self.G.parameters(), strict=True):
+                averaged.lerp_(weights, share)
+            for copied, buffer in zip(self.ema.buffers(), self.G.buffers(), strict=True):
+                copied.copy_(buffer)
 
-    @torch.no_grad()
-    def sample(self, z: Tensor, given: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Samples for the latents z from the averaged generator if there is one, in eval mode; leaves everything as it was."""
-        G = self.G if self.ema is None else self.ema
-        was = G.training
-        G.eval()
-        try:
-            return self._generate(G, z, given or {})
-        finally:
-            G.train(was)
-
-    def _generate(self, G: Generator, z: Tensor, given: Mapping[str, Tensor]) -> Tensor:
-        taken: Tensor = G(z.to(self.device), **{key: given[key] for key in self.build.parts["generator"].given})
-        return taken
+    @property
+    def sampled(self) -> Generator:
+        """The generator that is sampled and exported: the average of G where there is one, else G."""
+        return self.G if self.ema is None else self.ema
 
 
 def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:

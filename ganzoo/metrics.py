@@ -1,4 +1,4 @@
-"""What judges a generator: feature extractors, metrics on features, and what metrics keep of a stream of samples."""
+"""The interfaces of feature extractors and metrics, and what metrics keep of a stream of samples."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A batch of samples and what an extractor sees in them.
+class FeatureBatch:
+    """A batch of samples with their features.
 
     Attributes:
         x: uint8 images (N, C, H, W), as they would be saved, or float32 points (N, D).
@@ -32,72 +32,72 @@ class Seen:
     logits: Tensor | None = None
 
 
-class Gather(ABC):
-    """What a metric keeps of a stream of samples: tensors by name, so that it can be cached. Two of one `key` keep the same.
+class Accumulator(ABC):
+    """What a metric keeps of a stream of samples, batch by batch: `state`, tensors by name, so that it can be cached.
 
-    n: how many samples there will be.
+    n: how many samples there will be. Two accumulators with one `key` have the same state for the same samples.
     """
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self.kept: dict[str, Tensor] = {}
+        self.state: dict[str, Tensor] = {}
 
     @property
     def key(self) -> str:
-        """What it is, and its settings: those that decide what it keeps."""
+        """Its kind and whatever else decides its state."""
         return f"{type(self).__module__}.{type(self).__qualname__}"
 
     @abstractmethod
-    def add(self, seen: Seen) -> None:
-        """Take in the next batch, on the CPU."""
+    def add(self, batch: FeatureBatch) -> None:
+        """Take in the next batch, which is on the CPU."""
 
 
-class Moments(Gather):
-    """kept: the "mean" (D,) of features and the "scatter" (D, D), the sum of squares about it, in float64. It does not grow with n."""
+class Moments(Accumulator):
+    """state: the "mean" (D,) of features and the "scatter" (D, D), the sum of squares about it, in float64. It does not grow with n."""
 
     count = 0
 
-    def add(self, seen: Seen) -> None:
+    def add(self, batch: FeatureBatch) -> None:
         """Chan, Golub and LeVeque 1983, equations 2.1: what is merged are means and squares about them, so nothing large is subtracted."""
-        x = seen.features.double()
+        x = batch.features.double()
         mean = x.mean(0)
         x = x - mean
         scatter = x.T @ x
         if not self.count:
-            self.kept = {"mean": mean, "scatter": scatter}
+            self.state = {"mean": mean, "scatter": scatter}
         else:
-            apart, total = mean - self.kept["mean"], self.count + len(x)
+            difference, total = mean - self.state["mean"], self.count + len(x)
             # In place: (D, D) in float64 is 32 MiB with Inception's features, and each other copy of it costs more than the product.
-            self.kept["scatter"] += scatter.addr_(apart, apart, alpha=self.count * len(x) / total)
-            self.kept["mean"] += apart * (len(x) / total)
+            self.state["scatter"] += scatter.addr_(difference, difference, alpha=self.count * len(x) / total)
+            self.state["mean"] += difference * (len(x) / total)
         self.count += len(x)
 
     @property
     def mean(self) -> Tensor:
         """(D,)"""
-        return self.kept["mean"]
+        return self.state["mean"]
 
     @property
     def covariance(self) -> Tensor:
         """(D, D), unbiased: divided by n - 1."""
-        return self.kept["scatter"] / (self.n - 1)
+        return self.state["scatter"] / (self.n - 1)
 
 
-class Rows(Gather):
-    """kept: the "features" (n, D) of all samples in float32, for metrics that compare sample with sample."""
+class FeatureRows(Accumulator):
+    """state: the "features" (n, D) of all samples in float32, for metrics that compare sample with sample."""
 
     place = 0
 
-    def add(self, seen: Seen) -> None:
-        if not self.kept:
-            self.kept = {"features": seen.features.new_empty((self.n, seen.features.shape[1]))}
-        self.kept["features"][self.place : self.place + len(seen.features)] = seen.features
-        self.place += len(seen.features)
+    def add(self, batch: FeatureBatch) -> None:
+        if not self.state:
+            self.state = {"features": batch.features.new_empty((self.n, batch.features.shape[1]))}
+        self.state["features"][self.place : self.place + len(batch.features)] = batch.features
+        self.place += len(batch.features)
 
     @property
     def rows(self) -> Tensor:
         """(n, D)"""
-        return self.kept["features"]
+        return self.state["features"]
 
 
 class Metric(ABC):
@@ -122,28 +122,29 @@ class Metric(ABC):
         self.notes.append(text)
 
     @abstractmethod
-    def gather(self, n: int) -> Gather:
-        """What it keeps of n samples."""
+    def accumulator(self, n: int) -> Accumulator:
+        """A new accumulator for n samples."""
 
     @abstractmethod
     def compute(self, fake: Any, real: Any) -> dict[str, float]:
-        """The figures, by the names in the record's `gives`. fake, real: what `gather` made, filled; real is None unless it `compares`.
+        """The figures, by the names in the record's `gives`. fake, real: accumulators, filled; real is None unless it `compares`.
 
         Raises GanzooError where there are too few samples to say anything.
         """
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a feature extractor may ask for when it is built.
+class ExtractorContext:
+    """Where and for what a feature extractor is built.
 
     Attributes:
         layer: which of the layers that its record `gives`.
-        training: prepares the samples that a generator of this data learns from; raises UsageError where there are none at hand.
+        training: prepares the data that the generator learns from, for an extractor that learns too; raises UsageError where that is
+            not at hand.
         cache: a folder that may be written, for weights.
         data_dir: where downloads lie; it may be read-only.
-        device: where it will work.
-        progress: told (what, done, total) now and then while it learns or downloads.
+        device: where the extractor will be.
+        progress: call it with (what, done, total) now and then while the extractor learns or downloads.
     """
 
     layer: str
@@ -154,30 +155,30 @@ class Sight:
     progress: Callable[[str, int, int], None]
 
 
-class Features(nn.Module, ABC):
-    """Maps images, or points, to features. Its figures are those of its weights: `weights` goes into every protocol line.
+class FeatureExtractor(nn.Module, ABC):
+    """Maps images, or points, to features.
 
-    Works in eval mode, without gradients, in fp32; what it sees in a sample does not depend on the others in the batch.
+    Works in eval mode, without gradients, in fp32; the features of a sample do not depend on the others in the batch.
     """
 
     edition: ClassVar[int] = 1
-    """Part of the protocol: raised when the same weights see something else than before."""
-    weights: str = ""
-    """A hash of the numbers that it computes with; "" where there are none."""
-    calls: Mapping[str, str] = {}
-    """How a figure is called that was measured with it: {"fid": "FID@768"}. Others get its name in brackets: "fid (pixels)"."""
+    """Part of the protocol: raised when the same weights give other features than before."""
+    weights_hash: str = ""
+    """A hash of its weights, which is part of every protocol; "" where there are none."""
+    figure_names: Mapping[str, str] = {}
+    """What figures are called that are measured with it: {"fid": "FID@768"}. Others get its name in brackets: "fid (pixels)"."""
 
-    def __init__(self, spec: DataSpec, options: Any, sight: Sight) -> None:
+    def __init__(self, spec: DataSpec, options: Any, context: ExtractorContext) -> None:
         super().__init__()
-        self.spec, self.options, self.sight = spec, options, sight
+        self.spec, self.options, self.context = spec, options, context
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features (N, D) of the layer, and logits (N, K) or None.
+        """FeatureExtractor (N, D) of the layer, and logits (N, K) or None.
 
         x: uint8 images (N, C, H, W) of any size, C 1 or 3; or float32 points (N, D).
         """
 
     def protocol(self) -> dict[str, Any]:
-        """What else decides its figures, options of its own included: {"resize": "bilinear to 299"}."""
+        """What else decides the features, its own options included: {"resize": "bilinear to 299"}."""
         return {}

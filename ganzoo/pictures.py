@@ -17,9 +17,10 @@ PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
 COLOURS = [(31, 119, 180), (214, 96, 14), (44, 140, 44), (200, 39, 40), (128, 90, 170), (120, 80, 70), (200, 100, 170), (110, 110, 110)]
 
 
-def to_bytes(x: Tensor) -> Tensor:
-    """Images in [-1, 1], (N, C, H, W), as uint8 (N, C, H, W); what lies outside is clipped."""
-    return ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+def stored(x: Tensor, spec: DataSpec) -> Tensor:
+    """Samples as they are saved, on the CPU: images of [-1, 1] as uint8, clipped and rounded; points as they are, in float32."""
+    x = x.detach().float().cpu()
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) if spec.kind == "image" else x
 
 
 def to_image(x: Tensor) -> Image.Image:
@@ -29,9 +30,8 @@ def to_image(x: Tensor) -> Image.Image:
     return Image.fromarray(x[:3].permute(1, 2, 0).contiguous().numpy())
 
 
-def sheet(x: Tensor, columns: int = 8, gap: int = 2) -> Image.Image:
-    """Images in [-1, 1], (N, C, H, W), in rows of `columns`; small ones are enlarged by a whole factor."""
-    images = to_bytes(x)
+def sheet(images: Tensor, columns: int = 8, gap: int = 2) -> Image.Image:
+    """uint8 images (N, C, H, W) in rows of `columns`; small ones are enlarged by a whole factor."""
     n, _, height, width = images.shape
     rows = math.ceil(n / columns)
     grey = images.shape[1] < 3
@@ -60,7 +60,7 @@ def scatter(x: Tensor, real: Tensor | None = None, size: int = 512) -> Image.Ima
 
 
 def picture(x: Tensor, spec: DataSpec, columns: int = 8, real: Tensor | None = None) -> Image.Image:
-    """The picture of samples, whatever they are."""
+    """The picture of samples as they are saved: a sheet of images, or a scatter plot of points over the real ones."""
     return sheet(x, columns) if spec.kind == "image" else scatter(x, real)
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
+API_VERSION = 1
+"""The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks."""
+
 Batch: TypeAlias = "Mapping[str, Tensor]"
 """One batch: keys from the glossary (`x` samples, `y` labels) to tensors whose first axis is N."""
 Terms: TypeAlias = "dict[str, Tensor]"

@@ -16,6 +16,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ganzoo.testing import fresh
+
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
 
@@ -52,10 +54,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def ganzoo() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """A function that runs the command line in a process of its own: ganzoo("list", "--json", env={...})."""
+    """A function that runs the command line in a process of its own: ganzoo("list", "--json", env={...}).
 
-    def call(*args: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ganzoo", *map(str, args)]
-        return subprocess.run(command, env=os.environ | (env or {}), cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    from_scratch: start an interpreter for it, which takes seconds, in the place of a fork of one that has imported torch.
+    """
+
+    def call(
+        *args: object, env: dict[str, str] | None = None, cwd: Path | None = None, from_scratch: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        words, environment = [str(arg) for arg in args], os.environ | (env or {})
+        if not from_scratch:
+            return fresh.ganzoo(words, env=environment, cwd=cwd)
+        command = [sys.executable, "-m", "ganzoo", *words]
+        return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
     return call

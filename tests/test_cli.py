@@ -295,14 +295,13 @@ def test_the_display_of_a_terminal_draws_a_run(images, tmp_path, monkeypatch, ca
     from rich.console import Console
 
     from ganzoo.cli import display
-    from ganzoo.registry.catalogue import catalogue
     from ganzoo.training import launch
 
     monkeypatch.setattr(display, "is_terminal", lambda: True)
     monkeypatch.setattr(display, "Console", lambda **_: Console(force_terminal=True, width=100, color_system="truecolor"))
     config = small("dcgan", images(), steps=3, sample_every=1)
-    with display.Display(config) as shown:
-        launch.start(catalogue(), config, tmp_path / "run", shown)
+    with display.Display() as shown:
+        launch.start(config, tmp_path / "run", shown)
         shown.warned("something odd")
     text = capsys.readouterr().out
     for said in ("images/s", "d/real", "3/3", "something odd", "▀", "samples of step 3"):

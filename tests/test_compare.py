@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from ganzoo.cli.train import configured
-from ganzoo.comparison import comparison as compare
-from ganzoo.comparison.comparison import Budget, Cell, Comparison, Plan, Share, seconds, share_out
+from ganzoo.comparison import plan as plans
+from ganzoo.comparison.plan import Budget, Plan, Share, seconds, share_out
+from ganzoo.comparison.state import Cell, Comparison
+from ganzoo.comparison.table import table
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.record import Evaluation
-from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs.folder import Run
 
 NARROW = "gan --generator.width 8 --discriminator.width 8 --batch-size 8"
@@ -127,15 +128,15 @@ def plan(budget, *entrants, jobs=1):
 
 def test_images_are_shared_out_evenly_whatever_a_step_takes(images, monkeypatch):
     made = plan(Budget(images=800), f"gan --batch-size 8 --dataset {images()}", f"wgan --batch-size 8 --image-size 16 --dataset {images()}")
-    gan, wgan = share_out(catalogue(), made, made.entrants, lambda w: configured(catalogue(), w), lambda *told: None)
+    gan, wgan = share_out(made, made.entrants, configured, lambda *told: None)
     assert (gan.images, wgan.images) == (800, 800)
     assert (gan.steps, wgan.steps) == (100, 20)
 
 
 def test_time_is_turned_into_images_by_the_speed_of_each(monkeypatch):
     rates = {"a": [100.0, 900.0, 110.0], "b": [10.0, 10.0, 10.0]}
-    monkeypatch.setattr(compare, "_timed", lambda zoo, name, long, threads: (rates[name].pop(), 8.0))
-    a, b = share_out(catalogue(), plan(Budget(seconds=10), "a", "b"), [["a"], ["b"]], lambda w: w[0], lambda *told: None)
+    monkeypatch.setattr(plans, "_timed", lambda name, least, threads: (rates[name].pop(), 8.0))
+    a, b = share_out(plan(Budget(seconds=10), "a", "b"), [["a"], ["b"]], lambda w: w[0], lambda *told: None)
     assert a == Share(138, 1100, 110.0)
     assert b == Share(13, 100, 10.0)
 
@@ -176,7 +177,7 @@ def _done(folder: Path, label: str, seed: int, *figures: tuple[str, str, float])
 def test_figures_of_two_protocols_never_share_a_column(tmp_path):
     made = Comparison(tmp_path, plan(Budget(steps=5), "a", "b"))
     made.cells = [_done(tmp_path, "a", 0, ("fid", "one", 1.0)), _done(tmp_path, "b", 0, ("fid", "two", 2.0))]
-    head, rows = made.table()
+    head, rows = table(made)
     assert [name for name in head if name.startswith("fid")] == ["fid [one], last", "fid [one], best", "fid [two], last", "fid [two], best"]
     assert [row[5:9] for row in rows] == [["1", "1", "-", "-"], ["-", "-", "2", "2"]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,24 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from zoo import small
 
+from ganzoo.compose import find_data
 from ganzoo.config import RunOptions
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluation import evaluator as evaluate
-from ganzoo.evaluation import subject as judge
-from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
+from ganzoo.evaluation import evaluator
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.record import Evaluation, best, parsed
+from ganzoo.evaluation.request import Reference, requested, usual
+from ganzoo.evaluation.subject import evaluate, find_subject
 from ganzoo.files import read_lines
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
+from ganzoo.runs.exported import load
 from ganzoo.runs.folder import EVALUATIONS
 from ganzoo.training import launch
 from ganzoo.training.loop import Watch
 from ganzoo.types import DataSpec
 
-ASKED = Asked(("fid", "kid"), "pixels", 40, settings={"kid": {"subset_size": 20, "subsets": 5}})
+ASKED = {"metrics": "fid,kid", "features": "pixels", "n": 40, "settings": {"kid": {"subset_size": 20, "subsets": 5}}}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def run(images, tmp_path_factory):
     """A run of a GAN with classes and averaged weights, with three checkpoints."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = small("acgan", images(), steps=6, save_every=2, ema=0.9)
-    return launch.start(catalogue(), config, folder, Watch())
+    return launch.start(config, folder, Watch())
 
 
 @pytest.fixture
@@ -48,8 +50,9 @@ def copied(run, tmp_path):
 
 
 def measured(source, asked=ASKED, all_checkpoints=False, **more):
+    """The evaluations of a subject; asked: arguments of `requested`."""
     zoo = catalogue()
-    return judge.evaluate(zoo, judge.subject(zoo, source, all_checkpoints), lambda there: asked, **more)
+    return evaluate(zoo, find_subject(zoo, source, all_checkpoints), lambda reference: requested(zoo, reference, **asked), **more)
 
 
 def test_a_run_its_last_checkpoint_and_its_generators_file_get_the_same_figures(copied):
@@ -62,10 +65,10 @@ def test_a_run_its_last_checkpoint_and_its_generators_file_get_the_same_figures(
 
 def test_averaged_weights_are_taken_where_there_are_any(run):
     tensors = load_file(run / "checkpoints" / "000006.safetensors")
-    G, said = launch.load_generator(catalogue(), run / "checkpoints" / "000006.safetensors")
-    assert said["step"] == 6
+    exported = load(catalogue(), run / "checkpoints" / "000006.safetensors")
+    assert exported.step == 6
     differ = False
-    for name, value in G.state_dict().items():
+    for name, value in exported.network.state_dict().items():
         assert torch.equal(value, tensors[f"model:ema.{name}"]), name
         differ |= not torch.equal(value, tensors[f"model:G.{name}"])
     assert differ
@@ -80,15 +83,15 @@ def test_averaged_weights_are_taken_where_there_are_any(run):
     ids=str,
 )  # fmt: skip
 def test_whatever_decides_a_figure_is_in_the_protocol(change, copied):
-    before, after = measured(copied), measured(copied, replace(ASKED, **change))
+    before, after = measured(copied), measured(copied, ASKED | change)
     assert before[1].hash != after[1].hash
     assert before[1].line.partition(" [")[0] != after[1].line.partition(" [")[0]
 
 
 def test_the_same_question_gets_the_same_answer_however_many_samples_are_looked_at_together(copied, monkeypatch):
-    asked = replace(ASKED, features="classifier")
+    asked = ASKED | {"features": "classifier"}
     first = measured(copied, asked)
-    monkeypatch.setattr(evaluate, "LOOKED_AT", 7)
+    monkeypatch.setattr(evaluator, "BATCH", 7)
     again = measured(copied, asked)
     assert [e.hash for e in again] == [e.hash for e in first]
     for a, b in zip(first, again, strict=True):
@@ -112,7 +115,7 @@ def test_evaluating_while_it_trains_changes_no_bit(recipe, images, tmp_path):
     finals = []
     measures = {"eval_every": 2, "metric": "fid,kid", "features": "classifier", "eval_n": 30}
     for name, more in (("plain", {}), ("measured", measures)):
-        launch.start(catalogue(), small(recipe, images(), steps=5, save_every=5, ema=0.9, **more), tmp_path / name, Watch())
+        launch.start(small(recipe, images(), steps=5, save_every=5, ema=0.9, **more), tmp_path / name, Watch())
         finals.append(load_file(tmp_path / name / "checkpoints" / "000005.safetensors"))
     assert finals[0].keys() == finals[1].keys()
     assert all(torch.equal(finals[0][name], finals[1][name]) for name in finals[0])
@@ -132,7 +135,7 @@ def test_what_fails_in_an_evaluation_costs_a_warning_and_not_the_run(images, tmp
 
     monkeypatch.setattr("ganzoo_metrics.model.FID.compute", fails)
     config = small("gan", images(), steps=4, eval_every=2, metric="fid", features="pixels", eval_n=20)
-    launch.start(catalogue(), config, tmp_path / "run", told := Told())
+    launch.start(config, tmp_path / "run", told := Told())
     assert [text.partition(":")[0] for text in told.warnings] == ["not evaluated at step 2", "not evaluated at step 4"]
     assert (tmp_path / "run" / "checkpoints" / "000004.safetensors").exists()
 
@@ -142,23 +145,23 @@ def test_samples_in_the_order_of_their_classes_are_not_judged_by_the_first(tmp_p
     x[100:] = 200
     save_file({"x": x}, tmp_path / "sorted.safetensors")
     seen = []
-    asked = Asked(("fid",), "pixels", 50)
-    original = Evaluator._gathered
+    asked = {"metrics": "fid", "features": "pixels", "n": 50}
+    original = Evaluator._accumulated
 
-    def noted(self, gathers, samples, n, what):
+    def noted(self, accumulators, samples, n, what):
         lots = list(samples)
         seen.append(torch.cat(lots).float().mean().item())
-        return original(self, gathers, lots, n, what)
+        return original(self, accumulators, lots, n, what)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Evaluator, "_gathered", noted)
+        patch.setattr(Evaluator, "_accumulated", noted)
         measured(tmp_path / "sorted.safetensors", asked, against=str(tmp_path / "sorted.safetensors"))
     assert seen[0] == pytest.approx(100, abs=30)
 
 
 def test_a_run_resumed_from_an_earlier_step_forgets_later_evaluations(images, tmp_path):
     config = small("gan", images(), steps=4, save_every=2, eval_every=1, metric="fid", features="pixels", eval_n=20)
-    launch.start(catalogue(), config, tmp_path / "run", Watch())
+    launch.start(config, tmp_path / "run", Watch())
     (tmp_path / "run" / "checkpoints" / "000004.safetensors").unlink()
     launch.resume(catalogue(), tmp_path / "run", 4, Watch())
     assert [line["step"] for line in read_lines(tmp_path / "run" / EVALUATIONS)] == [1, 2, 3, 4]
@@ -172,7 +175,7 @@ def test_real_samples_as_fakes_are_far_nearer_than_noise(images, tmp_path):
         (tmp_path / name).mkdir()
         for i, image in enumerate(some):
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{i:03d}.png")
-    asked = Asked(("fid",), "pixels", len(x))
+    asked = {"metrics": "fid", "features": "pixels", "n": len(x)}
     same, dark = (measured(tmp_path / name, asked, against=str(images(3)))[0] for name in ("same", "dark"))
     assert same.figures["fid (pixels)"] == pytest.approx(0, abs=1e-4)
     assert dark.figures["fid (pixels)"] > 1
@@ -192,8 +195,9 @@ def test_samples_of_classes_are_drawn_as_often_as_the_data_has_them(images, tmp_
     data = load_file(images(classes=2, n=48))
     data["y"] = (torch.arange(48) % 4 == 0).long()
     save_file(data, tmp_path / "uneven.safetensors")
-    prepared = launch.prepare_named(catalogue(), RunOptions(dataset=str(tmp_path / "uneven.safetensors")))
-    made = Evaluator(catalogue(), ASKED, Reference(prepared, "train"), lambda: prepared, torch.device("cpu"))
+    prepared = find_data(catalogue(), RunOptions(dataset=str(tmp_path / "uneven.safetensors"))).prepare()
+    reference = Reference(prepared, "train")
+    made = Evaluator(requested(catalogue(), reference, **ASKED), reference, lambda: prepared, torch.device("cpu"))
     y = made.labels(4000)
     assert y is not None
     assert float(y.float().mean()) == pytest.approx(0.25, abs=0.03)
@@ -202,8 +206,8 @@ def test_samples_of_classes_are_drawn_as_often_as_the_data_has_them(images, tmp_
 
 def test_points_are_judged_by_their_modes(tmp_path):
     config = small("gan", "ring", steps=2, batch_size=16)
-    launch.start(catalogue(), config, tmp_path / "run", Watch())
-    (made,) = measured(tmp_path / "run", Asked(("modes",), "", 100))
+    launch.start(config, tmp_path / "run", Watch())
+    (made,) = measured(tmp_path / "run", {"metrics": "modes", "features": "", "n": 100})
     assert set(made.figures) == {"modes", "high-quality", "mode-kl"}
 
 
@@ -222,18 +226,17 @@ def test_best_and_last_are_told_apart_and_never_across_protocols():
 @pytest.mark.parametrize(
     ("asked", "more", "said"),
     [
-        (Asked(("fidd",), "pixels"), {}, "Did you mean 'fid'"),
-        (Asked(("fid",), "pixel"), {}, "no feature extractor 'pixel'"),
-        (Asked(("fid",), ""), {}, "name an extractor with --features"),
-        (Asked(("fid",), "pixels@top"), {}, "has no layer 'top'"),
-        (Asked((), "pixels"), {}, "--metric: wanted names"),
-        (Asked(("modes",), "pixels"), {}, "takes points data"),
-        (Asked(("inception-score",), "pixels", 20), {}, "gives no logits"),
-        (Asked(("memorisation",), "pixels", 20), {"against": "{data}"}, "take --against train"),
-        (Asked(("fid",), "pixels", settings={"kid": {"subsets": 3}}), {}, "--kid.subsets: kid is not asked for"),
-        (Asked(("fid",), "pixels"), {"against": "test"}, "holds nothing out"),
-        (Asked(("fid",), "pixels"), {"against": "{colour}"}, "they cannot be compared"),
-        (Asked(("kid",), "pixels", settings={"kid": {"subsets": 0}}), {}, "--kid.subsets: wanted"),
+        ({"metrics": "fidd", "features": "pixels"}, {}, "Did you mean 'fid'"),
+        ({"metrics": "fid", "features": "pixel"}, {}, "no feature extractor 'pixel'"),
+        ({"metrics": "fid", "features": "pixels@top"}, {}, "has no layer 'top'"),
+        ({"metrics": ",", "features": "pixels"}, {}, "--metric: wanted names"),
+        ({"metrics": "modes", "features": "pixels"}, {}, "takes points data"),
+        ({"metrics": "inception-score", "features": "pixels", "n": 20}, {}, "gives no logits"),
+        ({"metrics": "memorisation", "features": "pixels", "n": 20}, {"against": "{data}"}, "take --against train"),
+        ({"metrics": "fid", "features": "pixels", "settings": {"kid": {"subsets": 3}}}, {}, "--kid.subsets: kid is not asked for"),
+        ({"metrics": "fid", "features": "pixels"}, {"against": "test"}, "holds nothing out"),
+        ({"metrics": "fid", "features": "pixels"}, {"against": "{colour}"}, "they cannot be compared"),
+        ({"metrics": "kid", "features": "pixels", "settings": {"kid": {"subsets": 0}}}, {}, "--kid.subsets: wanted"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -253,22 +256,22 @@ def test_data_that_has_changed_is_no_reference(copied):
 
 
 def test_what_is_kept_of_a_stream_for_fid_does_not_grow_with_it():
-    from ganzoo.metrics import Moments, Seen
+    from ganzoo.metrics import FeatureBatch, Moments
 
     sizes = []
     for n in (100, 1000):
-        gather = Moments(n)
+        moments = Moments(n)
         for _ in range(n // 50):
-            gather.add(Seen(torch.zeros(50, 1), torch.randn(50, 8)))
-        sizes.append(sum(tensor.nbytes for tensor in gather.kept.values()))
+            moments.add(FeatureBatch(torch.zeros(50, 1), torch.randn(50, 8)))
+        sizes.append(sum(tensor.nbytes for tensor in moments.state.values()))
     assert sizes[0] == sizes[1]
 
 
 def test_the_usual_question_fits_the_data():
-    assert evaluate.usual(None, DataSpec("image", (1, 8, 8), 10)) == ("fid", "classifier", 10_000)
-    assert evaluate.usual(None, DataSpec("image", (1, 8, 8)))[1] == "inception2015"
-    assert evaluate.usual(catalogue().dataset("ring"), DataSpec("points", (2,)))[0] == "modes"
-    assert evaluate.usual(None, DataSpec("points", (2,)))[:2] == ("fid", "pixels")
+    assert usual(None, DataSpec("image", (1, 8, 8), 10)) == ("fid", "classifier", 10_000)
+    assert usual(None, DataSpec("image", (1, 8, 8)))[1] == "inception2015"
+    assert usual(catalogue().dataset("ring"), DataSpec("points", (2,)))[0] == "modes"
+    assert usual(None, DataSpec("points", (2,)))[:2] == ("fid", "pixels")
 
 
 def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_last(ganzoo, copied):
@@ -289,9 +292,9 @@ def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_
 
 
 def test_real_samples_are_measured_by_the_name_of_their_data_set():
-    (made,) = measured(Path("ring"), Asked(("modes",), "", 500), against="grid")
+    (made,) = measured(Path("ring"), {"metrics": "modes", "features": "", "n": 500}, against="grid")
     assert made.figures["high-quality"] < 0.5, "a point of the ring is seldom one of the grid"
-    (made,) = measured(Path("ring"), Asked(("modes",), "", 500), against="ring")
+    (made,) = measured(Path("ring"), {"metrics": "modes", "features": "", "n": 500}, against="ring")
     assert made.figures["modes"] == 8
     assert made.figures["high-quality"] == pytest.approx(0.989, abs=0.02)
 

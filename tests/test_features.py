@@ -14,7 +14,7 @@ from ganzoo_inception import InceptionOptions
 from ganzoo_inception.model import CARD, URL, Conv, Inception, network, shown
 from safetensors.torch import load_file, save_file
 
-from ganzoo import DataSpec, GanzooError, Sight, UsageError
+from ganzoo import DataSpec, ExtractorContext, GanzooError, UsageError
 from ganzoo.data.cache import data_folder
 
 CPU = torch.device("cpu")
@@ -27,8 +27,9 @@ def no_data():
     raise UsageError("there is no data")
 
 
-def sight(cache, layer="", training=no_data, told=None):
-    return Sight(layer, training, Path(cache), data_folder(None), CPU, lambda *words: told.append(words) if told is not None else None)
+def context(cache, layer="", training=no_data, told=None):
+    progress = [] if told is None else told
+    return ExtractorContext(layer, training, Path(cache), data_folder(None), CPU, lambda *words: progress.append(words))
 
 
 def noise(n, channels, height, width=None, seed=0):
@@ -40,7 +41,7 @@ def noise(n, channels, height, width=None, seed=0):
 
 
 def inception(path, cache, layer):
-    return Inception(COLOUR, InceptionOptions(str(path)), sight(cache, layer))
+    return Inception(COLOUR, InceptionOptions(str(path)), context(cache, layer))
 
 
 def off(found, wanted):
@@ -183,11 +184,11 @@ def test_weights_may_be_folded_before_and_stored_in_16_bits(random_state, random
     whole, half = inception(random_file, tmp_path, "192"), inception(tmp_path / "half.safetensors", tmp_path, "192")
     assert 1e-6 < off(half(x)[0], whole(x)[0]) < 5e-3
     assert half(x)[0].dtype == torch.float32
-    assert half.weights == hashlib.sha256((tmp_path / "half.safetensors").read_bytes()).hexdigest() != whole.weights
+    assert half.weights_hash == hashlib.sha256((tmp_path / "half.safetensors").read_bytes()).hexdigest() != whole.weights_hash
 
 
 def test_figures_are_called_by_the_layer_that_they_were_measured_with(random_file, tmp_path):
-    calls = {layer: inception(random_file, tmp_path, layer).calls for layer in LAYERS}
+    calls = {layer: inception(random_file, tmp_path, layer).figure_names for layer in LAYERS}
     assert calls["2048"] == {"fid": "FID", "kid": "KID", "inception-score": "IS"}
     assert calls["768"] == {"fid": "FID@768", "kid": "KID@768"}
     assert calls["logits_unbiased"]["inception-score"] == "IS"
@@ -204,14 +205,14 @@ def test_a_layer_whose_weights_are_missing_is_refused(random_state, tmp_path):
     save_file({key: tensor for key, tensor in random_state.items() if not key.startswith("fc")}, tmp_path / "headless.safetensors")
     headless = inception(tmp_path / "headless.safetensors", tmp_path, "2048")
     assert headless.fc_weight is None
-    assert "inception-score" not in headless.calls
+    assert "inception-score" not in headless.figure_names
     with pytest.raises(UsageError, match="layer logits_unbiased needs weights"):
         inception(tmp_path / "headless.safetensors", tmp_path, "logits_unbiased")
 
 
 def test_weights_are_looked_for_in_the_data_folder_then_in_the_cache(random_state, monkeypatch, tmp_path):
     monkeypatch.setenv("GANZOO_DATA", str(tmp_path / "data"))
-    find = lambda layer: Inception(COLOUR, InceptionOptions(), sight(tmp_path / "cache", layer))  # noqa: E731
+    find = lambda layer: Inception(COLOUR, InceptionOptions(), context(tmp_path / "cache", layer))  # noqa: E731
     with pytest.raises(GanzooError) as error:
         find("64")
     for told in ("inception2015.safetensors", URL, "6726825d", str(tmp_path / "data"), str(tmp_path / "cache"), str(CARD)):
@@ -224,11 +225,11 @@ def test_weights_are_looked_for_in_the_data_folder_then_in_the_cache(random_stat
     for layer, path in places.items():
         save_file({key: value for key, value in random_state.items() if key.startswith(parts[layer])}, path)
     in_cache = hashlib.sha256((tmp_path / "cache" / "inception2015.safetensors").read_bytes()).hexdigest()
-    assert find("192").weights == in_cache
-    assert find("64").weights == in_cache, "the very name comes first"
+    assert find("192").weights_hash == in_cache
+    assert find("64").weights_hash == in_cache, "the very name comes first"
     (tmp_path / "cache" / "inception2015.safetensors").rename(tmp_path / "cache" / "inception2015-b.safetensors")
-    assert find("64").weights != in_cache
-    assert find("192").weights == in_cache, "of several, the first that holds the layer"
+    assert find("64").weights_hash != in_cache
+    assert find("192").weights_hash == in_cache, "of several, the first that holds the layer"
 
 
 def test_the_lines_in_the_card_convert_the_published_file(random_state, monkeypatch, tmp_path):
@@ -267,7 +268,7 @@ def test_building_an_extractor_leaves_the_random_state_alone(random_file, tmp_pa
     torch.manual_seed(3)
     before = torch.get_rng_state()
     inception(random_file, tmp_path, "64")
-    Classifier(LABELLED, SMALL, sight(tmp_path, training=striped))
+    Classifier(LABELLED, SMALL, context(tmp_path, training=striped))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -276,13 +277,13 @@ def test_building_an_extractor_leaves_the_random_state_alone(random_file, tmp_pa
 
 def test_pixels_are_taken_as_they_are():
     spec = DataSpec("image", (1, 2, 2))
-    features, logits = Pixels(spec, None, sight("."))(torch.tensor([[[[0, 255], [51, 102]]]], dtype=torch.uint8))
+    features, logits = Pixels(spec, None, context("."))(torch.tensor([[[[0, 255], [51, 102]]]], dtype=torch.uint8))
     assert logits is None
     assert features.tolist() == [[0, 1, pytest.approx(0.2), pytest.approx(0.4)]]
     points = torch.randn(5, 2)
-    eye = Pixels(DataSpec("points", (2,)), None, sight("."))
+    eye = Pixels(DataSpec("points", (2,)), None, context("."))
     assert torch.equal(eye(points)[0], points)
-    assert (eye.weights, eye.calls, eye.protocol()) == ("", {}, {})
+    assert (eye.weights_hash, eye.figure_names, eye.protocol()) == ("", {}, {})
 
 
 # --- The classifier ---
@@ -309,7 +310,7 @@ def unused():
 
 def test_the_classifier_learns_the_labels_and_is_judged_on_others(tmp_path):
     told = []
-    eye = Classifier(LABELLED, SMALL, sight(tmp_path, training=striped, told=told))
+    eye = Classifier(LABELLED, SMALL, context(tmp_path, training=striped, told=told))
     assert eye.accuracy > 0.9
     assert told[-1] == (f"the classifier gets {eye.accuracy:.1%} of held-out images right", 1, 1)
     assert told[0][0] == "training the classifier"
@@ -320,42 +321,42 @@ def test_the_classifier_learns_the_labels_and_is_judged_on_others(tmp_path):
     assert float((logits.argmax(1) == data["y"]).float().mean()) > 0.9
     assert not features.requires_grad
     assert not eye.training
-    assert eye.calls["fid"] == "cFID"
+    assert eye.figure_names["fid"] == "cFID"
     assert off(torch.cat([eye(one)[0] for one in data["x"][:7].split(1)]), features[:7]) < 1e-5
 
 
 def test_the_classifier_is_learnt_once_and_found_again(tmp_path):
-    first = Classifier(LABELLED, SMALL, sight(tmp_path, training=striped))
+    first = Classifier(LABELLED, SMALL, context(tmp_path, training=striped))
     (file,) = tmp_path.iterdir()
     written = file.stat().st_mtime_ns
-    again = Classifier(LABELLED, SMALL, sight(tmp_path, training=striped))
-    assert again.weights == first.weights
+    again = Classifier(LABELLED, SMALL, context(tmp_path, training=striped))
+    assert again.weights_hash == first.weights_hash
     assert again.accuracy == first.accuracy
     assert file.stat().st_mtime_ns == written
     x = striped().load()["x"]
     assert torch.equal(again(x)[0], first(x)[0])
-    Classifier(LABELLED, ClassifierOptions(epochs=1, min_steps=1, width=4), sight(tmp_path, training=striped))
-    Classifier(LABELLED, SMALL, sight(tmp_path, training=lambda: striped(checksum="other")))
+    Classifier(LABELLED, ClassifierOptions(epochs=1, min_steps=1, width=4), context(tmp_path, training=striped))
+    Classifier(LABELLED, SMALL, context(tmp_path, training=lambda: striped(checksum="other")))
     assert len(list(tmp_path.iterdir())) == 3, "other options and other data have files of their own"
 
 
 def test_the_same_data_gives_the_same_weights_whatever_happened_before(tmp_path):
     torch.manual_seed(1)
-    first = Classifier(LABELLED, SMALL, sight(tmp_path / "a", training=striped))
+    first = Classifier(LABELLED, SMALL, context(tmp_path / "a", training=striped))
     torch.manual_seed(2)
     torch.set_num_threads(2)
     try:
         with torch.no_grad():
-            second = Classifier(LABELLED, SMALL, sight(tmp_path / "b", training=striped))
+            second = Classifier(LABELLED, SMALL, context(tmp_path / "b", training=striped))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    assert first.weights == second.weights != ""
+    assert first.weights_hash == second.weights_hash != ""
 
 
 @pytest.mark.parametrize("damage", ["cut", "a bit", "empty", "another"])
 def test_a_damaged_classifier_is_learnt_again(tmp_path, damage):
-    first = Classifier(LABELLED, SMALL, sight(tmp_path, training=striped))
+    first = Classifier(LABELLED, SMALL, context(tmp_path, training=striped))
     (file,) = tmp_path.iterdir()
     whole = bytearray(file.read_bytes())
     if damage == "another":
@@ -363,8 +364,8 @@ def test_a_damaged_classifier_is_learnt_again(tmp_path, damage):
     else:
         whole[-100] ^= 1
         file.write_bytes({"cut": whole[:-10], "a bit": whole, "empty": b""}[damage])
-    again = Classifier(LABELLED, SMALL, sight(tmp_path, training=striped))
-    assert again.weights == first.weights
+    again = Classifier(LABELLED, SMALL, context(tmp_path, training=striped))
+    assert again.weights_hash == first.weights_hash
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
     assert again.accuracy == first.accuracy > 0
 
@@ -374,7 +375,7 @@ def test_the_classifier_takes_any_size(tmp_path, channels, size):
     def training():
         return striped(channels, size, n=30)
 
-    eye = Classifier(training().spec, ClassifierOptions(min_steps=2, width=4), sight(tmp_path, training=training))
+    eye = Classifier(training().spec, ClassifierOptions(min_steps=2, width=4), context(tmp_path, training=training))
     x = training().load()["x"]
     assert eye(x)[0].shape == (30, 128)
     if channels == 3:
@@ -383,19 +384,19 @@ def test_the_classifier_takes_any_size(tmp_path, channels, size):
 
 def test_the_classifier_says_what_it_cannot_learn_from(tmp_path):
     with pytest.raises(UsageError, match=r"this data has none\. Take --features inception2015 or pixels.*--labels for CelebA"):
-        Classifier(DataSpec("image", (1, 16, 16)), SMALL, sight(tmp_path, training=unused))
+        Classifier(DataSpec("image", (1, 16, 16)), SMALL, context(tmp_path, training=unused))
     with pytest.raises(UsageError, match="8 pixels or more, got 7 x 7"):
-        Classifier(DataSpec("image", (1, 7, 7), 3), SMALL, sight(tmp_path, training=unused))
+        Classifier(DataSpec("image", (1, 7, 7), 3), SMALL, context(tmp_path, training=unused))
     with pytest.raises(UsageError, match="the labels of stripes, which has none"):
-        Classifier(LABELLED, SMALL, sight(tmp_path, training=lambda: striped(spec=DataSpec("image", (1, 16, 16)))))
+        Classifier(LABELLED, SMALL, context(tmp_path, training=lambda: striped(spec=DataSpec("image", (1, 16, 16)))))
     with pytest.raises(GanzooError, match="2 images are too few"):
-        Classifier(LABELLED, SMALL, sight(tmp_path, training=lambda: striped(n=2)))
+        Classifier(LABELLED, SMALL, context(tmp_path, training=lambda: striped(n=2)))
     with pytest.raises(UsageError, match="there is no data"):
-        Classifier(LABELLED, SMALL, sight(tmp_path))
+        Classifier(LABELLED, SMALL, context(tmp_path))
     told = []
     (tmp_path / "file").write_text("")
     with pytest.raises(GanzooError, match=r"cannot be written .*GANZOO_CACHE"):
-        Classifier(LABELLED, SMALL, sight(tmp_path / "file", training=striped, told=told))
+        Classifier(LABELLED, SMALL, context(tmp_path / "file", training=striped, told=told))
     assert not told, "which is seen before it learns"
 
 
@@ -406,15 +407,15 @@ def test_dinov2_says_which_file_it_wants(monkeypatch, tmp_path):
     pytest.importorskip("timm")
     monkeypatch.setenv("GANZOO_DATA", str(tmp_path))
     with pytest.raises(GanzooError, match=r"vit_small_patch14_dinov2\.lvd142m\.safetensors.*huggingface\.co/timm"):
-        DinoV2(COLOUR, DinoOptions(), sight(tmp_path))
+        DinoV2(COLOUR, DinoOptions(), context(tmp_path))
     save_file({"x": torch.zeros(1)}, tmp_path / DinoV2.FILE)
     with pytest.raises(GanzooError, match="does not hold the weights of vit_small"):
-        DinoV2(COLOUR, DinoOptions(), sight(tmp_path))
+        DinoV2(COLOUR, DinoOptions(), context(tmp_path))
     with pytest.raises(UsageError, match="no such file"):
-        DinoV2(COLOUR, DinoOptions(str(tmp_path / "absent")), sight(tmp_path))
+        DinoV2(COLOUR, DinoOptions(str(tmp_path / "absent")), context(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(UsageError, match=r"needs timm, which is not here: pip install 'pyganzoo\[dinov2\]'"):
-        DinoV2(COLOUR, DinoOptions(), sight(tmp_path))
+        DinoV2(COLOUR, DinoOptions(), context(tmp_path))
 
 
 def test_dinov2_sees_what_timm_sees_in_an_image_resized_by_pil(tmp_path):
@@ -434,8 +435,8 @@ def test_dinov2_sees_what_timm_sees_in_an_image_resized_by_pil(tmp_path):
     save_file({**state, "pos_embed": large.contiguous()}, tmp_path / "large.safetensors")
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    eye = DinoV2(COLOUR, DinoOptions(str(tmp_path / "small.safetensors")), sight(tmp_path))
-    resampled = DinoV2(COLOUR, DinoOptions(str(tmp_path / "large.safetensors")), sight(tmp_path))
+    eye = DinoV2(COLOUR, DinoOptions(str(tmp_path / "small.safetensors")), context(tmp_path))
+    resampled = DinoV2(COLOUR, DinoOptions(str(tmp_path / "large.safetensors")), context(tmp_path))
     assert torch.equal(torch.get_rng_state(), before)
     x = noise(2, 3, 48)
     pictures = [Image.fromarray(one.permute(1, 2, 0).numpy()).resize((224, 224), Image.Resampling.BICUBIC) for one in x]
@@ -448,6 +449,6 @@ def test_dinov2_sees_what_timm_sees_in_an_image_resized_by_pil(tmp_path):
     assert features.shape == (2, 384)
     assert off(features, wanted) < 0.02
     assert off(resampled(x)[0], features) < 0.05
-    assert eye.weights != resampled.weights
+    assert eye.weights_hash != resampled.weights_hash
     grey = noise(1, 1, 48)
     assert torch.equal(eye(grey)[0], eye(grey.expand(-1, 3, -1, -1))[0])

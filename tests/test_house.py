@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import subprocess
@@ -14,20 +15,23 @@ from conftest import ROOT
 
 import ganzoo
 from ganzoo import hookspecs
-from ganzoo.comparison.comparison import spread_of
+from ganzoo.comparison.table import spread_of
 from ganzoo.registry.catalogue import catalogue
 
 CORE = sorted((ROOT / "ganzoo").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.py").exists())
 
-#: Each module may import those of its own layer and of the layers before it.
+#: The floors of the house: each module or folder may import those of its own floor and of those before it.
 LAYERS = [
-    {"types", "errors"},
+    {"errors", "types"},
     {"options", "hookspecs", "randomness", "files", "machine"},
-    {"config", "interfaces", "metrics", "data"},
-    {"registry", "compose", "runs", "pictures", "scaffold"},
-    {"evaluation", "training", "report"},
+    {"config", "interfaces", "metrics", "data", "pictures"},
+    {"registry"},
+    {"compose", "scaffold"},
+    {"runs"},
+    {"evaluation"},
+    {"training", "report"},
     {"comparison"},
     {"testing"},
     {"cli", "__main__"},
@@ -51,18 +55,40 @@ def layer(module):
     return next(i for i, names in enumerate(LAYERS) if module in names)
 
 
+def ours(path):
+    """The modules of ganzoo's own that a file imports, as dotted names of files; the face, which only hands names on, left out."""
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "ganzoo":
+            files = [(ROOT / "/".join(parts[:n])).with_suffix(".py") for n in range(len(parts), 1, -1)]
+            packages = [ROOT / "/".join(parts[:n]) / "__init__.py" for n in range(len(parts), 1, -1)]
+            found = next((p for pair in zip(files, packages, strict=True) for p in pair if p.exists()), None)
+            if found is not None:
+                yield found
+
+
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_module_imports_only_what_is_below_it(path):
     own = path.relative_to(ROOT / "ganzoo").parts[0].removesuffix(".py")
     if own == "__init__":
         return
-    for name in imports(path):
-        first, _, rest = name.partition(".")
-        module = rest.split(".")[0]
-        if first == "ganzoo" and (ROOT / "ganzoo" / module).exists() | (ROOT / "ganzoo" / f"{module}.py").exists():
-            assert module == own or layer(module) <= layer(own), f"{own} imports {module}"
-            if own == "loop":
-                assert module not in ("catalogue", "cli", "plugins")
+    for other in ours(path):
+        module = other.relative_to(ROOT / "ganzoo").parts[0].removesuffix(".py")
+        assert module == own or layer(module) <= layer(own), f"{own} imports {module}"
+        assert not (path.stem == "loop" and other.stem in ("catalogue", "discovery", "compose")), "the loop knows no names"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not even inside a folder, and not inside a function: what is imported late for speed counts as well."""
+    above = {path: set(ours(path)) - {path} for path in CORE}
+    while free := [path for path, below in above.items() if not below & above.keys()]:
+        for path in free:
+            del above[path]
+    # What is left stands on a circle, or above one.
+    while top := [path for path in above if not any(path in below for below in above.values())]:
+        for path in top:
+            del above[path]
+    assert not above, "these stand in a circle: " + ", ".join(sorted(str(path.relative_to(ROOT)) for path in above))
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda p: str(p.relative_to(ROOT)))
@@ -96,7 +122,7 @@ def test_no_pickle_is_read_or_written():
     """Neither by name nor by what would do it underneath."""
     words = r"\bimport pickle", r"\bpickle\.", r"torch\.(load|save)\b", "weights_only", "allow_pickle=True", r"\bdcp\.", "joblib", "shelve"
     forbidden = re.compile("|".join(words))
-    kit = ROOT / "ganzoo" / "testing" / "rules.py"  # which looks for these very words
+    kit = ROOT / "ganzoo" / "testing" / "rules" / "plugin.py"  # which looks for these very words
     for path in {*CORE, *PLUGINS, *(ROOT / "benchmarks").rglob("*.py")} - {kit}:
         found = forbidden.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{path}: {found[0] if found else ''}"
@@ -157,6 +183,18 @@ def test_dependencies_have_no_upper_pins_and_each_is_explained():
         assert "<" not in requirement
         assert "==" not in requirement
         assert f"**{re.split('[><=[]', requirement)[0]}**" in text, requirement
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_every_benchmark_can_be_started(path):
+    """Nothing else runs them when a name that they use is changed."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # for its dataclasses
+    spec.loader.exec_module(module)
+    assert callable(module.main)
 
 
 @pytest.mark.parametrize("command", [["ruff", "check", "."], ["mypy"]], ids=lambda c: c[0])

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -46,8 +45,8 @@ class Told(Watch):
         self.warnings.append(text)
 
 
-def start(config, folder, watch=None):
-    return launch.start(catalogue(), config, folder, watch or Told())
+def start(resolved, folder, watch=None):
+    return launch.start(resolved, folder, watch or Told())
 
 
 def test_a_run_leaves_what_was_promised(images, tmp_path):
@@ -154,8 +153,8 @@ def test_a_folder_that_holds_anything_is_not_taken(images, tmp_path):
 @pytest.mark.parametrize(("log_every", "save_every"), [(1, 500), (10, 1), (100, 3)])
 def test_a_term_that_is_not_finite_stops_the_run_with_the_last_healthy_state(log_every, save_every, images, tmp_path):
     """A learning rate that throws the weights away within a few steps; no checkpoint may hold what came of it, and none be lost to it."""
-    config = small("gan", images(), {"loss": "least-squares"}, steps=500, log_every=log_every, save_every=save_every)
-    config.options["strategy"].update(lr_d=1e12, lr_g=1e12)  # type: ignore[attr-defined]
+    parts = {"strategy": {"lr_d": 1e12, "lr_g": 1e12}}
+    config = small("gan", images(), {"loss": "least-squares"}, parts, steps=500, log_every=log_every, save_every=save_every)
     with pytest.raises(RunStopped, match="not a finite number at step") as e:
         start(config, tmp_path / "run")
     assert e.value.exit_code == 1
@@ -271,8 +270,7 @@ def test_a_signal_ends_after_the_step_with_a_checkpoint(number, code, images, tm
 
 def test_the_second_signal_ends_at_once(images, tmp_path):
     """The first one waits for the end of the step: here a step of a million critic iterations."""
-    config = small("wgan", images())
-    config.options["strategy"].update(warmup=1, warmup_critic=1_000_000)  # type: ignore[attr-defined]
+    config = small("wgan", images(), parts={"strategy": {"warmup": 1, "warmup_critic": 1_000_000}})
     words = [*flags(config), f"--out={tmp_path / 'run'}"]
     with subprocess.Popen([sys.executable, "-m", "ganzoo", "run", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         while not (tmp_path / "run" / "samples" / "000000.png").exists():
@@ -378,7 +376,7 @@ def toy(recipe, folder, **more):
     """A small version, trained on shapes, with a sheet every 10 steps; its warnings."""
     told = Told()
     config = small(recipe, toys.file("image"), batch_size=32, sample_every=10, **more)
-    launch.start(catalogue(), config, folder, told)
+    launch.start(config, folder, told)
     return told.warnings, read_lines(folder / "warnings.jsonl")
 
 
@@ -389,9 +387,8 @@ def test_health_says_nothing_of_a_gan_that_learns(recipe, tmp_path):
 
 def test_a_generator_that_does_not_learn_is_told_of_when_D_has_won(tmp_path):
     told = Told()
-    config = small("gan", toys.file("image"), batch_size=32, steps=200, log_every=2)
-    options = {**config.options, "strategy": {**config.options["strategy"], "lr_g": 0.0, "lr_d": 1e-2}}
-    launch.start(catalogue(), replace(config, options=options), tmp_path / "run", told)
+    rates = {"lr_g": 0.0, "lr_d": 1e-2}
+    launch.start(small("gan", toys.file("image"), parts={"strategy": rates}, batch_size=32, steps=200, log_every=2), tmp_path / "run", told)
     (warning,) = told.warnings
     assert warning.startswith("D tells real from fake without error")
     (line,) = read_lines(tmp_path / "run" / "warnings.jsonl")

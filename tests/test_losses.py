@@ -8,7 +8,7 @@ import pytest
 import torch
 from ganzoo_wgan.model import gradient_penalty
 from torch import nn
-from zoo import built, small
+from zoo import built, samples, small
 
 import ganzoo
 from ganzoo.options import make
@@ -190,9 +190,9 @@ def test_relativistic_weighs_its_penalties_less_as_the_training_goes_on():
 
 
 def test_r3gan_anneals_its_learning_rate_and_beta2_as_functions_of_the_step(images):
-    config = small("r3gan", images())
-    config.options["strategy"].update(lr=1e-3, lr_end=1e-4, beta2=0.9, beta2_end=0.99, anneal=10)  # type: ignore[attr-defined]
-    strategy, batches = built(config)
+    config = small("r3gan", images(), parts={"strategy": {"lr": 1e-3, "lr_end": 1e-4, "beta2": 0.9, "beta2_end": 0.99, "anneal": 10}})
+    session = built(config)
+    strategy, batches = session.strategy, session.batches
     for t, lr, beta2 in ((10, 1e-4, 0.99), (0, 1e-3, 0.9), (5, 5.5e-4, 0.945)):
         strategy.step(batches, t)
         for optimiser in strategy.optimisers().values():
@@ -200,21 +200,21 @@ def test_r3gan_anneals_its_learning_rate_and_beta2_as_functions_of_the_step(imag
 
 
 def test_r3gan_blocks_start_as_the_identity_and_no_layer_normalises(images):
-    config = small("r3gan", images(3, 32, n=8), batch_size=4)
-    config.options["generator"].update(width=32, group=16)  # type: ignore[attr-defined]
-    config.options["discriminator"].update(width=32, group=16)  # type: ignore[attr-defined]
-    strategy, _ = built(config)
+    wide = {"width": 32, "group": 16}
+    config = small("r3gan", images(3, 32, n=8), parts={"generator": wide, "discriminator": wide}, batch_size=4)
+    session = built(config)
+    strategy = session.strategy
     blocks = [m for m in strategy.modules() if type(m).__name__ == "Block"]
-    assert len(blocks) == 2 * 4 * config.options["generator"]["blocks"]
+    assert len(blocks) == 2 * 4 * config.options["generator"].blocks
     for block in blocks:
         x = torch.randn(2, block.expand.in_channels, 4, 4)
         assert torch.equal(block(x), x)
         assert block.mix.groups * 16 == block.mix.in_channels == 2 * block.expand.in_channels
-        layers = 4 * config.options["generator"]["blocks"]
+        layers = 4 * config.options["generator"].blocks
         wanted = math.sqrt(2 / 1.04) * layers ** (-1 / 4) / math.sqrt(block.mix.weight[0].numel())
         assert float(block.mix.weight.detach().std()) == pytest.approx(wanted, rel=0.1)
     assert not any(isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) for m in strategy.modules())
-    x = strategy.sample(strategy.G.latent(256))
+    x = samples(session, strategy.G.latent(256))
     assert 0.3 < float(x.std()) < 3
 
 
@@ -241,9 +241,9 @@ def norms(D):
 
 @pytest.mark.parametrize("name", ["sngan", "sngan-resnet"])
 def test_every_layer_of_sngans_discriminator_keeps_spectral_norm_one_while_it_learns(name, images):
-    config = small("sngan", images(), {"generator": name, "discriminator": name})
-    config.options["strategy"].update(lr_d=1e-3, lr_g=1e-3)  # type: ignore[attr-defined]
-    strategy, batches = built(config)
+    config = small("sngan", images(), {"generator": name, "discriminator": name}, parts={"strategy": {"lr_d": 1e-3, "lr_g": 1e-3}})
+    session = built(config)
+    strategy, batches = session.strategy, session.batches
     before = norms(strategy.D)
     assert len(before) == sum(isinstance(m, nn.Conv2d | nn.Linear) for m in strategy.D.modules()) > 5
     assert before == pytest.approx([1.0] * len(before), abs=1e-4)
@@ -257,7 +257,9 @@ def test_every_layer_of_sngans_discriminator_keeps_spectral_norm_one_while_it_le
 def test_the_power_iteration_of_sngan_is_saved_moves_in_training_only_and_finds_the_norm(images):
     from ganzoo.runs import checkpoint
 
-    strategy, batches = built(small("sngan", images()))
+    session = built(small("sngan", images()))
+
+    strategy, batches = session.strategy, session.batches
     us = {name: value for name, value in checkpoint.tensors_of(strategy).items() if name.endswith(".u")}
     assert len(us) == 6
     x = next(batches)["x"]
@@ -267,7 +269,7 @@ def test_the_power_iteration_of_sngan_is_saved_moves_in_training_only_and_finds_
     lost = {name: u.clone() for name, u in us.items()}
     assert max(norms(strategy.D)) > 1.05
     strategy.D.eval()(x)
-    strategy.sample(strategy.G.latent(4))
+    samples(session, strategy.G.latent(4))
     assert all(torch.equal(lost[name], u) for name, u in us.items())
     strategy.D.train()
     for _ in range(200):
@@ -291,7 +293,8 @@ def test_sngan_counts_its_singular_vectors_as_constants_and_works_in_fp32_under_
 
 
 def test_cgan_gives_both_players_the_labels_of_the_batch(images):
-    strategy, batches = built(small("cgan", images()))
+    session = built(small("cgan", images()))
+    strategy, batches = session.strategy, session.batches
     seen = []
     for network in (strategy.G, strategy.D):
         forward = network.forward
@@ -311,9 +314,10 @@ def test_cgan_gives_both_players_the_labels_of_the_batch(images):
 
 
 def test_another_class_changes_what_cgan_draws_and_what_its_discriminator_says(images):
-    strategy, batches = built(small("cgan", images()))
+    session = built(small("cgan", images()))
+    strategy, batches = session.strategy, session.batches
     z = strategy.G.latent(1).repeat(3, 1)
-    x = strategy.sample(z, {"y": torch.arange(3)})
+    x = samples(session, z, torch.arange(3))
     said = strategy.D(next(batches)["x"][:1].repeat(3, 1, 1, 1), y=torch.arange(3)).detach()
     for i, j in ((0, 1), (1, 2), (0, 2)):
         assert not torch.allclose(x[i], x[j])
@@ -322,7 +326,8 @@ def test_another_class_changes_what_cgan_draws_and_what_its_discriminator_says(i
 
 @pytest.mark.parametrize("name", ["minimax", "least-squares", "hinge", "wasserstein", "wgan-gp", "r1", "relativistic"])
 def test_cgan_takes_every_loss_on_logits(name, images):
-    strategy, batches = built(small("cgan", images(), {"loss": name}))
+    session = built(small("cgan", images(), {"loss": name}))
+    strategy, batches = session.strategy, session.batches
     assert all(value.isfinite() for value in strategy.step(batches, 0).values())
 
 
@@ -355,7 +360,8 @@ def test_wasserstein_reports_the_estimate_that_the_critic_maximises():
 
 
 def test_wgan_clips_every_parameter_of_its_critic_after_its_step(images):
-    strategy, batches = built(small("wgan", images()))
+    session = built(small("wgan", images()))
+    strategy, batches = session.strategy, session.batches
     assert max(float(p.detach().abs().max()) for p in strategy.f.parameters()) > 0.01
     for t in range(2):
         strategy.step(batches, t)
@@ -366,15 +372,16 @@ def test_wgan_warms_its_critic_up_as_the_authors_do(images):
     from ganzoo.compose import resolve
 
     config = resolve(catalogue(), "wgan", {"dataset": str(images(1, 16)), "device": "cpu"}, {}, {"strategy": {"warmup_critic": 100}})
-    strategy, _ = built(config)
+    session = built(config)
+    strategy = session.strategy
     assert [strategy.n_critic(t) for t in (0, 24, 25, 499, 500, 501)] == [100, 100, 5, 5, 100, 5]
 
 
 def test_began_moves_k_by_its_law(images):
     """L(x) = 1 and L(G(z)) = 0 with gamma 0.5 and lambda_k 0.001: k goes 0, 0.0005, 0.001, and M is 1.5."""
-    config = small("began", images())
-    config.options["strategy"].update(gamma=0.5, lambda_k=0.001)  # type: ignore[attr-defined]
-    strategy, _ = built(config)
+    config = small("began", images(), parts={"strategy": {"gamma": 0.5, "lambda_k": 0.001}})
+    session = built(config)
+    strategy = session.strategy
     ks = []
     for t in range(2):
         M = strategy.control(torch.tensor(1.0), torch.tensor(0.0), t)
@@ -387,9 +394,9 @@ def test_began_moves_k_by_its_law(images):
 
 
 def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
-    config = small("began", images())
-    config.options["strategy"].update(patience=10, lr=1e-4, lr_min=4e-5)  # type: ignore[attr-defined]
-    strategy, batches = built(config)
+    config = small("began", images(), parts={"strategy": {"patience": 10, "lr": 1e-4, "lr_min": 4e-5}})
+    session = built(config)
+    strategy, batches = session.strategy, session.batches
     rates = []
     for t in range(60):
         strategy.control(torch.tensor(1.0), torch.tensor(0.5), t)
@@ -404,7 +411,8 @@ def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
 
 
 def test_began_weighs_the_fakes_by_k_and_keeps_the_generator_out_of_it(images):
-    strategy, batches = built(small("began", images()))
+    session = built(small("began", images()))
+    strategy, batches = session.strategy, session.batches
     strategy.k.fill_(0.25)
     told = strategy.step(batches, 0)
     assert float(told["d/fake"]) < 0

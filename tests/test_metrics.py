@@ -12,7 +12,7 @@ import torch
 from ganzoo_metrics import ganzoo_register
 from ganzoo_metrics.model import FID, KID, DensityCoverage, InceptionScore, Memorisation, Modes, PrecisionRecall, distances, nearest
 
-from ganzoo import DataSet, GanzooError, Seen, UsageError
+from ganzoo import DataSet, FeatureBatch, GanzooError, UsageError
 from ganzoo.options import make
 from ganzoo.types import DataSpec
 
@@ -34,17 +34,17 @@ def metric(cls, data=None, **options):
     return cls(SPEC, make(RECORDS[cls.__name__].options, options), data)
 
 
-def gathered(made, n, batch=64, x=None, features=None, logits=None):
-    kept = made.gather(n)
+def filled(made, n, batch=64, x=None, features=None, logits=None):
+    accumulator = made.accumulator(n)
     for i in range(0, n, batch):
         part = [None if v is None else v[i : i + batch] for v in (x, features, logits)]
         some = next(v for v in part if v is not None)
-        kept.add(Seen(some if part[0] is None else part[0], some if part[1] is None else part[1], part[2]))
-    return kept
+        accumulator.add(FeatureBatch(some if part[0] is None else part[0], some if part[1] is None else part[1], part[2]))
+    return accumulator
 
 
 def figures(made, fake, real, batch=64):
-    values = made.compute(gathered(made, len(fake), batch, features=fake), gathered(made, len(real), batch, features=real))
+    values = made.compute(filled(made, len(fake), batch, features=fake), filled(made, len(real), batch, features=real))
     assert tuple(values) == RECORDS[type(made).__name__].gives
     assert all(type(v) is float and math.isfinite(v) for v in values.values())
     return values
@@ -52,12 +52,12 @@ def figures(made, fake, real, batch=64):
 
 def score(logits, batch=64, **options):
     made = metric(InceptionScore, **options)
-    return made.compute(gathered(made, len(logits), batch, logits=logits), None)
+    return made.compute(filled(made, len(logits), batch, logits=logits), None)
 
 
 def seen_modes(x, data=RING, batch=64):
     made = metric(Modes, data)
-    return made.compute(gathered(made, len(x), batch, x=x), None)
+    return made.compute(filled(made, len(x), batch, x=x), None)
 
 
 def noise(n, d, seed=0, scale=1.0, shift=0.0):
@@ -358,14 +358,14 @@ def test_features_that_are_constant():
 def test_modes_wants_data_whose_modes_are_known():
     for data in (None, dataclasses.replace(RING, modes=()), dataclasses.replace(RING, sigma=0.0)):
         with pytest.raises(UsageError, match="the centres and the spread of this data are not known"):
-            metric(Modes, data).gather(10)
+            metric(Modes, data).accumulator(10)
 
 
 def test_what_is_kept_is_called_by_its_settings():
-    keys = [metric(InceptionScore, splits=s).gather(20).key for s in (5, 10, 10)]
+    keys = [metric(InceptionScore, splits=s).accumulator(20).key for s in (5, 10, 10)]
     assert keys[0] != keys[1] == keys[2]
     moved = dataclasses.replace(RING, modes=RING.modes[1:])
-    keys = [metric(Modes, data).gather(20).key for data in (RING, dataclasses.replace(RING, sigma=0.1), moved, RING)]
+    keys = [metric(Modes, data).accumulator(20).key for data in (RING, dataclasses.replace(RING, sigma=0.1), moved, RING)]
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
 

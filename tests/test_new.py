@@ -75,10 +75,10 @@ def test_its_manifest_registers_records_without_torch(project):
 import sys
 sys.path.insert(0, {str(project / "src")!r})
 import {module} as made
-from ganzoo.registry.discovery import _fault, kind_of
+from ganzoo.registry.records import fault, kind_of
 records = made.ganzoo_register()
 assert made.GANZOO_API == 1
-assert records and not [fault for record in records if (fault := _fault(record))]
+assert records and not [reason for record in records if (reason := fault(record))]
 assert not {{"torch", "numpy"}} & set(sys.modules)
 print(*(kind_of(record) for record in records))
 """

@@ -9,7 +9,8 @@ from importlib.metadata import PathDistribution
 
 import pytest
 
-from ganzoo.compose import check_parts, chosen_parts
+from ganzoo import compose
+from ganzoo.compose import misfit
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.registry.discovery import discover
@@ -244,14 +245,14 @@ def test_a_target_that_cannot_be_imported_names_its_plugin(site):
 def test_parts_that_do_not_fit_are_refused_with_those_that_would(recipe, exchanged, said):
     zoo = catalogue()
     with pytest.raises(UsageError) as e:
-        check_parts(zoo, chosen_parts(zoo, zoo.recipe(recipe), exchanged))
+        compose.resolve(zoo, recipe, {}, exchanged, {})
     assert said in str(e.value)
 
 
 @pytest.mark.parametrize("recipe", [e.name for e in catalogue().entries("recipe")])
 def test_every_recipe_fits_together(recipe):
     zoo = catalogue()
-    check_parts(zoo, chosen_parts(zoo, zoo.recipe(recipe), {}))
+    assert misfit({kind: entry.part for kind, entry in zoo.parts_of(zoo.recipe(recipe), {}).items()}) is None
 
 
 def test_every_target_of_the_zoo_resolves():

@@ -27,6 +27,7 @@ from ganzoo.cli import cli
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.report import charts, generated, page
+from ganzoo.runs.exported import Exported
 from ganzoo.types import DataSpec
 
 EVIL = (
@@ -61,7 +62,7 @@ def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, 
     folder = root / name
     (folder / "samples").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
-    made = compose.resolve(catalogue(), recipe, {"steps": steps, **(run or {})}, exchanged or {}, chosen or {}).to_json()
+    made = compose.resolve(catalogue(), recipe, {"steps": steps, **(run or {})}, exchanged or {}, chosen or {}).config.to_json()
     made["data"] = {"name": "noise", "checksum": "ab" * 32, "count": 48} | DataSpec("image", (1, 16, 16)).to_json()
     made |= {"ganzoo": "0.1.0", "plugins": {"pyganzoo/dcgan": "0.1.0"}, "machine": {"torch": "2.15", "processor": "a chip", "threads": 1}}
     (folder / "config.json").write_text(json.dumps(made | (config or {})))
@@ -170,11 +171,11 @@ def test_the_command_line_that_is_told_makes_the_same_configuration(changed, mak
 
     run = read(make(**changed))
     made = []
-    monkeypatch.setattr(train, "_run", lambda zoo, config, out, dry: made.append(config))
+    monkeypatch.setattr(train, "_run", lambda resolved, out, dry: made.append(resolved.config))
     words = shlex.split(run.command)
     assert words[:2] == ["ganzoo", "run"]
     assert "--seed" in words
-    train.recipe_command(catalogue(), words[2], words[3:]).main(words[3:], standalone_mode=False)
+    train.recipe_command(words[2], words[3:]).main(words[3:], standalone_mode=False)
     assert made[0].to_json() == {key: run.config[key] for key in ("recipe", "parts", "options", "run")}
     if not changed:
         assert run.command == "ganzoo run dcgan --steps 40 --seed 0"
@@ -249,26 +250,27 @@ def test_many_runs_share_the_room_of_one(make):
 def test_the_nearest_neighbours_are_those_of_a_plain_search():
     g = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (5000, 1, 6, 6), generator=g, dtype=torch.uint8)
-    x = torch.cat([real[[4321, 17]].float() / 127.5 - 1, torch.rand(3, 1, 6, 6, generator=g) * 2 - 1])
-    found = generated.neighbours(x, real, True, [""] * 5)
+    x = torch.cat([real[[4321, 17]], torch.randint(0, 256, (3, 1, 6, 6), generator=g, dtype=torch.uint8)])
+    found = generated.neighbours(x, real, [""] * 5)
     distances = torch.tensor([one.distances for one in found])
-    plain = (generated.pictures.to_bytes(x).flatten(1).double()[:, None] - real.flatten(1).double()).square().mean(2).sqrt()
+    plain = (x.flatten(1).double()[:, None] - real.flatten(1).double()).square().mean(2).sqrt()
     assert torch.allclose(distances.double(), plain.sort(1).values[:, :4], atol=1e-4)
     assert distances[:2, 0].tolist() == [0.0, 0.0]
     assert found[0].picture == found[0].nearest[0]
-    few = generated.neighbours(x, real[:2], True, [""] * 5)
+    few = generated.neighbours(x, real[:2], [""] * 5)
     assert [len(one.distances) for one in few] == [2] * 5
 
 
 def test_a_generator_that_wants_more_than_a_class_is_not_asked():
     spec = DataSpec("points", (2,))
-    generator = compose.build_generator(catalogue(), "mlp", {}, spec)
+    entry = catalogue().get("generator", "mlp")
+    generator = entry.build(spec, entry.options({}, ""))
     with pytest.raises(UsageError, match="needs text"):
-        report.draw(generator, ("y", "text"), 0)
-    made = report.draw(generator.eval(), (), 5, {"x": torch.randn(30, 2)})
-    assert len(made.neighbours) == generated.SAMPLES
+        report.generate(Exported(generator, "mlp", ("y", "text")))
+    made = report.generate(Exported(generator, "mlp", (), 5), {"x": torch.randn(30, 2)})
+    assert (made.step, len(made.neighbours)) == (5, generated.SAMPLES)
     assert charts.uri(made.interpolation).startswith(("data:image/png;base64,iVBOR", "data:image/webp;base64,UklGR"))
-    assert report.draw(generator, (), 5, None, "no data").no_neighbours == "no data"
+    assert report.generate(Exported(generator, "mlp", ()), None, "no data").no_neighbours == "no data"
 
 
 class Elements(HTMLParser):
@@ -314,9 +316,9 @@ def test_text_of_a_run_stays_text(tmp_path):
     folders = evil_runs(tmp_path)
     table = report.Table([*EVIL], [[*EVIL]], EVIL[1])
     picture = generated.packed(Image.new("L", (4, 4)))
-    told = generated.Drawn(1, picture, EVIL[1], [generated.Neighbours(EVIL[1], picture, [1.0], [picture], [EVIL[1]])])
+    told = generated.Generated(1, picture, EVIL[1], [generated.Neighbours(EVIL[1], picture, [1.0], [picture], [EVIL[1]])])
     runs = [report.read(f, n, catalogue()) for f, n in report.named(folders)]
-    for chosen in (runs[:1], [replace(runs[0], drawn=told), replace(runs[1], not_drawn=EVIL[1])]):
+    for chosen in (runs[:1], [replace(runs[0], generated=told), replace(runs[1], not_drawn=EVIL[1])]):
         text = page.Page(chosen, EVIL[1], table, EVIL).html()
         found = Elements(text)
         assert len(found.scripts) == 3
@@ -432,7 +434,7 @@ def test_changed_data_is_not_shown_as_the_training_data(make, images):
     run = read(make(run={"dataset": str(images()), "image_size": 32}))
     data, reason = _data(run)
     assert data is None
-    assert "checksum has changed" in reason
+    assert "has changed since the run was started" in reason
 
 
 def test_no_run_is_refused_and_help_imports_no_torch(tmp_path):

@@ -15,7 +15,7 @@ from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import Catalogue
 from ganzoo.registry.discovery import discover
 from ganzoo.runs import checkpoint
-from ganzoo.training import launch, trackers
+from ganzoo.training import launch
 
 HEAD = "from pathlib import Path\nfrom ganzoo import hookimpl, UsageError\nGANZOO_API = 1\n"
 
@@ -62,8 +62,8 @@ def ganzoo_run_finished(step, error): say("finished", step, repr(error))
 def test_a_tracker_is_told_of_every_event_of_a_run_and_of_its_resumption(images, plugin, tmp_path):
     path = plugin(EVERY)
     zoo = catalogue_with(path)
-    config = small("gan", images(), steps=2, sample_every=2, save_every=2, track="zz_watcher")
-    folder = launch.start(zoo, config, tmp_path / "run", Told())
+    run = small("gan", images(), zoo=zoo, steps=2, sample_every=2, save_every=2, track="zz_watcher")
+    folder = launch.start(run, tmp_path / "run", Told())
     launch.resume(zoo, folder, 3, Told())
     assert path.with_suffix(".txt").read_text().splitlines() == [
         "started 0 gan image run",
@@ -83,7 +83,7 @@ def test_a_tracker_is_told_of_every_event_of_a_run_and_of_its_resumption(images,
 
 def test_a_plugin_that_is_not_named_is_told_nothing(images, plugin, tmp_path):
     path = plugin(EVERY)
-    launch.start(catalogue_with(path), small("gan", images(), steps=1), tmp_path / "run", Told())
+    launch.start(small("gan", images(), zoo=catalogue_with(path), steps=1), tmp_path / "run", Told())
     assert not path.with_suffix(".txt").exists()
 
 
@@ -98,9 +98,9 @@ def test_a_tracker_that_raises_is_switched_off_and_the_run_goes_on_unchanged(hoo
             raise SystemExit("tired")
     """)
     told = Told()
-    config = small("gan", images(), steps=3, sample_every=1, save_every=1, track="zz_watcher")
-    watched = launch.start(catalogue_with(path), config, tmp_path / "watched", told)
-    plain = launch.start(catalogue_with(), small("gan", images(), steps=3, sample_every=1, save_every=1), tmp_path / "plain", Told())
+    every = {"steps": 3, "sample_every": 1, "save_every": 1}
+    watched = launch.start(small("gan", images(), zoo=catalogue_with(path), track="zz_watcher", **every), tmp_path / "watched", told)
+    plain = launch.start(small("gan", images(), **every), tmp_path / "plain", Told())
     assert [w for w in told.warnings if "zz_watcher" in w and "switched off" in w and "tired" in w] == told.warnings
     assert len(told.warnings) == 1
     assert path.with_suffix(".count").read_text() == "x"
@@ -111,26 +111,24 @@ def test_a_tracker_that_raises_is_switched_off_and_the_run_goes_on_unchanged(hoo
 
 def test_the_end_of_a_run_that_fails_is_told_with_the_reason(images, plugin, tmp_path):
     path = plugin(EVERY)
-    config = small("gan", images(), steps=3, track="zz_watcher")
-    config.options["strategy"]["lr_g"] = 1e30
+    run = small("gan", images(), parts={"strategy": {"lr_g": 1e30}}, zoo=catalogue_with(path), steps=3, track="zz_watcher")
     with pytest.raises(Exception, match="finite"):
-        launch.start(catalogue_with(path), config, tmp_path / "run", Told())
+        launch.start(run, tmp_path / "run", Told())
     assert "not a finite number" in path.with_suffix(".txt").read_text().splitlines()[-1]
 
 
 def test_a_tracker_may_refuse_a_run_before_its_first_step(images, plugin, tmp_path):
     path = plugin("@hookimpl\ndef ganzoo_run_started(): raise UsageError('pip install something')")
     with pytest.raises(UsageError, match="pip install something"):
-        launch.start(catalogue_with(path), small("gan", images(), track="zz_watcher"), tmp_path / "run", Told())
+        launch.start(small("gan", images(), zoo=catalogue_with(path), track="zz_watcher"), tmp_path / "run", Told())
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_tracker_is_refused_for_a_new_run_and_left_out_of_a_resumed_one(images, plugin, tmp_path):
     path = plugin(EVERY)
     with pytest.raises(UsageError, match="Did you mean 'zz_watcher'"):
-        launch.start(catalogue_with(path), small("gan", images(), track="zz_wacher"), tmp_path / "none", Told())
-    assert not (tmp_path / "none").exists()
-    folder = launch.start(catalogue_with(path), small("gan", images(), steps=1, track="zz_watcher"), tmp_path / "run", Told())
+        small("gan", images(), zoo=catalogue_with(path), track="zz_wacher")
+    folder = launch.start(small("gan", images(), zoo=catalogue_with(path), steps=1, track="zz_watcher"), tmp_path / "run", Told())
     told = Told()
     launch.resume(catalogue_with(), folder, 2, told)
     assert any("goes on without it" in w for w in told.warnings)
@@ -138,7 +136,7 @@ def test_an_unknown_tracker_is_refused_for_a_new_run_and_left_out_of_a_resumed_o
 
 def test_a_tracker_that_is_gone_takes_no_other_with_it(plugin):
     told = []
-    assert [p.name for p in trackers.chosen(catalogue_with(plugin(EVERY)), "gone, zz_watcher", told.append)] == ["zz_watcher"]
+    assert [p.name for p in catalogue_with(plugin(EVERY)).trackers("gone, zz_watcher", told.append)] == ["zz_watcher"]
     assert len(told) == 1
     assert "'gone'" in told[0]
 
@@ -265,6 +263,6 @@ def test_nothing_is_loaded_from_the_working_directory(ganzoo, tmp_path):
     (tmp_path / "rich").mkdir()
     (tmp_path / "rich" / "__init__.py").write_text("print('evil was here')")
     for words in (["plugins"], ["list"], ["doctor"]):
-        done = ganzoo(*words, cwd=tmp_path)
+        done = ganzoo(*words, cwd=tmp_path, from_scratch=True)
         assert done.returncode == 0, done.stderr
         assert "evil" not in done.stdout + done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from zoo import built, small
+from zoo import built, samples, small
 
 from ganzoo.interfaces import update
 
@@ -47,25 +47,26 @@ def test_under_autocast_the_next_forward_uses_the_new_weights():
 
 
 def test_the_average_follows_the_generator_and_copies_its_buffers(images):
-    strategy, batches = built(small("dcgan", images(), ema=0.5))
+    session = built(small("dcgan", images(), ema=0.5))
+    strategy = session.strategy
     start = [p.clone() for p in strategy.ema.parameters()]
-    strategy.step(batches, 100)
-    strategy.average(0.5, 100)
+    session.step(100)
     for was, mine, theirs in zip(start, strategy.ema.parameters(), strategy.G.parameters(), strict=True):
         assert torch.allclose(mine, (was + theirs) / 2)
     assert all(torch.equal(a, b) for a, b in zip(strategy.ema.buffers(), strategy.G.buffers(), strict=True))
 
 
 def test_samples_come_from_the_average_in_eval_mode(images):
-    strategy, _ = built(small("dcgan", images(), ema=0.9))
-    z = strategy.G.latent(4)
+    session = built(small("dcgan", images(), ema=0.9))
+    strategy = session.strategy
     with torch.no_grad():
         for p in strategy.ema.parameters():
             p.zero_()
-    assert (strategy.sample(z) == 0).all()
+    assert (samples(session, strategy.G.latent(4)) == 0).all()
     assert strategy.G.training
 
 
 def test_a_loss_sees_only_the_outputs_that_it_needs(images):
-    strategy, batches = built(small("acgan", images(), {"loss": "hinge"}))
+    session = built(small("acgan", images(), {"loss": "hinge"}))
+    strategy, batches = session.strategy, session.batches
     assert strategy.view(strategy.D)(next(batches)["x"]).shape == (8,)

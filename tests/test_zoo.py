@@ -11,21 +11,12 @@ import time
 
 import pytest
 import torch
-from zoo import built, flags, small
+from zoo import built, flags, samples, small
 
 from ganzoo import compose
 from ganzoo.interfaces import update
-from ganzoo.randomness import seed_step
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
-
-
-def steps(strategy, batches, n, start=0):
-    told = []
-    for t in range(start, start + n):
-        seed_step(0, t)
-        told.append(strategy.step(batches, t))
-    return told
 
 
 @pytest.mark.parametrize("recipe", ["dcgan", "began", "sngan"])
@@ -63,17 +54,18 @@ def test_a_killed_and_resumed_run_equals_a_straight_one_bit_for_bit(recipe, imag
 @pytest.mark.parametrize("exchange", [{"loss": "hinge"}, {"loss": "least-squares"}, {"loss": "minimax"}, {"loss": "wasserstein"}])
 @pytest.mark.parametrize("recipe", ["dcgan", "acgan"])
 def test_parts_can_be_exchanged(recipe, exchange, images):
-    strategy, batches = built(small(recipe, images(), exchange))
-    assert all(value.isfinite() for line in steps(strategy, batches, 2) for value in line.values())
+    session = built(small(recipe, images(), exchange))
+    assert all(value.isfinite() for line in [session.step(t) for t in range(2)] for value in line.values())
 
 
 def test_a_loss_with_a_penalty_runs_with_a_critic_that_fits(images):
-    strategy, batches = built(small("dcgan", images(), {"loss": "r1", "discriminator": "dcgan-critic"}))
-    assert {"d/real", "d/fake", "d/r1", "g/fake"} <= steps(strategy, batches, 1)[0].keys()
+    session = built(small("dcgan", images(), {"loss": "r1", "discriminator": "dcgan-critic"}))
+    assert {"d/real", "d/fake", "d/r1", "g/fake"} <= session.step(0).keys()
 
 
 def test_dcgan_starts_with_the_weights_of_the_paper(images):
-    strategy, _ = built(small("dcgan", images(3, 64, n=8), batch_size=4))
+    session = built(small("dcgan", images(3, 64, n=8), batch_size=4))
+    strategy = session.strategy
     wide = [m for m in strategy.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d) and m.weight.numel() > 500]
     for module in wide:
         assert abs(float(module.weight.detach().std()) - 0.02) < 0.003
@@ -90,21 +82,24 @@ def test_dcgan_at_64_pixels_has_the_parameters_of_the_usual_port(size, G, D, ima
 
     wide = {"generator": {"width": 64}, "discriminator": {"width": 64}}
     config = resolve(catalogue(), "dcgan", {"dataset": str(images(3, size, n=8)), "device": "cpu", "ema": 0.0}, {}, wide)
-    strategy, _ = built(config)
+    session = built(config)
+    strategy = session.strategy
     assert sum(p.numel() for p in strategy.G.parameters()) == G
     assert sum(p.numel() for p in strategy.D.parameters()) == D
 
 
 def test_acgan_draws_the_class_it_is_told(images):
-    strategy, _ = built(small("acgan", images()))
+    session = built(small("acgan", images()))
+    strategy = session.strategy
     z = strategy.G.latent(1).repeat(3, 1)
-    x = strategy.sample(z, {"y": torch.arange(3)})
+    x = samples(session, z, torch.arange(3))
     assert not torch.allclose(x[0], x[1])
     assert not torch.allclose(x[1], x[2])
 
 
 def test_update_leaves_the_other_network_without_gradients(images):
-    strategy, batches = built(small("dcgan", images()))
+    session = built(small("dcgan", images()))
+    strategy, batches = session.strategy, session.batches
     x = next(batches)["x"]
     D = strategy.view(strategy.D)
     update((strategy.opt_G, strategy.loss.generator(D, strategy.fake(8), x)))
@@ -115,6 +110,6 @@ def test_update_leaves_the_other_network_without_gradients(images):
 def test_a_schedule_is_as_long_as_the_run_unless_the_user_says_otherwise():
     zoo = catalogue()
     config = compose.resolve(zoo, "r3gan", {"steps": 77}, {}, {"strategy": {"anneal": 5}})
-    assert (config.options["loss"]["anneal"], config.options["strategy"]["anneal"]) == (77, 5)
+    assert (config.options["loss"].anneal, config.options["strategy"].anneal) == (77, 5)
     config = compose.resolve(zoo, "r3gan", {"steps": 77}, {"loss": "relativistic"}, {})
-    assert config.options["loss"]["anneal"] == 77
+    assert config.options["loss"].anneal == 77

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ganzoo import compose, options
-from ganzoo.config import Config
-from ganzoo.data import Batches
-from ganzoo.interfaces import Strategy
+from ganzoo.compose import Resolved
 from ganzoo.registry.catalogue import Catalogue, catalogue
-from ganzoo.training.launch import prepare_strategy
+from ganzoo.runs.exported import Exported
+from ganzoo.training.session import Session
 from ganzoo.types import KINDS, Recipe
 
 
-def small(recipe: str, data: Path | str, exchanged: dict[str, str] | None = None, **run: Any) -> Config:
-    """The parts of the recipe's small version, those that are exchanged narrow, on the given data."""
-    zoo: Catalogue = catalogue()
+def small(
+    recipe: str, data: Path | str, exchanged: Mapping[str, str] | None = None, parts: Mapping[str, Mapping[str, Any]] | None = None,
+    zoo: Catalogue | None = None, **run: Any,
+) -> Resolved:  # fmt: skip
+    """The recipe's small version on the given data; exchanged parts are narrow. parts: options of parts, by kind."""
+    zoo = zoo or catalogue()
     record = zoo.recipe(recipe)
     assert isinstance(record, Recipe)
-    parts = compose.chosen_parts(zoo, record, exchanged or {})
     chosen: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for kind, part in parts.items():
+    for kind, entry in zoo.parts_of(record, exchanged or {}).items():
         if kind in (exchanged or {}):
-            chosen[kind] = {"width": 8} if "width" in options.fields(part.options) else {}
+            chosen[kind] = {"width": 8} if "width" in options.fields(entry.part.options) else {}
         else:
             chosen[kind] = {k.partition(".")[2]: v for k, v in record.small.items() if k.startswith(f"{kind}.")}
+        chosen[kind] |= (parts or {}).get(kind, {})
     values = {"dataset": str(data), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
     return compose.resolve(zoo, recipe, values, exchanged or {}, chosen)
 
 
-def built(config: Config) -> tuple[Strategy, Batches]:
-    """Its strategy and its batches, as a run has them."""
-    config, prepared, strategy = prepare_strategy(catalogue(), config)
-    batches = Batches(prepared.load(), prepared.spec, config.run.batch_size, seed=config.run.seed, device=torch.device("cpu"))
-    return strategy, batches
+def built(resolved: Resolved) -> Session:
+    """The run ready for its first step."""
+    return Session.open(resolved)
 
 
-def flags(config: Config) -> list[str]:
-    """The command line of a configuration."""
+def samples(session: Session, z: Any, labels: Any = None) -> Any:
+    """What the session's generator makes of latents, not yet as it would be saved."""
+    import torch
+
+    return torch.cat(list(Exported.of(session.strategy).raw(z, labels)))
+
+
+def flags(resolved: Resolved) -> list[str]:
+    """The command line of a run."""
+    config = resolved.config
     words = [f"--ema={config.run.ema}"]
     words += [f"--dataset={config.run.dataset}", f"--batch-size={config.run.batch_size}", "--device=cpu", f"--seed={config.run.seed}"]
     words += [f"--{kind}={name}" for kind, name in config.parts.items()]

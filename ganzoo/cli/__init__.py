@@ -164,8 +164,3 @@ def _end(message: str, code: int, debug: bool) -> NoReturn:
 def _colour() -> bool | None:
     """False where the user wants none (https://no-color.org); None: as the terminal can."""
     return False if os.environ.get("NO_COLOR") else None
-
-
-def is_terminal() -> bool:
-    """Whether a person reads along."""
-    return sys.stdout.isatty()

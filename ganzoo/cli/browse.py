@@ -4,62 +4,29 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from ganzoo import compose, options
-from ganzoo.cli import is_terminal
+from ganzoo.cli.ui import complete_names, json_option, table, title
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.registry.catalogue import ALL_KINDS, Entry, catalogue
 from ganzoo.registry.discovery import CORE
 from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
-
-
-def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of the catalogue that begin so."""
-    return [CompletionItem(e.name, help=title(e)) for e in catalogue().entries() if e.name.startswith(incomplete)]
-
-
-def title(entry: Entry) -> str:
-    record = entry.record
-    return record.summary if isinstance(record, Part) else record.title
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A rich table on a terminal; lines of tab-separated values, without a header, where it is piped."""
-    if not is_terminal():
-        for row in rows:
-            click.echo("\t".join(row))
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        made.add_column(column, style="bold" if i == 0 else "", no_wrap=i == 0, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    Console().print(made)
-
 
 def _as_json(entry: Entry) -> dict[str, Any]:
     record = entry.record
-    told: dict[str, Any] = {"kind": entry.kind, "name": entry.name, "qualified": entry.qualified, "title": title(entry)}
+    values: dict[str, Any] = {"kind": entry.kind, "name": entry.name, "qualified": entry.qualified, "title": title(entry)}
     if isinstance(record, Recipe):
-        told |= {"paper": record.paper, "year": record.year, "parts": {kind: record.part(kind) for kind in KINDS}}
+        values |= {"paper": record.paper, "year": record.year, "parts": {kind: record.part(kind) for kind in KINDS}}
     elif isinstance(record, DataSet):
-        told |= {"keys": list(record.keys), "classes": record.classes, "licence": record.licence, "source": record.source}
+        values |= {"keys": list(record.keys), "classes": record.classes, "licence": record.licence, "source": record.source}
     else:
-        told |= {"gives": list(record.gives), "needs": list(record.needs), "given": list(record.given), "per_sample": record.per_sample}
+        values |= {"gives": list(record.gives), "needs": list(record.needs), "given": list(record.given), "per_sample": record.per_sample}
     p = entry.plugin
-    return {**told, "distribution": p.distribution, "version": p.version, "plugin": p.name, "location": p.location}
+    return {**values, "distribution": p.distribution, "version": p.version, "plugin": p.name, "location": p.location}
 
 
 def _origin(entry: Entry) -> str:
@@ -111,19 +78,19 @@ def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool)
 @json_option
 def show_command(name: str, kind: str | None, as_json: bool) -> None:
     """Show what NAME is: its paper, parts, options and their sources, the data it needs, its measured results."""
-    found = []
+    entries = []
     for each in [kind] if kind else ALL_KINDS:
         try:
-            found.append(catalogue().get(each, name))
+            entries.append(catalogue().get(each, name))
         except UsageError:
-            if kind or any(e.kind == each and e.record.name == name for e in catalogue().entries()):
+            if kind or any(e.record.name == name for e in catalogue().entries(each)):
                 raise
-    if not found:
+    if not entries:
         raise UsageError(f"there is nothing called {name!r}.{did_you_mean(name, {e.name for e in catalogue().entries()})}")
     if as_json:
-        click.echo(json.dumps([_as_json(e) | {"options": _option_rows(e)} for e in found], indent=1))
+        click.echo(json.dumps([_as_json(e) | {"options": _option_rows(e)} for e in entries], indent=1))
         return
-    for i, entry in enumerate(found):
+    for i, entry in enumerate(entries):
         if i:
             click.echo()
         _show(entry)
@@ -139,9 +106,9 @@ def _show(entry: Entry) -> None:
     rows = _option_rows(entry)  # first of all: a recipe may name a part that there is not
     click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {_origin(entry)}")
     if isinstance(record, Recipe):
-        parts = compose.chosen_parts(catalogue(), record, {})
+        parts = {part_kind: part.part for part_kind, part in catalogue().parts_of(record, {}).items()}
         _line("what", f"{record.title}: {record.summary}" if record.summary else record.title)
-        _line("paper", " ".join(str(said) for said in (record.paper, record.year) if said))
+        _line("paper", " ".join(str(value) for value in (record.paper, record.year) if value))
         for kind in KINDS:
             _line(kind, f"{record.part(kind)}: {parts[kind].summary}" if parts[kind].summary else record.part(kind))
         _line("data", _needs_of_data(record, parts))
@@ -169,32 +136,32 @@ def _show(entry: Entry) -> None:
         click.echo(click.style("  options", fg="cyan"))
         shown = [[r["flag"], str(r["default"]), r["help"] + (f" ({r['source']})" if r["source"] else "")] for r in rows]
         widths = [max(len(row[i]) for row in shown) for i in (0, 1)]
-        for flag, default, told in shown:
-            click.echo(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {told}")
+        for flag, default, help in shown:
+            click.echo(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {help}")
 
 
 def _needs_of_data(recipe: Recipe, parts: dict[str, Part]) -> str:
     kinds = [kind for kind in ("image", "points") if all(kind in part.data for part in parts.values())]
     sizes = compose.common_sizes(parts)
-    told = " or ".join({"image": "images", "points": "points"}[kind] for kind in kinds)
-    told += f" of {', '.join(map(str, sizes))} pixels" if sizes else ""
-    return told + (" with labels" if "y" in compose.needed_keys(recipe, parts) else "")
+    words = " or ".join({"image": "images", "points": "points"}[kind] for kind in kinds)
+    words += f" of {', '.join(map(str, sizes))} pixels" if sizes else ""
+    return words + (" with labels" if "y" in compose.needed_keys(recipe, parts) else "")
 
 
 def _option_rows(entry: Entry) -> list[dict[str, Any]]:
     record = entry.record
     rows = []
     if isinstance(record, Recipe):
-        for kind, part in compose.chosen_parts(catalogue(), record, {}).items():
-            rows += _rows_of(part, f"{kind}.", compose.default_options(record, kind, {}))
+        for kind, part in catalogue().parts_of(record, {}).items():
+            rows += _rows_of(part.part, f"{kind}.", compose.recipe_defaults(record, kind, {}))
     elif isinstance(record, Part):
         rows = _rows_of(record, f"{record.name if record.kind in JUDGES else record.kind}.", {})
     return rows
 
 
 def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str, Any]]:
-    def source(name: str, own: object, said: str) -> str:
-        return said if defaults.get(name, own) == own else f"this recipe; otherwise {own}" + (f", {said}" if said else "")
+    def source(name: str, own: object, text: str) -> str:
+        return text if defaults.get(name, own) == own else f"this recipe; otherwise {own}" + (f", {text}" if text else "")
 
     return [
         {
@@ -212,9 +179,10 @@ def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str
 def plugins_command(as_json: bool) -> None:
     """List the plugins: where each came from, whether it works, what it provides and what its import costs."""
     from ganzoo.cli import plugin_commands
-    from ganzoo.registry.discovery import kind_of, overwritten
+    from ganzoo.registry.discovery import overwritten
+    from ganzoo.registry.records import kind_of
 
-    told = []
+    plugins = []
     commands = plugin_commands()[1]
     for p in catalogue().plugins:
         provides = [f"{kind_of(r)} {r.name}" for r in p.records] + commands.get(f"{p.distribution}/{p.name}", [])
@@ -222,20 +190,20 @@ def plugins_command(as_json: bool) -> None:
         reason = p.reason
         if others := overwritten(p):
             reason = f"{reason} {p.module} is also claimed by {', '.join(others)}, which may have replaced its files".strip()
-        told.append(
+        plugins.append(
             {
                 "name": p.name, "distribution": p.distribution, "version": p.version, "state": p.state, "reason": reason,
                 "provides": provides, "seconds": round(p.seconds, 4), "location": p.location,
             }
         )  # fmt: skip
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(plugins, indent=1))
         return
     rows = [
         [
             str(t["name"]), f"{t['distribution']} {t['version']}", str(t["state"]), f"{1000 * p.seconds:.1f} ms",
             str(t["reason"]) or ", ".join(t["provides"]), str(t["location"]),  # type: ignore[arg-type]
         ]
-        for t, p in zip(told, catalogue().plugins, strict=True)
+        for t, p in zip(plugins, catalogue().plugins, strict=True)
     ]  # fmt: skip
     table(["plugin", "origin", "state", "import", "provides, or what is wrong", "location"], rows)

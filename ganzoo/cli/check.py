@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ganzoo.cli.browse import complete_names, json_option
+from ganzoo.cli.ui import complete_names, json_option
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_command(name: str, as_json: bool) -> None:
 
     last: list[Case] = []
 
-    def told(case: Case, result: Result) -> None:
+    def show(case: Case, result: Result) -> None:
         if as_json:
             return
         if case not in last:
@@ -46,7 +46,7 @@ def check_command(name: str, as_json: bool) -> None:
         reason = f"  {result.reason}" if result.reason else ""
         click.echo(f"  {click.style(f'{mark:<10}', fg=colour)} {result.rule}  {result.seconds:.1f} s{reason}")
 
-    reports = check(name, told)
+    reports = check(name, show)
     counts = count(result for report in reports for result in report.results)
     if as_json:
         click.echo(json.dumps([report.to_json() for report in reports], indent=1))

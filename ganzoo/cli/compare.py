@@ -7,22 +7,20 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.cli import is_terminal
-from ganzoo.cli.browse import complete_names, table
-from ganzoo.cli.evaluate import Bar, Settled, settings, warn
+from ganzoo.cli.evaluate import Settled, settings
 from ganzoo.cli.train import configured
+from ganzoo.cli.ui import DEVICES, Bar, complete_names, is_terminal, table, warn
 from ganzoo.errors import GanzooError, RunStopped, UsageError
-from ganzoo.options import listed
+from ganzoo.options import flag
 from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
-    from ganzoo.comparison.comparison import Cell, Comparison
+    from ganzoo.comparison.state import Cell, Comparison
 
 
 @click.command("compare", cls=Settled)
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=click.IntRange(4), help="Pixels a side.")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
 @click.option("--labels", metavar="A,B", help="Attributes that become labels.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train and to evaluate.  [auto]")
+@click.option("--device", type=DEVICES, help="Where to train and to evaluate.  [auto]")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time; they share the processor's cores.")
 @click.option("--checkpoints", type=click.IntRange(1), default=4, show_default=True, help="Checkpoints of each run that are evaluated.")
 @click.option("--metric", metavar="A,B", help="What to measure.  [what fits the data]")
@@ -57,8 +55,12 @@ def compare_command(
     ganzoo compare dcgan wgan-gp "dcgan --loss hinge" --dataset fashion-mnist --budget 10m --jobs 2
     """
     from ganzoo import machine
-    from ganzoo.comparison.comparison import Budget, Comparison, Plan, common_size, ready, seconds, share_out, slug
-    from ganzoo.evaluation.evaluator import Asked, Evaluator, usual
+    from ganzoo.cli.report import facts_of
+    from ganzoo.comparison import table as results
+    from ganzoo.comparison.plan import Budget, Plan, common_reference, common_size, seconds, share_out, slug
+    from ganzoo.comparison.state import Comparison
+    from ganzoo.evaluation.evaluator import Evaluator
+    from ganzoo.evaluation.request import requested
 
     given = [name for name, value in (("--budget", budget), ("--steps", steps), ("--images", images)) if value is not None]
     if len(given) != 1:
@@ -68,52 +70,52 @@ def compare_command(
     evaluation = [*_words(typed, ("metric", "features", "n", "n_real", "data_dir", "device")), "--against", against]
     for part, chosen in settings(typed).items():
         for name, value in chosen.items():
-            evaluation += [f"--{part}.{name.replace('_', '-')}", str(value)]
+            evaluation += [flag(name, f"{part}."), str(value)]
     each = tuple(_split(entrant) for entrant in entrants)
-    configure = partial(configured, catalogue())
-    configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
-    dataset = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(configs[0].run.dataset).stem)
+    resolved = [configured([*words, *shared, "--steps", "1"]) for words in each]
+    dataset = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(resolved[0].run.dataset).stem)
     folder = out or Path("runs") / f"compare-{dataset}-{slug(str(spent))}"
     with Bar() as bar:
-        if (size := common_size(catalogue(), configs, bar.progress)) is not None:
+        if (size := common_size(resolved, bar.progress)) is not None:
             shared += ["--image-size", str(size)]
-            configs = [configure([*words, *shared, "--steps", "1"]) for words in each]
-        fingerprints = tuple(config.fingerprint() for config in configs)
+            resolved = [configured([*words, *shared, "--steps", "1"]) for words in each]
+        fingerprints = tuple(entrant.config.fingerprint() for entrant in resolved)
         plan = Plan(each, fingerprints, _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
         comparison = Comparison(folder, plan)
-        there = ready(catalogue(), configs, against, bar.progress)
-        usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
-        metrics, eye = listed(usual_metric if typed["metric"] is None else typed["metric"]), typed["features"] or usual_features
-        asked = Asked(metrics, eye, typed["n"] or usual_n, typed["n_real"], 0, settings(typed))
+        reference = common_reference(resolved, against, bar.progress)
+        request = requested(
+            catalogue(), reference, typed["metric"], typed["features"], typed["n"], typed["n_real"], settings=settings(typed)
+        )
         device = machine.pick_device(typed["device"] or "auto")
         # Fills the caches that all runs share, and refuses what cannot be before anything is trained.
-        Evaluator(catalogue(), asked, there, lambda: there.data, device, bar.progress, typed["data_dir"]).look_at_real()
-        comparison.begin(lambda new: share_out(catalogue(), plan, new, configure, bar.progress))
-    click.echo(f"{len(comparison.cells)} runs into {folder}, {comparison.budget_line()}")
+        Evaluator(request, reference, lambda: reference.data, device, bar.progress, typed["data_dir"]).look_at_real()
+        comparison.begin(lambda new: share_out(plan, new, configured, bar.progress))
+    click.echo(f"{len(comparison.cells)} runs into {folder}, {plan.budget_line}")
     try:
         _follow(comparison)
     except KeyboardInterrupt:
         done = sum(cell.state == "done" for cell in comparison.cells)
         raise RunStopped(f"stopped; {done} of {len(comparison.cells)} runs are done and kept. The same command goes on.", 130) from None
     finally:
+        why = "Not drawn for a comparison: `ganzoo report` of the comparison's folder, or of this run, draws them."
         with contextlib.suppress(Exception) if sys.exc_info()[0] else contextlib.nullcontext():
-            comparison.write(catalogue())
+            results.write(comparison, lambda folder, name: facts_of(folder, name, why))
     if is_terminal():
-        for head, rows in comparison.tables():  # one a figure: all in one is wider than a terminal
+        for head, rows in results.tables(comparison):  # one a figure: all in one is wider than a terminal
             table(head, rows)
-        for line in [comparison.budget_line(), *comparison.protocols()]:
+        for line in [plan.budget_line, *results.protocols(comparison)]:
             click.echo(line)
     else:
-        click.echo(comparison.markdown(), nl=False)
+        click.echo(results.as_markdown(comparison), nl=False)
     for note in dict.fromkeys(note for cell in comparison.cells for e in cell.evaluations for note in e.notes):
         warn(note)
     click.echo(f"Table: {folder / 'compare.md'}, {folder / 'compare.csv'}. Page: {folder / 'report.html'}.")
     if failed := [cell for cell in comparison.cells if cell.state != "done"]:
-        told = "; ".join(f"{cell.folder.name}: {cell.reason}" for cell in failed)
-        raise GanzooError(f"{len(failed)} of {len(comparison.cells)} runs failed: {told}")
+        reasons = "; ".join(f"{cell.folder.name}: {cell.reason}" for cell in failed)
+        raise GanzooError(f"{len(failed)} of {len(comparison.cells)} runs failed: {reasons}")
 
 
-OURS = ("--steps", "--images", "--seed", "--out", "--config", "--dry-run", "--save-every", "--keep", "--eval-every", "--track")
+FIXED = ("--steps", "--images", "--seed", "--out", "--config", "--dry-run", "--save-every", "--keep", "--eval-every", "--track")
 
 
 def _split(entrant: str) -> tuple[str, ...]:
@@ -124,15 +126,15 @@ def _split(entrant: str) -> tuple[str, ...]:
         raise UsageError(f"{entrant!r}: {e}. Wanted a recipe, perhaps with options: \"dcgan --loss hinge\".") from e
     if not words:
         raise UsageError("an entrant is empty. Wanted recipes, perhaps with options: \"dcgan --loss hinge\".")
-    if odd := [word for word in words if word.partition("=")[0] in OURS]:
-        raise UsageError(f"{entrant!r}: {odd[0]} is the comparison's own, the same for all. Leave it out of the quotes.")
+    if fixed := [word for word in words if word.partition("=")[0] in FIXED]:
+        raise UsageError(f"{entrant!r}: {fixed[0]} is the comparison's own, the same for all. Leave it out of the quotes.")
     return words
 
 
 def _words(typed: dict[str, Any], keys: Sequence[str]) -> list[str]:
     """The options that were typed, as words again."""
     chosen = [(key, typed[key]) for key in keys if typed[key] is not None]
-    return [word for key, value in chosen for word in ("-n" if key == "n" else f"--{key.replace('_', '-')}", str(value))]
+    return [word for key, value in chosen for word in ("-n" if key == "n" else flag(key), str(value))]
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -149,9 +151,10 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _follow(comparison: Comparison) -> None:
     """Work, and show how far it is: a live table on a terminal, a line a change otherwise."""
+    from ganzoo.comparison.work import Work
+
     if not is_terminal():
-        comparison.told = lambda cell: click.echo(f"{cell.label}, seed {cell.seed}: {_state(cell)}")
-        comparison.work()
+        Work(comparison, lambda cell: click.echo(f"{cell.label}, seed {cell.seed}: {_state(cell)}")).run()
         return
     from rich.box import SIMPLE_HEAD
     from rich.live import Live
@@ -159,13 +162,13 @@ def _follow(comparison: Comparison) -> None:
     from rich.text import Text
 
     def render() -> Table:
-        made = Table("entrant", *(f"seed {seed}" for seed in comparison.plan.seeds), box=SIMPLE_HEAD, pad_edge=False)
+        shown = Table("entrant", *(f"seed {seed}" for seed in comparison.plan.seeds), box=SIMPLE_HEAD, pad_edge=False)
         for label in comparison.plan.labels:
-            made.add_row(Text(label, style="bold"), *(Text(_state(cell)) for cell in comparison.cells if cell.label == label))
-        return made
+            shown.add_row(Text(label, style="bold"), *(Text(_state(cell)) for cell in comparison.cells if cell.label == label))
+        return shown
 
     with Live(get_renderable=render, refresh_per_second=1):
-        comparison.work()
+        Work(comparison).run()
 
 
 def _state(cell: Cell) -> str:

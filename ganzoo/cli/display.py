@@ -16,17 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from ganzoo.cli import is_terminal
-from ganzoo.config import Config
+from ganzoo.cli.ui import figures, is_terminal
 from ganzoo.pictures import sheet
 from ganzoo.training.loop import Watch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganzoo.data import Prepared
     from ganzoo.evaluation.record import Evaluation
-    from ganzoo.interfaces import Strategy
+    from ganzoo.training.session import Session
 
 SECONDS_A_LINE = 10.0
 
@@ -34,8 +32,8 @@ SECONDS_A_LINE = 10.0
 class Display(Watch):
     """Progress of the data and of the training: a live table on a terminal, a line now and then otherwise."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self) -> None:
+        self.steps = 0
         self.live: Live | None = None
         self.console = Console(highlight=False)
         self.bar = Progress(
@@ -80,42 +78,41 @@ class Display(Watch):
             self.console.show_cursor(True)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Told by the data while it is prepared."""
+        """How much of the data is prepared."""
         if what not in self.tasks:
             self.tasks[what] = self.bar.add_task(what, total=total or None)
             if self.live is None:
                 self._say(f"{what} ...", err=True)
         self.bar.update(self.tasks[what], completed=done, total=total or None)
 
-    def opened(self, folder: Path, config: Config, prepared: Prepared, strategy: Strategy) -> None:
+    def opened(self, folder: Path, session: Session) -> None:
         for task in self.tasks.values():
             self.bar.remove_task(task)
-        self.config = config
-        shape = " x ".join(map(str, prepared.spec.shape))
-        counts = ", ".join(
-            f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in strategy.named_children() if name != "ema"
-        )
+        data, run, networks = session.data, session.resolved.run, session.strategy.named_children()
+        self.steps = run.steps
+        shape = " x ".join(map(str, data.spec.shape))
+        counts = ", ".join(f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in networks if name != "ema")
         self._say(
-            f"{config.recipe} on {prepared.name} ({prepared.count} samples, {shape}), {config.run.device}, {config.run.precision}; "
+            f"{session.resolved.recipe.name} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
             f"{counts} parameters; into {folder}"
         )
-        if prepared.skipped:
-            names = "".join(f"\n  {name}: {reason}" for name, reason in prepared.skipped[:10])
-            more = f"\n  and {len(prepared.skipped) - 10} more" if len(prepared.skipped) > 10 else ""
-            count = len(prepared.skipped)
+        if data.skipped:
+            names = "".join(f"\n  {name}: {reason}" for name, reason in data.skipped[:10])
+            more = f"\n  and {len(data.skipped) - 10} more" if len(data.skipped) > 10 else ""
+            count = len(data.skipped)
             self.warned(f"{count} image{'s' * (count > 1)} could not be read, left out:{names}{more}")
-        if prepared.note:
-            self.warned(prepared.note)
-        self.tasks["train"] = self.bar.add_task("step", total=config.run.steps)
+        if data.note:
+            self.warned(data.note)
+        self.tasks["train"] = self.bar.add_task("step", total=run.steps)
 
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
         self.terms, self.rate = dict(values), images_per_second
         self.bar.update(self.tasks["train"], completed=step)
         now = time.monotonic()
-        if self.live is None and (now - self.printed > SECONDS_A_LINE or step == self.config.run.steps):
+        if self.live is None and (now - self.printed > SECONDS_A_LINE or step == self.steps):
             self.printed = now
-            told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-            self._say(f"step {step}/{self.config.run.steps}  {images_per_second:.0f} images/s  {told}")
+            terms = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            self._say(f"step {step}/{self.steps}  {images_per_second:.0f} images/s  {terms}")
 
     def sampled(self, step: int, path: Path, x: Tensor) -> None:
         self.sheet = (step, path)
@@ -150,13 +147,8 @@ class Display(Watch):
         return Group(*shown)
 
 
-def figures(evaluation: Evaluation) -> str:
-    """The figures of one evaluation, without its protocol."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items())
-
-
 def blocks(x: Tensor, width: int, rows: int = 16) -> Text:
-    """A few of the samples (N, C, H, W) as text: each character shows two pixels, the upper as its ink, the lower as its paper."""
+    """A few of the uint8 images (N, C, H, W) as text: each character shows two pixels, the upper as its ink, the lower as its paper."""
     columns = max(1, min(len(x), (width - 2) // (2 * rows)))
     page = sheet(x[:columns], columns, gap=1).convert("RGB").resize((columns * 2 * rows, 2 * rows))
     pixels: list[tuple[int, ...]] = list(page.get_flattened_data())  # type: ignore[arg-type]

@@ -9,18 +9,20 @@ from typing import Any
 
 import click
 
+from ganzoo.cli.ui import json_option
+
 PACKAGES = ("pyganzoo", "torch", "torchvision", "pluggy", "click", "rich", "safetensors", "pillow", "numpy")
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="For a program to read.")
+@json_option
 def doctor_command(as_json: bool) -> None:
     """Show versions, devices, threads, the cache and broken plugins: what belongs into a bug report."""
-    told = examine()
+    findings = examine()
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(findings, indent=1))
         return
-    for section, values in told.items():
+    for section, values in findings.items():
         click.secho(section, bold=True)
         for name, value in values.items():
             click.echo(f"  {name:<16}{value}")

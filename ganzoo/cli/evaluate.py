@@ -10,21 +10,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo import options
-from ganzoo.cli.browse import json_option, table
+from ganzoo.cli.ui import DEVICES, Bar, figures, json_option, table, warn
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
-from ganzoo.types import JUDGES, Part
+from ganzoo.types import JUDGES
 
 if TYPE_CHECKING:
-    from ganzoo.evaluation.evaluator import Asked, Reference
     from ganzoo.evaluation.record import Evaluation
+    from ganzoo.evaluation.request import EvaluationRequest, Reference
 
 
-def add_settings(command: click.Command) -> None:
-    """Give the command the options of every metric and extractor that is installed, as --kid.subsets."""
-    for entry in (e for kind in JUDGES for e in catalogue().entries(kind)):
-        assert isinstance(entry.record, Part)
-        command.params += options.click_options(entry.record.options, f"{entry.record.name}.")
+class Settled(click.Command):
+    """A command with the options of every metric and extractor that is installed, as --kid.subsets; they are added when first needed."""
+
+    complete = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not self.complete:
+            self.complete = True
+            for entry in (e for kind in JUDGES for e in catalogue().entries(kind)):
+                self.params += options.click_options(entry.part.options, f"{entry.part.name}.")
+        return super().get_params(ctx)
 
 
 def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -35,18 +41,6 @@ def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if dot and value is not None:
             chosen.setdefault(part.replace("_", "-"), {})[name] = value
     return chosen
-
-
-class Settled(click.Command):
-    """A command with the options of what is installed, added when it is first needed."""
-
-    settled = False
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        if not self.settled:
-            self.settled = True
-            add_settings(self)
-        return super().get_params(ctx)
 
 
 @click.command("evaluate", cls=Settled)
@@ -60,7 +54,7 @@ class Settled(click.Command):
 @click.option("--all-checkpoints", is_flag=True, help="Each checkpoint of the run, in their order.")
 @click.option("--image-size", type=click.IntRange(4), help="Of samples that are images already.  [that of the first]")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option("--device", type=DEVICES, default="auto", show_default=True)
 @json_option
 def evaluate_command(
     source: Path, metric: str | None, features: str | None, n: int | None, n_real: int | None, seed: int, against: str,
@@ -78,57 +72,49 @@ def evaluate_command(
     ganzoo evaluate fashion-10k --against fashion-mnist    real samples: what the best figure is
     """
     # What can be told without torch is told at once.
-    if not source.exists() and not any(str(source) in (e.name, e.qualified) for e in catalogue().entries("dataset")):
+    if not source.exists() and catalogue().find("dataset", str(source)) is None:
         raise UsageError(f"{source} does not exist. Wanted a run, a checkpoint, a generator.safetensors, a folder of images, a data set.")
     for name in options.listed(metric or ""):
-        catalogue().part("metric", name)
+        catalogue().get("metric", name)
     if features:
-        catalogue().part("features", features.partition("@")[0])
-    from ganzoo.evaluation import subject as judge
-    from ganzoo.evaluation.evaluator import Asked, usual
+        catalogue().get("features", features.partition("@")[0])
+    from ganzoo.evaluation.request import requested
+    from ganzoo.evaluation.subject import evaluate, find_subject
 
-    def asked(there: Reference) -> Asked:
-        usual_metric, usual_features, usual_n = usual(there.record, there.data.spec)
-        eye = features if features is not None else usual_features
-        return Asked(options.listed(usual_metric if metric is None else metric), eye, n or usual_n, n_real, seed, settings(typed))
+    def request(reference: Reference) -> EvaluationRequest:
+        return requested(catalogue(), reference, metric, features, n, n_real, seed, settings(typed))
 
-    def told(evaluation: Evaluation) -> None:
-        if as_json or not all_checkpoints:
-            return
-        bar.say(f"step {evaluation.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in evaluation.figures.items()))
+    def evaluated(evaluation: Evaluation) -> None:
+        if all_checkpoints and not as_json:
+            bar.say(f"step {evaluation.step}: {figures(evaluation)}")
 
-    subject = judge.subject(catalogue(), source, all_checkpoints)
+    subject = find_subject(catalogue(), source, all_checkpoints)
     if image_size is not None and subject.samples is None:
         raise UsageError("--image-size is for samples that are images already; a generator draws its own size.")
     with Bar() as bar:
-        made = judge.evaluate(
-            catalogue(), subject, asked, against=against, image_size=image_size, data_dir=data_dir, device=device,
-            progress=bar.progress, told=told, warn=warn,
+        evaluations = evaluate(
+            catalogue(), subject, request, against=against, image_size=image_size, data_dir=data_dir, device=device,
+            progress=bar.progress, evaluated=evaluated, warn=warn,
         )  # fmt: skip
     if as_json:
-        click.echo(json.dumps([e.to_json() for e in made], indent=1))
-    elif not all_checkpoints:
-        for evaluation in made:
-            table(["figure", "value", "better"], rows(evaluation))
-            click.echo(evaluation.line)
-    if not as_json:
-        for note in dict.fromkeys(note for e in made for note in e.notes):
-            warn(note)
-        if all_checkpoints:
-            for line in dict.fromkeys(e.line for e in made):
-                click.echo(line)
-        if subject.run is not None:
-            told_of = best_and_last(subject.run, {e.hash for e in made})
-            for line in told_of or ["This is one checkpoint: --all-checkpoints tells the best beside the last."]:
-                click.echo(line)
+        click.echo(json.dumps([e.to_json() for e in evaluations], indent=1))
+        return
+    for evaluation in [] if all_checkpoints else evaluations:
+        table(["figure", "value", "better"], rows(evaluation))
+        click.echo(evaluation.line)
+    for note in dict.fromkeys(note for e in evaluations for note in e.notes):
+        warn(note)
+    for line in dict.fromkeys(e.line for e in evaluations) if all_checkpoints else []:
+        click.echo(line)
+    if subject.run is not None:
+        lines = best_and_last(subject.run, {e.hash for e in evaluations})
+        for line in lines or ["This is one checkpoint: --all-checkpoints tells the best beside the last."]:
+            click.echo(line)
 
 
 def rows(evaluation: Evaluation) -> list[list[str]]:
+    """A row a figure: name, value, which way is better."""
     return [[name, f"{value:.6g}", evaluation.better.get(name, "")] for name, value in evaluation.figures.items()]
-
-
-def warn(text: str) -> None:
-    click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True)
 
 
 def best_and_last(run: Path, hashes: Container[str] | None = None) -> list[str]:
@@ -143,38 +129,3 @@ def best_and_last(run: Path, hashes: Container[str] | None = None) -> list[str]:
         for (name, hashed), (last, top, several) in best(known).items()
         if several
     ]
-
-
-class Bar:
-    """Progress on standard error: bars on a terminal, a line a task otherwise."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        console = Console(stderr=True, highlight=False)
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-            TimeRemainingColumn(), console=console, disable=not console.is_terminal,
-        )  # fmt: skip
-        self.tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> Bar:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        if what not in self.tasks:
-            self.tasks[what] = self.bars.add_task(what, total=total or None)
-            if self.bars.disable:
-                click.echo(f"{what} ...", err=True)
-        self.bars.update(self.tasks[what], completed=done, total=total or None)
-
-    def say(self, text: str) -> None:
-        if self.bars.disable:
-            click.echo(text)
-        else:
-            self.bars.console.print(text, markup=False)

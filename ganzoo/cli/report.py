@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganzoo.cli.ui import Bar, warn
 from ganzoo.errors import GanzooError
 from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
     from ganzoo.report import RunFacts
+
+FILES_ONLY = "The report was made with --files-only: the generator was not asked."
 
 
 @click.command("report")
@@ -29,23 +32,17 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     ganzoo report runs/compare-fashion-10k-10m   a comparison: its page again, with what its generators draw
     """
     from ganzoo import report
-    from ganzoo.machine import threads
 
+    not_drawn = FILES_ONLY if files_only else ""
     if len(sources) == 1 and (sources[0] / "compare.json").is_file() and out is None and title is None:
-        from ganzoo.comparison.comparison import Comparison
+        from ganzoo.comparison.state import Comparison
+        from ganzoo.comparison.table import write
 
-        path = Comparison.of(sources[0]).write(catalogue(), None if files_only else with_drawings)
+        path = write(Comparison.of(sources[0]), lambda folder, name: facts_of(folder, name, not_drawn))
         click.echo(f"a comparison, {path.stat().st_size / 1e6:.1f} MB: {path}")
         return
-    folders = report.find(sources, _warn)
-    runs = [report.read(folder, name, catalogue()) for folder, name in report.named(folders)]
-    if files_only:
-        runs = [replace(run, not_drawn="The report was made with --files-only: the generator was not asked.") for run in runs]
-    else:
-        import torch
-
-        torch.set_num_threads(threads())
-        runs = [with_drawings(run) for run in runs]
+    folders = report.find(sources, warn)
+    runs = [facts_of(folder, name, not_drawn) for folder, name in report.named(folders)]
     path = out or (folders[0] if len(folders) == 1 else sources[0] if len(sources) == 1 else Path()) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,44 +52,36 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     click.echo(f"{len(runs)} run{'s' * (len(runs) > 1)}, {path.stat().st_size / 1e6:.1f} MB: {path}")
 
 
-def _warn(text: str) -> None:
-    click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True)
+def facts_of(folder: Path, name: str, not_drawn: str = "") -> RunFacts:
+    """The facts of a run, with pictures from its generator, or with the reason why there are none: not_drawn, or what failed."""
+    from ganzoo import machine, report
+    from ganzoo.runs.exported import load
 
-
-def with_drawings(run: RunFacts) -> RunFacts:
-    """The run with samples of its generator, or with the reason why there are none. A report is written in any case."""
-    from ganzoo import report
-    from ganzoo.training.launch import load_generator
-
+    run = report.read(folder, name, catalogue())
+    if not_drawn:
+        return replace(run, not_drawn=not_drawn)
     try:
-        generator, said = load_generator(catalogue(), run.folder, _warn)
-        given = catalogue().part("generator", said["generator"]).given
+        machine.set_threads()
         data, no_data = _data(run)
-        return replace(run, drawn=report.draw(generator, given, int(said["step"]), data, no_data))
-    except Exception as e:
-        return replace(run, not_drawn=f"Nothing could be drawn from the generator: {_told(e)}")
+        return replace(run, generated=report.generate(load(catalogue(), run.folder, warn), data, no_data))
+    except Exception as e:  # a report is written in any case
+        return replace(run, not_drawn=f"Nothing could be drawn from the generator: {_reason(e)}")
 
 
 def _data(run: RunFacts) -> tuple[dict[str, Any] | None, str]:
     """The training set as it was prepared for the run, or why it is not at hand."""
+    from ganzoo.compose import from_config
     from ganzoo.config import Config
-    from ganzoo.training.launch import prepare_data
-
-    said: set[str] = set()
-
-    def progress(what: str, done: int, total: int) -> None:
-        if what not in said:
-            said.add(what)
-            click.echo(f"{what} ...", err=True)
 
     try:
-        prepared = prepare_data(catalogue(), Config.from_json(run.config), progress)
-        if prepared.checksum != run.config["data"]["checksum"]:
-            return None, f"Data set {run.dataset!r} is not what the run was trained on: its checksum has changed."
-        return prepared.load(), ""
+        with Bar() as bar:
+            resolved = from_config(catalogue(), Config.from_json(run.config), warn)
+            data = resolved.prepare(bar.progress)
+        resolved.data.check_unchanged(data, run.config["data"]["checksum"])
+        return data.load(), ""
     except Exception as e:
-        return None, f"The training data could not be prepared: {_told(e)}"
+        return None, f"The training data could not be prepared: {_reason(e)}"
 
 
-def _told(e: Exception) -> str:
+def _reason(e: Exception) -> str:
     return str(e) if isinstance(e, GanzooError) else f"{type(e).__name__}: {e}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.cli.ui import warn
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCH = 256
+STEPS = 8  # from one latent to another
 
 
 @click.command("sample")
@@ -27,47 +28,40 @@ BATCH = 256
 def sample_command(
     source: Path, n: int | None, grid: bool, labels: str | None, seed: int, interpolate: bool, out: Path | None
 ) -> None:
-    """Draw samples from a RUN folder or a generator.safetensors FILE."""
+    """Draw samples from a RUN folder or a generator.safetensors FILE.
+
+    Sample number i depends on the seed and i alone, however many are drawn.
+    """
     import torch
 
-    from ganzoo import pictures
-    from ganzoo.machine import threads
-    from ganzoo.randomness import between, seed_step
-    from ganzoo.training.launch import load_generator
+    from ganzoo import machine, pictures
+    from ganzoo.randomness import between
+    from ganzoo.runs.exported import load
 
-    torch.set_num_threads(threads())
-    generator, said = load_generator(catalogue(), source, lambda text: click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True))
-    spec = generator.spec
-    part = catalogue().part("generator", said["generator"])
-    if labels is not None and "y" not in part.given:
-        raise UsageError(f"--labels: generator {said['generator']!r} takes no class. Leave --labels out.")
-    if unknown := [key for key in part.given if key != "y"]:
-        raise UsageError(f"generator {said['generator']!r} needs {', '.join(unknown)}, which cannot be given here.")
+    machine.set_threads()
+    generator = load(catalogue(), source, warn)
+    spec, by_class = generator.spec, "y" in generator.given
+    if labels is not None and not by_class:
+        raise UsageError(f"--labels: generator {generator.name!r} takes no class. Leave --labels out.")
     chosen = _classes(labels, spec.classes, spec.class_names) if labels is not None else []
-    columns = 8 if interpolate or "y" not in part.given or chosen else min(spec.classes, 10)
+    columns = 8 if interpolate or not by_class or chosen else min(spec.classes, 10)
     n = n or len(chosen) or (64 if columns == 8 else 8 * columns)
-    seed_step(seed, 0)
+    z = None
     if interpolate:
-        n = -(-n // 8) * 8
-        z = between(generator.latent(n // 8 * 2), 8)
-    else:
-        z = generator.latent(n)
-    given: dict[str, Tensor] = {}
-    if "y" in part.given:
-        wanted = torch.tensor(chosen or list(range(spec.classes)))
-        given["y"] = wanted[(torch.arange(n) // 8 if interpolate else torch.arange(n)) % len(wanted)]
-    with torch.no_grad():
-        drawn = [generator(z[i : i + BATCH], **{k: v[i : i + BATCH] for k, v in given.items()}) for i in range(0, n, BATCH)]
-    x = torch.cat(drawn)
+        n = -(-n // STEPS) * STEPS
+        z = between(generator.latents(n // STEPS * 2, seed), STEPS)
+    y = torch.arange(n) // STEPS if interpolate else torch.arange(n)
+    y = torch.tensor(chosen)[y % len(chosen)] if chosen else y % max(spec.classes, 1)
+    x = torch.cat(list(generator.outputs(n, seed, y, z)))
     beside = source if source.is_dir() else source.parent
     if grid:
         path = out or beside / f"sample-{seed}.png"
-        _made(path.parent)
+        _make(path.parent)
         pictures.save(pictures.picture(x, spec, min(columns, n)), path)
-        click.echo(f"{n} samples of step {said['step']}: {path}")
+        click.echo(f"{n} samples of step {generator.step}: {path}")
         return
     folder = out or beside / f"samples-{seed}"
-    _made(folder)
+    _make(folder)
     if any(folder.iterdir()):
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
     if spec.kind != "image":
@@ -75,27 +69,26 @@ def sample_command(
 
         write(folder / "x.safetensors", {"x": x}, {"seed": seed})
     else:
-        for i, image in enumerate(pictures.to_bytes(x)):
-            pictures.save(pictures.to_image(image), folder / (f"{i:06d}-{_called(given, i, spec.class_names)}.png"))
-    click.echo(f"{n} samples of step {said['step']}: {folder}")
+        for i, image in enumerate(x):
+            name = _class_name(y[i], spec.class_names) if by_class else "sample"
+            pictures.save(pictures.to_image(image), folder / f"{i:06d}-{name}.png")
+    click.echo(f"{n} samples of step {generator.step}: {folder}")
 
 
-def _made(folder: Path) -> None:
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name another place with --out.") from e
 
 
-def _called(given: dict[str, Any], i: int, names: tuple[str, ...]) -> str:
-    if "y" not in given:
-        return "sample"
-    y = int(given["y"][i])
-    return "".join(c if c.isalnum() else "-" for c in names[y]) if names else f"class-{y}"
+def _class_name(y: Tensor, names: tuple[str, ...]) -> str:
+    """The class as part of a file's name."""
+    return "".join(c if c.isalnum() else "-" for c in names[int(y)]) if names else f"class-{int(y)}"
 
 
 def _classes(text: str, classes: int, names: tuple[str, ...]) -> list[int]:
-    """Class numbers from "3,3,7" or from names. Raises UsageError for one that there is not."""
+    """Class numbers from "3,3,7" or from names. Raises UsageError for a class that does not exist."""
     chosen = []
     lower = [name.lower() for name in names]
     for word in (w.strip() for w in text.split(",")):

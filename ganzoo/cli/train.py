@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from ganzoo import compose, options
-from ganzoo.cli.browse import title
-from ganzoo.config import Config, RunOptions, from_file
+from ganzoo.cli.ui import DEVICES, completion
+from ganzoo.config import RunOptions, from_file
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.registry.catalogue import Catalogue, catalogue
+from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
-    from ganzoo.data import Prepared
-    from ganzoo.interfaces import Strategy
+    from ganzoo.compose import Resolved
+    from ganzoo.training.session import Session
 
 
 class Recipes(click.Group):
@@ -31,7 +29,7 @@ class Recipes(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         try:
-            return recipe_command(catalogue(), name, [])
+            return recipe_command(name, [])
         except UsageError:
             return None
 
@@ -42,7 +40,7 @@ class Recipes(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
-            return args[0], recipe_command(catalogue(), args[0], args[1:]), args[1:]
+            return args[0], recipe_command(args[0], args[1:]), args[1:]
         except UsageError:
             if ctx.resilient_parsing:
                 return None, None, args
@@ -50,7 +48,7 @@ class Recipes(click.Group):
 
 
 def _typed(args: list[str], name: str) -> str | None:
-    """The value that was typed for an option, the last one, told before the options are known."""
+    """The value that was typed for an option, the last one, read before the options are known."""
     found = None
     for i, word in enumerate(args):
         if word == name and i + 1 < len(args):
@@ -68,32 +66,30 @@ def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[st
     return from_file(read_json(Path(path)), recipe)
 
 
-def recipe_command(
-    zoo: Catalogue, name: str, args: list[str], then: Callable[[Config, Path | None, bool], None] | None = None
-) -> click.Command:
+def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | None, bool], None] | None = None) -> click.Command:
     """`ganzoo run NAME`: the run's options, the parts, and each option of the parts that `args` choose.
 
-    then: what is done with the configuration, --out and --dry-run; by default it is trained.
+    then: what is done with the run, --out and --dry-run; by default it is trained.
     """
+    zoo = catalogue()
     recipe = zoo.recipe(name)
     run, exchanged, chosen = _from_config(_typed(args, "--config"), zoo.get("recipe", name).name)
     exchanged |= {kind: typed for kind in KINDS if (typed := _typed(args, f"--{kind}"))}
-    parts = compose.chosen_parts(zoo, recipe, exchanged)
+    parts = zoo.parts_of(recipe, exchanged)
     run_defaults = {k: v for k, v in recipe.defaults.items() if "." not in k} | run
     params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=run_defaults)]
     for param in params:
         if param.name == "dataset":
-            param._custom_shell_complete = _completes(zoo, "dataset")
+            param._custom_shell_complete = _completes("dataset")
     params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
     params.append(click.Option(["--config"], type=click.Path(), help="Options from a JSON file, as a run's config.json; those typed win."))
     params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
-    for kind, part in parts.items():
-        names = [e.name for e in zoo.entries(kind)]
-        part_default = exchanged.get(kind) or recipe.part(kind)
-        told = f"{', '.join(names)}  [{part_default}]"
-        params.append(click.Option([f"--{kind}"], metavar="NAME", help=told, shell_complete=_completes(zoo, kind)))
-        shown = compose.default_options(recipe, kind, exchanged) | chosen.get(kind, {})
-        params += options.click_options(part.options, f"{kind}.", shown)
+    for kind, entry in parts.items():
+        names = ", ".join(e.name for e in zoo.entries(kind))
+        default = exchanged.get(kind) or recipe.part(kind)
+        params.append(click.Option([f"--{kind}"], metavar="NAME", help=f"{names}  [{default}]", shell_complete=_completes(kind)))
+        defaults = compose.recipe_defaults(recipe, kind, exchanged) | chosen.get(kind, {})
+        params += options.click_options(entry.part.options, f"{kind}.", defaults)
 
     def callback(**typed: Any) -> None:
         out, dry = typed["out"], typed["dry_run"]
@@ -105,24 +101,23 @@ def recipe_command(
                 chosen.setdefault(kind, {})[option] = value
             else:
                 run[key] = value
-        config = compose.resolve(zoo, name, run, exchanged, chosen)
-        (then or partial(_run, zoo))(config, out, dry)
+        (then or _run)(compose.resolve(zoo, name, run, exchanged, chosen), out, dry)
 
     text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
     return Command(name, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
 
 
-def configured(zoo: Catalogue, words: Sequence[str]) -> Config:
-    """The configuration of what is typed after `ganzoo run`. Raises UsageError, or click's own errors."""
-    found: list[Config] = []
-    command = recipe_command(zoo, words[0], list(words[1:]), lambda config, out, dry: found.append(config))
+def configured(words: Sequence[str]) -> Resolved:
+    """The run that is typed after `ganzoo run`. Raises UsageError, or click's own errors."""
+    runs: list[Resolved] = []
+    command = recipe_command(words[0], list(words[1:]), lambda resolved, out, dry: runs.append(resolved))
     with command.make_context(f"ganzoo run {words[0]}", list(words[1:])) as ctx:
         command.invoke(ctx)
-    return found[0]
+    return runs[0]
 
 
-def _completes(zoo: Catalogue, kind: str) -> Any:
-    return lambda ctx, param, start: [CompletionItem(e.name, help=title(e)) for e in zoo.entries(kind) if e.name.startswith(start)]
+def _completes(kind: str) -> Any:
+    return lambda ctx, param, start: completion(start, kind)
 
 
 class Command(click.Command):
@@ -157,17 +152,18 @@ def run_command() -> None:
     """
 
 
-def _run(zoo: Catalogue, config: Config, out: Path | None, dry: bool) -> None:
+def _run(resolved: Resolved, out: Path | None, dry: bool) -> None:
     from ganzoo.cli.display import Display
     from ganzoo.training import launch
+    from ganzoo.training.session import Session
 
-    with Display(config) as display:
+    with Display() as display:
         if dry:
-            config, prepared, strategy = launch.prepare_strategy(zoo, config, display.progress)
+            session = Session.open(resolved, display.progress)
             display.stop()
-            _describe(config, prepared, strategy)
+            _describe(session)
             return
-        folder = launch.start(zoo, config, out, display)
+        folder = launch.start(resolved, out, display)
     _ended(folder)
 
 
@@ -183,33 +179,33 @@ def _ended(folder: Path) -> None:
     )
 
 
-def _describe(config: Config, prepared: Prepared, strategy: Strategy) -> None:
-    """The resolved configuration as JSON on stdout: what a run's config.json would hold, with parameter counts and shapes."""
-    z = strategy.G.latent(2)
-    given = {key: z.new_zeros(2).long().to(strategy.device) for key in strategy.build.parts["generator"].given}
-    networks = {name: sum(p.numel() for p in module.parameters()) for name, module in strategy.named_children()}
-    told = config.to_json() | {
-        "data": {"name": prepared.name, "checksum": prepared.checksum, "count": prepared.count, **prepared.spec.to_json()},
-        "parameters": networks,
-        "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *strategy.sample(z, given).shape[1:]], "x_real": ["N", *prepared.spec.shape]},
+def _describe(session: Session) -> None:
+    """What the run's config.json would hold, as JSON on stdout, with parameter counts and shapes."""
+    from ganzoo.runs.exported import Exported
+    from ganzoo.training.launch import describe
+
+    exported = Exported.of(session.strategy)
+    z = exported.latents(2, 0)
+    x_fake = next(exported.outputs(2, z=z))
+    values = describe(session) | {
+        "parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in session.strategy.named_children()},
+        "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *x_fake.shape[1:]], "x_real": ["N", *session.data.spec.shape]},
     }
-    click.echo(json.dumps(told, indent=1))
+    click.echo(json.dumps(values, indent=1))
 
 
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--steps", type=click.IntRange(1), help="Go on to this step; by default to where the run was meant to end.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Go on elsewhere than where it was started.")
+@click.option("--device", type=DEVICES, help="Go on elsewhere than where it was started.")
 def resume_command(run: Path, steps: int | None, device: str | None) -> None:
     """Go on with RUN, the folder of a run that was stopped or is to be longer.
 
     On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
     """
     from ganzoo.cli.display import Display
-    from ganzoo.runs.folder import read_config
     from ganzoo.training import launch
 
-    config = Config.from_json(read_config(run))
-    with Display(config) as display:
+    with Display() as display:
         launch.resume(catalogue(), run, steps, display, device)
     _ended(run)

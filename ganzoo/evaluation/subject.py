@@ -1,82 +1,79 @@
-"""What can be evaluated: a run, its checkpoints, a generator's file, or a folder of samples."""
+"""What can be evaluated (a run, its checkpoints, a generator's file, samples that are there already), and how."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import machine
+from ganzoo.compose import DataSource, Progress, find_data
 from ganzoo.config import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluation.request import EvaluationRequest, Reference, find_reference
 from ganzoo.registry.catalogue import Catalogue
-from ganzoo.training import launch
+from ganzoo.runs import checkpoint, exported
+from ganzoo.runs.folder import add_evaluation, read_config
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from ganzoo.data import Prepared
-    from ganzoo.evaluation.evaluator import Asked, Evaluator, Reference
+    from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.evaluation.record import Evaluation
     from ganzoo.types import DataSpec
 
-Progress = Callable[[str, int, int], None]
+READ = 250  # samples that are read at once
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Something to be evaluated, told before its data or weights are touched.
+    """Something to be evaluated; neither its data nor its weights have been touched.
 
-    files: what draws the samples, one evaluation each; none where `samples`, a folder or a file, holds them already. run: the folder that
-    the results are written to, where there is one. data: the options that name the data it learnt from; None where nobody knows.
+    files: of generators, one evaluation each. samples: where there are samples already, and no files; None: there are none.
+    run: the run folder that the results are written to, where there is one. source: the data that the generator learnt from; None where
+    nobody knows. checksum: of that data.
     """
 
-    files: tuple[Path, ...]
-    run: Path | None
-    data: RunOptions | None
+    files: tuple[Path, ...] = ()
+    samples: DataSource | None = None
+    run: Path | None = None
+    source: DataSource | None = None
     checksum: str = ""
-    samples: Path | None = None
 
 
-def subject(catalogue: Catalogue, source: Path, all_checkpoints: bool) -> Subject:
-    """What a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array; what is no
-    path may be the name of a data set, whose real samples are then measured: that tells what the best figure is.
+def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool) -> Subject:
+    """What a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array.
 
-    Raises UsageError where it is nothing of that, or is to have checkpoints and has none.
+    What is no path may be the name of a data set: its real samples, measured, tell what the best figure is. Raises UsageError where it is
+    nothing of that, or where all checkpoints are asked for and there are none.
     """
-    from ganzoo.runs import checkpoint
-    from ganzoo.runs.folder import read_config
-
-    if not source.exists():
-        if any(str(source) in (e.name, e.qualified) for e in catalogue.entries("dataset")) and not all_checkpoints:
-            return Subject((), None, None, samples=source)
-        raise UsageError(f"{source} does not exist. Wanted a run, a checkpoint, a generator.safetensors, or a folder of images.")
-    run = next((folder for folder in (source, source.parent, source.parent.parent) if (folder / "config.json").is_file()), None)
-    if run is not None and (source == run or source.suffix == ".safetensors"):
+    if not path.exists():
+        if zoo.find("dataset", str(path)) and not all_checkpoints:
+            return Subject(samples=find_data(zoo, RunOptions(dataset=str(path))))
+        raise UsageError(f"{path} does not exist. Wanted a run, a checkpoint, a generator.safetensors, or a folder of images.")
+    run = next((folder for folder in (path, path.parent, path.parent.parent) if (folder / "config.json").is_file()), None)
+    if run is not None and (path == run or path.suffix == ".safetensors"):
         written = read_config(run)
-        files: tuple[Path, ...] = (source / "generator.safetensors",) if source == run else (source,)
+        files: tuple[Path, ...] = (path / exported.FILE if path == run else path,)
         if all_checkpoints:
             files = tuple(checkpoint.path_of(run / "checkpoints", step) for step in checkpoint.steps_in(run / "checkpoints"))
             if not files:
                 raise UsageError(f"--all-checkpoints: {run} has none yet: a run writes them every --save-every steps.")
-        return Subject(files, run, Config.from_json(written).run, written["data"]["checksum"])
+        source = find_data(zoo, Config.from_json(written).run)
+        return Subject(files, run=run, source=source, checksum=written["data"]["checksum"])
     if all_checkpoints:
-        raise UsageError(f"--all-checkpoints: {source} is no run.")
-    if runs := sorted(path.parent.name for path in source.glob("*/config.json")):
-        raise UsageError(f"{source} holds runs: name one of them, as {source / runs[0]}.")
-    if source.suffix == ".safetensors" and "generator" in _said(source):
-        name = str(_said(source).get("dataset", ""))
-        known = any(e.name == name for e in catalogue.entries("dataset"))
-        return Subject((source,), None, RunOptions(dataset=name) if known else None)
-    return Subject((), None, None, samples=source)
+        raise UsageError(f"--all-checkpoints: {path} is no run.")
+    if runs := sorted(file.parent.name for file in path.glob("*/config.json")):
+        raise UsageError(f"{path} holds runs: name one of them, as {path / runs[0]}.")
+    if path.suffix == ".safetensors" and "generator" in _meta(path):
+        name = str(_meta(path).get("dataset", ""))
+        return Subject((path,), source=find_data(zoo, RunOptions(dataset=name)) if zoo.find("dataset", name) else None)
+    return Subject(samples=find_data(zoo, RunOptions(dataset=str(path.absolute()))))
 
 
-def _said(path: Path) -> dict[str, Any]:
-    from ganzoo.runs import checkpoint
-
+def _meta(path: Path) -> dict[str, Any]:
     try:
         return checkpoint.read_header(path)[1]
     except checkpoint.BadCheckpoint:
@@ -84,102 +81,97 @@ def _said(path: Path) -> dict[str, Any]:
 
 
 def evaluate(
-    catalogue: Catalogue, what: Subject, asked: Callable[[Reference], Asked], *, against: str = "train", image_size: int | None = None,
-    data_dir: str | None = None, device: str = "auto", progress: Progress = lambda what, done, total: None,
-    told: Callable[[Evaluation], None] = lambda evaluation: None, warn: Callable[[str], None] = lambda text: None,
+    zoo: Catalogue, subject: Subject, request: Callable[[Reference], EvaluationRequest], *, against: str = "train",
+    image_size: int | None = None, data_dir: str | None = None, device: str = "auto",
+    progress: Progress = lambda what, done, total: None, evaluated: Callable[[Evaluation], None] = lambda evaluation: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[Evaluation]:  # fmt: skip
-    """Every evaluation of the subject, written to its run. asked: what to measure, told when the real samples are known.
+    """Evaluate the subject; what belongs to a run is written to its evaluations.jsonl too.
 
-    against: "train", "test", or the name or path of other samples. told: called after each. warn: told of oddities.
+    Args:
+        request: gives what to measure, when the real samples are known.
+        against: "train", "test", or the name or path of other samples.
+        image_size: of samples that are there already; by default that of the first.
+        data_dir: where downloads lie and go.
+        evaluated: called after each evaluation.
+        warn: called with what the user should know.
+
     Raises UsageError for what cannot be, GanzooError where the samples or features are no numbers.
     """
+    from ganzoo.evaluation.evaluator import Evaluator
+
+    machine.set_threads()
+    place = machine.pick_device(device)
+    if subject.samples is not None:
+        found = replace(subject.samples, image_size=image_size or _image_size(subject.samples), data_dir=data_dir)
+        samples = found.prepare(progress=progress)
+        name, spec = found.name, samples.spec
+    else:
+        name, spec = str(subject.files[0]), exported.load(zoo, subject.files[0], warn).spec
+    size = spec.shape[-1] if spec.kind == "image" else None
+    source = subject.source
+    if source is None:
+        if against in ("train", "test"):
+            raise UsageError(f"--against: {name} does not say which data it is to be compared with. Name a data set or a folder.")
+        source, against = find_data(zoo, RunOptions(dataset=against)), "train"
+    source = replace(source, image_size=size, data_dir=data_dir or source.data_dir)
+
+    def training() -> Prepared:
+        data = source.prepare(progress=progress)
+        source.check_unchanged(data, subject.checksum)
+        return data
+
+    reference = find_reference(zoo, source, training, against, size, progress)
+    if reference.data.spec.shape != spec.shape:
+        real = _shape(reference.data.spec)
+        raise UsageError(f"--against: these samples are {_shape(spec)}, the real ones {real}: they cannot be compared.")
+    evaluator = Evaluator(request(reference), reference, training, place, progress, source.data_dir)
+    if subject.samples is not None:
+        return evaluator(*_samples(samples, evaluator, warn), None, Path(subject.samples.name).name)
+    evaluations = []
+    for file in subject.files:
+        generator = exported.load(zoo, file)
+        generator.network.to(place)
+        n = evaluator.request.n
+        labels = evaluator.labels(n) if evaluator.spec.classes == generator.spec.classes else None
+        drawn = generator.outputs(n, evaluator.request.seed, labels)
+        for evaluation in evaluator(drawn, n, generator.step, str(file.relative_to(subject.run)) if subject.run else file.name):
+            evaluated(evaluation)
+            evaluations.append(evaluation)
+            try:
+                if subject.run is not None:
+                    add_evaluation(subject.run, evaluation.to_json())
+            except GanzooError as e:
+                warn(f"{e} The figures are only shown here.")
+    return evaluations
+
+
+def _samples(data: Prepared, evaluator: Evaluator, warn: Callable[[str], None]) -> tuple[Iterator[Tensor], int]:
+    """As many of the samples as are asked for, and how many that are."""
     import torch
 
-    from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.randomness import generator
-    from ganzoo.runs.folder import add_evaluation
 
-    torch.set_num_threads(machine.threads())
-    place = machine.pick_device(device)
-    run, checksum = what.data, what.checksum
-    if what.samples is not None:
-        size = image_size or (_size(what.samples) if what.samples.exists() else None)
-        fakes = launch.prepare_named(catalogue, RunOptions(dataset=str(what.samples), image_size=size, data_dir=data_dir))
-        if against in ("train", "test"):
-            raise UsageError("--against: name the data set or the folder that these samples are to be compared with.")
-        spec: DataSpec = fakes.spec
-        run, against = RunOptions(dataset=against), "train"
-    else:
-        spec = launch.load_generator(catalogue, what.files[0], warn)[0].spec
-    if run is None:
-        if against in ("train", "test"):
-            raise UsageError(f"--against: {what.files[0]} does not say where its data is. Name a data set or a folder.")
-        run, against = RunOptions(dataset=against), "train"
-    size = spec.shape[-1] if spec.kind == "image" else None
-    run = replace(run, image_size=size, data_dir=data_dir or run.data_dir)
-    training = partial(_training, catalogue, run, checksum, progress)
-    there = launch.reference(catalogue, run, training, against, size, progress)
-    if there.data.spec.shape != spec.shape:
-        raise UsageError(f"--against: these samples are {_shape(spec)}, the real ones {_shape(there.data.spec)}: they cannot be compared.")
-    evaluator = Evaluator(catalogue, asked(there), there, training, place, progress, run.data_dir)
-    made = []
-    if what.samples is not None:
-        x = fakes.load()["x"]
-        n = min(evaluator.asked.n, len(x))
-        if n < evaluator.asked.n:
-            warn(f"{what.samples} holds {n} samples: all are taken.")
-        # Not the first ones: folders and arrays are often in the order of their classes.
-        some = torch.randperm(len(x), generator=generator(evaluator.asked.seed, "samples"))[:n].sort().values
-        made += evaluator(iter(x[some].split(250)), n, None, what.samples.name)
-    for file in what.files:
-        samples, step = _drawn(catalogue, file, evaluator, place)
-        found = evaluator(samples, evaluator.asked.n, step, str(file.relative_to(what.run)) if what.run else file.name)
-        for evaluation in found:
-            told(evaluation)
-            try:
-                if what.run is not None:
-                    add_evaluation(what.run, evaluation.to_json())
-            except GanzooError as e:
-                warn(f"{e} The figures are only told here.")
-        made += found
-    return made
+    x = data.load()["x"]
+    n = min(evaluator.request.n, len(x))
+    if n < evaluator.request.n:
+        warn(f"{data.name} holds {n} samples: all are taken.")
+    # Not the first ones: folders and arrays are often in the order of their classes.
+    chosen = torch.randperm(len(x), generator=generator(evaluator.request.seed, "samples"))[:n].sort().values
+    return iter(x[chosen].split(READ)), n
 
 
-def _drawn(catalogue: Catalogue, file: Path, evaluator: Evaluator, device: torch.device) -> tuple[Iterator[Tensor], int]:
-    from ganzoo.runs.exported import drawn
-
-    G, said = launch.load_generator(catalogue, file)
-    G = G.to(device)
-    n = evaluator.asked.n
-    labels = evaluator.labels(n) if evaluator.spec.classes == G.spec.classes else None
-
-    def call(z: Tensor, given: dict[str, Tensor]) -> Tensor:
-        taken: Tensor = G(z.to(device), **{key: value.to(device) for key, value in given.items()})
-        return taken
-
-    return drawn(call, G, catalogue.part("generator", said["generator"]).given, n, evaluator.asked.seed, labels), int(said["step"])
-
-
-def _training(catalogue: Catalogue, run: RunOptions, checksum: str, progress: Progress) -> Prepared:
-    """The data that the generator learnt from, checked to be the same."""
-    data = launch.prepare_named(catalogue, run, progress=progress)
-    if checksum and data.checksum != checksum:
-        raise UsageError(
-            f"data set {run.dataset!r} has changed since the run was started: its checksum is {data.checksum[:12]}, "
-            f"it was {checksum[:12]}. Bring the old data back, or name other data with --against."
-        )
-    return data
-
-
-def _size(path: Path) -> int | None:
-    """The shorter side of the first image in a folder; None: as the file says."""
+def _image_size(source: DataSource) -> int | None:
+    """The shorter side of the first image at a path; None: what is usual for the data."""
     from ganzoo.data import samples_at
     from ganzoo.data.images import side
 
-    samples = samples_at(path)
+    if source.entry is not None:
+        return None
+    samples = samples_at(Path(source.name))
     try:
         return samples.size or (side(samples.read(0)) if samples.read is not None else None)
-    except (OSError, ValueError):  # it will be told of when it is prepared
+    except (OSError, ValueError):  # the preparation will say what is wrong
         return None
     finally:
         samples.close()

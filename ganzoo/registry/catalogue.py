@@ -1,14 +1,17 @@
-"""Every part, recipe and data set by name, whoever published it."""
+"""The registry: every part, recipe and data set by name, whoever published it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.registry.discovery import CORE, Plugin, installed, kind_of, resolve
+from ganzoo import options
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.registry.discovery import CORE, LOCAL, Plugin, installed
+from ganzoo.registry.records import kind_of
 from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
 
 WORDS = {"features": "feature extractor", "dataset": "data set"}
@@ -17,7 +20,7 @@ ALL_KINDS = ("recipe", *KINDS, "dataset", *JUDGES)
 
 @dataclass(frozen=True)
 class Entry:
-    """A record and the plugin that brought it. `name` is what the command line calls it: the short name where that is clear."""
+    """A record and the plugin that published it. `name` is what the command line calls it: the short name where that is unique."""
 
     kind: str
     name: str
@@ -26,18 +29,54 @@ class Entry:
 
     @property
     def qualified(self) -> str:
-        """distribution/name: clear whatever else is installed."""
+        """distribution/name: unique whatever else is installed."""
         return f"{self.plugin.distribution}/{self.record.name}"
 
     @property
     def stored(self) -> str:
-        """What a run writes down: a stranger's name in full, which stays clear when others are installed."""
+        """The name that a run writes down: a stranger's in full, which stays unique when more is installed."""
         return self.name if self.plugin.distribution == CORE else self.qualified
 
+    @property
+    def part(self) -> Part:
+        """The record of a part."""
+        assert isinstance(self.record, Part)
+        return self.record
+
     def load(self) -> Any:
-        """Import what the record's target names."""
+        """Import what the record's target names. Raises GanzooError that names the plugin where that fails."""
         assert not isinstance(self.record, Recipe)
-        return resolve(self.record.target, self.plugin.origin)
+        module, _, name = self.record.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:
+            advice = f"Upgrade or reinstall {self.plugin.origin}."
+            raise GanzooError(f"{self.record.target}, of {self.plugin.origin}, cannot be loaded: {type(e).__name__}: {e}. {advice}") from e
+
+    def interface(self) -> type:
+        """The interface that the class of a part implements."""
+        from ganzoo import interfaces, metrics
+
+        base: type = getattr(metrics if self.kind in JUDGES else interfaces, WORDS.get(self.kind, self.kind).title().replace(" ", ""))
+        return base
+
+    def options(self, values: Mapping[str, Any], prefix: str) -> Any:
+        """The part's options from plain values. Raises UsageError, which names them with the prefix, for what it has not or cannot take."""
+        return options.make(self.part.options, values, prefix)
+
+    def build(self, *args: Any) -> Any:
+        """The part, made by its plugin's class. Raises GanzooError that names the plugin where that fails, or where it is no such part."""
+        cls, base = self.load(), self.interface()
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise GanzooError(f"{self.kind} {self.name!r} of {self.plugin.origin}: wanted a ganzoo.{base.__name__}, got {cls!r}.")
+        try:
+            return cls(*args)
+        except GanzooError:
+            raise
+        except Exception as e:
+            raise GanzooError(f"{self.kind} {self.name!r} of {self.plugin.origin} cannot be built: {type(e).__name__}: {e}") from e
 
 
 class Catalogue:
@@ -45,15 +84,15 @@ class Catalogue:
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
         self.plugins = tuple(plugins)
-        found: dict[tuple[str, str], list[tuple[Record, Plugin]]] = {}
+        claims: dict[tuple[str, str], list[tuple[Record, Plugin]]] = {}
         for plugin in self.plugins:
             for record in plugin.records:
-                found.setdefault((kind_of(record), record.name), []).append((record, plugin))
+                claims.setdefault((kind_of(record), record.name), []).append((record, plugin))
         self._entries: dict[tuple[str, str], Entry] = {}
         self._clashes: dict[tuple[str, str], list[Entry]] = {}
-        for (kind, short), claims in found.items():
-            owner = claims[0][1] if len(claims) == 1 else next((p for _, p in claims if p.distribution == CORE), None)
-            entries = [Entry(kind, short if p is owner else f"{p.distribution}/{short}", r, p) for r, p in claims]
+        for (kind, short), claimants in claims.items():
+            owner = claimants[0][1] if len(claimants) == 1 else next((p for _, p in claimants if p.distribution == CORE), None)
+            entries = [Entry(kind, short if p is owner else f"{p.distribution}/{short}", r, p) for r, p in claimants]
             for entry in entries:
                 self._entries[kind, entry.qualified] = self._entries[kind, entry.name] = entry
             if owner is None:
@@ -64,16 +103,20 @@ class Catalogue:
         once = {(e.kind, e.qualified): e for e in self._entries.values() if kind in (None, e.kind)}
         return iter(sorted(once.values(), key=lambda e: (ALL_KINDS.index(e.kind), e.name)))
 
+    def find(self, kind: str, name: str) -> Entry | None:
+        """The entry of that kind and name, short or qualified, if there is one."""
+        return self._entries.get((kind, name))
+
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that kind and name, short or qualified.
 
         Raises UsageError with the names that look like it, or with both claimants where two plugins use one name.
         """
-        if entry := self._entries.get((kind, name)):
+        if entry := self.find(kind, name):
             return entry
         if clash := self._clashes.get((kind, name)):
-            told = " and ".join(f"'{e.qualified}' (from {e.plugin.origin})" for e in clash)
-            raise UsageError(f"{kind} {name!r} is published by more than one plugin: {told}. Name one of them in full.")
+            claimants = " and ".join(f"'{e.qualified}' (from {e.plugin.origin})" for e in clash)
+            raise UsageError(f"{kind} {name!r} is published by more than one plugin: {claimants}. Name one of them in full.")
         names = [e.name for e in self.entries(kind)]
         hint = did_you_mean(name, names) or f" There is {', '.join(names) or 'none: no plugin is loaded'}."
         bad = [p for p in self.plugins if p.state != "ok"]
@@ -81,9 +124,7 @@ class Catalogue:
         raise UsageError(f"there is no {WORDS.get(kind, kind)} {name!r}.{hint}{more}")
 
     def part(self, kind: str, name: str) -> Part:
-        record = self.get(kind, name).record
-        assert isinstance(record, Part)
-        return record
+        return self.get(kind, name).part
 
     def recipe(self, name: str) -> Recipe:
         record = self.get("recipe", name).record
@@ -94,6 +135,42 @@ class Catalogue:
         record = self.get("dataset", name).record
         assert isinstance(record, DataSet)
         return record
+
+    def parts_of(self, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Entry]:
+        """The recipe's parts by kind, or those that `exchanged` names in their place."""
+        return {kind: self.get(kind, exchanged.get(kind) or recipe.part(kind)) for kind in KINDS}
+
+    def trackers(self, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:
+        """The plugins that a comma-separated list names for watching a run.
+
+        warn: told of each that is not loaded, or watches nothing. Raises UsageError for it where there is no `warn`.
+        """
+        able = {plugin.name: plugin for plugin in self.plugins if plugin.tracks}
+        wanted = options.listed(names)
+        for name in set(wanted) - able.keys():
+            hint = did_you_mean(name, able) or f" There is {', '.join(able) or 'none'}."
+            text = f"--track: no plugin called {name!r} watches runs.{hint}"
+            if warn is None:
+                raise UsageError(text)
+            warn(f"{text} The run goes on without it.")
+        return [able[name] for name in wanted if name in able]
+
+    def check_versions(self, file: object, used: Mapping[str, str], warn: Callable[[str], None]) -> None:
+        """Compare the plugins that a run or a file was made with, "distribution/plugin" to version, with those that are loaded.
+
+        warn: told of another version. Raises UsageError for a plugin that is not loaded.
+        """
+        loaded = {f"{p.distribution}/{p.name}": p for p in self.plugins}
+        for name, version in used.items():
+            distribution, _, plugin = name.partition("/")
+            made_with = f"{file} was made with plugin {plugin} of {distribution} {version}"
+            install = "Name it with --plugin PATH" if distribution == LOCAL else f"`pip install {distribution}=={version}` brings it back"
+            if name not in loaded:
+                raise UsageError(f"{made_with}, which is not installed. {install}.")
+            if loaded[name].state != "ok":
+                raise UsageError(f"{made_with}, which is {loaded[name].state}: {loaded[name].reason}.")
+            if loaded[name].version != version:
+                warn(f"{file} was made with {name} {version}; going on with {loaded[name].version}: it may not be the same.")
 
 
 @functools.cache

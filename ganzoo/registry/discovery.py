@@ -1,4 +1,4 @@
-"""Finds the plugins that are installed, keeps the broken ones from harming the rest, and says what each provides."""
+"""Finds and loads the plugins that are installed, and keeps the broken ones apart from the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,13 +22,14 @@ from typing import Any, Literal
 
 import pluggy
 
-from ganzoo import hookspecs, options
+from ganzoo import hookspecs
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
+from ganzoo.registry.records import fault, kind_of
+from ganzoo.types import API_VERSION, Record
 
 GROUP = "ganzoo"
 CORE = "pyganzoo"  # the distribution whose records keep their short names
-LOCAL = "local"  # stands for the distribution of a plugin that `--plugin PATH` names
+LOCAL = "local"  # in place of a distribution, for a plugin that `--plugin PATH` names
 HEAVY = ("torch", "numpy", "torchvision")  # what a manifest must not import: it would make every command slow
 
 State = Literal["ok", "broken", "disabled", "incompatible"]
@@ -36,7 +37,10 @@ State = Literal["ok", "broken", "disabled", "incompatible"]
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point and what became of it. `records` and `hooks`, its implementations, are empty unless its state is "ok"."""
+    """One entry point, loaded or not. `records` and `hooks` (its implementations, by name) are empty unless its state is "ok".
+
+    reason: why the state is another one. seconds: how long loading took. location: the folder that it was loaded from.
+    """
 
     name: str
     module: str
@@ -74,56 +78,60 @@ class _Broken(GanzooError):
         self.state = state
 
 
-#: The paths that the user named with `--plugin`: beside what is installed, these and nothing else is loaded.
+#: The paths that the user named with `--plugin`, loaded beside what is installed.
 named: list[Path] = []
 
 
 def discover(
-    found: Iterable[EntryPoint] | None = None,
+    points: Iterable[EntryPoint] | None = None,
     disabled: Iterable[str] | None = None,
     strict: bool | None = None,
     paths: Iterable[Path] = (),
 ) -> tuple[Plugin, ...]:
     """Load every plugin that is installed and not disabled, in an order that depends on names alone.
 
-    Args: found: the entry points; by default those of the group "ganzoo". disabled: names that are never imported; by default
-        those in GANZOO_DISABLE_PLUGINS. strict: re-raise what a plugin raises; by default where GANZOO_STRICT=1. paths: manifests that
-        are not installed, each a .py file or a package's folder.
+    Args:
+        points: the entry points; by default those of the group "ganzoo".
+        disabled: names of plugins or distributions that are never imported; by default those in GANZOO_DISABLE_PLUGINS.
+        strict: re-raise what a plugin raises; by default where GANZOO_STRICT=1.
+        paths: manifests that are not installed, each a .py file or a package's folder.
+
     Raises UsageError where one of the paths is no plugin, or a broken one.
     """
-    if found is None:
-        found = entry_points(group=GROUP)
+    if points is None:
+        points = entry_points(group=GROUP)
     if disabled is None:
         disabled = [name.strip() for name in os.environ.get("GANZOO_DISABLE_PLUGINS", "").split(",")]
     if strict is None:
         strict = os.environ.get("GANZOO_STRICT") == "1"
     disabled = set(disabled)
-    origins = {ep: _origin(ep) for ep in found}
+    origins = {ep: _origin(ep) for ep in points}
     ordered = sorted(origins, key=lambda ep: (origins[ep][0] != CORE, origins[ep][0], ep.name))
     plugins = [_load(ep, *origins[ep], disabled=disabled, strict=strict) for ep in ordered]
-    return tuple(_once([*plugins, *(_load_local(path) for path in paths)]))
+    return tuple(_without_duplicates([*plugins, *(_load_local(path) for path in paths)]))
 
 
-def _once(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
-    """The plugins; of two in one distribution that register the same name, the second, by name, is broken."""
-    seen: dict[tuple[str, str, str], str] = {}
+def _without_duplicates(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
+    """The plugins; of two in one distribution that register the same name, the later one is broken."""
+    owners: dict[tuple[str, str, str], str] = {}
     for plugin in plugins:
         keys = [(plugin.distribution, kind_of(record), record.name) for record in plugin.records]
-        if taken := next((key for key in keys if key in seen), None):
-            reason = f"it registers the {taken[1]} {taken[2]!r}, as plugin {seen[taken]!r} of the same distribution does"
+        if taken := next((key for key in keys if key in owners), None):
+            reason = f"it registers the {taken[1]} {taken[2]!r}, as plugin {owners[taken]!r} of the same distribution does"
             plugin = replace(plugin, state="broken", reason=reason, records=())
         else:
-            seen.update(dict.fromkeys(keys, plugin.name))
+            owners.update(dict.fromkeys(keys, plugin.name))
         yield plugin
 
 
 @functools.cache
 def installed() -> tuple[Plugin, ...]:
-    """What `discover` finds, found once a process, with what `--plugin` names."""
+    """What `discover` finds, and the plugins that `--plugin` names; found once a process."""
     return discover(paths=named)
 
 
 def _origin(ep: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution that an entry point belongs to."""
     # A distribution's metadata is parsed at every access, so it is read once here, as text: 20 plugins in 3 ms and not in 30.
     text = ep.dist.read_text("METADATA") or ep.dist.read_text("PKG-INFO") or "" if ep.dist is not None else ""
     name = re.search(r"^Name: *(.+)$", text, re.MULTILINE)
@@ -134,23 +142,23 @@ def _origin(ep: EntryPoint) -> tuple[str, str]:
 def _load(ep: EntryPoint, distribution: str, version: str, disabled: set[str], strict: bool) -> Plugin:
     start = time.perf_counter()
 
-    def plugin(state: State, reason: str = "", **made: Any) -> Plugin:
+    def plugin(state: State, reason: str = "", **provided: Any) -> Plugin:
         module = sys.modules.get(ep.module)
         location = str(Path(file).parent) if module is not None and (file := getattr(module, "__file__", None)) else ""
-        took = time.perf_counter() - start
-        return Plugin(ep.name, ep.module, distribution, version, state, reason, seconds=took, location=location, **made)
+        seconds = time.perf_counter() - start
+        return Plugin(ep.name, ep.module, distribution, version, state, reason, seconds=seconds, location=location, **provided)
 
     if disabled & {ep.name, distribution, "*"}:
         return plugin("disabled", "by GANZOO_DISABLE_PLUGINS")
     try:
-        tree = _tree(importlib.util.find_spec(ep.module))
-        if (api := _api_said(tree)) is not None:
+        tree = _syntax_tree(importlib.util.find_spec(ep.module))
+        if (api := _declared_api(tree)) is not None:
             _check_api(api)
         before = set(HEAVY) & sys.modules.keys()
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of anybody's --json
             module = ep.load()
         records, hooks = _provided(module, ep.name)
-        # What an earlier import has brought in is not seen in sys.modules, so the manifest's own text is looked at as well.
+        # sys.modules does not tell who imported what was there before, so the manifest's own text is looked at as well.
         if heavy := sorted(set(HEAVY) & sys.modules.keys() - before | _heavy_imports(tree)):
             raise _Broken(f"its manifest imports {', '.join(heavy)}; name what is heavy as 'package.module:Name' in the records")
         return plugin("ok", records=records, hooks=hooks)
@@ -194,14 +202,14 @@ def _load_local(path: Path) -> Plugin:
         reason = str(e) if isinstance(e, _Broken) else f"importing it raised {type(e).__name__}: {e}"
         raise UsageError(f"--plugin {path}: {reason}") from e
     source = hashlib.sha256()
-    for part in sorted(path.rglob("*.py")) if path.is_dir() else [file]:
-        source.update(part.read_bytes())
+    for module_file in sorted(path.rglob("*.py")) if path.is_dir() else [file]:
+        source.update(module_file.read_bytes())
     version = source.hexdigest()[:12]
-    took = time.perf_counter() - start
-    return Plugin(name, name, LOCAL, version, "ok", records=records, hooks=hooks, seconds=took, location=str(path))
+    seconds = time.perf_counter() - start
+    return Plugin(name, name, LOCAL, version, "ok", records=records, hooks=hooks, seconds=seconds, location=str(path))
 
 
-def _tree(spec: ModuleSpec | None) -> ast.Module:
+def _syntax_tree(spec: ModuleSpec | None) -> ast.Module:
     """The syntax tree of a module's source; an empty one where there is none that can be read."""
     try:
         return ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
@@ -209,8 +217,8 @@ def _tree(spec: ModuleSpec | None) -> ast.Module:
         return ast.parse("")
 
 
-def _api_said(tree: ast.Module) -> object:
-    """The GANZOO_API of a manifest, told from its text without running it: one for another interface may fail to import. None: not told."""
+def _declared_api(tree: ast.Module) -> object:
+    """The GANZOO_API in a manifest's text, read without running it: a plugin for another interface may fail to import. None: not there."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "GANZOO_API" and isinstance(node.value, ast.Constant):
             return node.value.value
@@ -218,15 +226,13 @@ def _api_said(tree: ast.Module) -> object:
 
 
 def _check_api(api: object) -> None:
-    from ganzoo import API_VERSION
-
     if api != API_VERSION:
-        said = "says no GANZOO_API" if api is None else f"is written for plugin interface {api!r}"
-        raise _Broken(f"it {said}; this ganzoo speaks {API_VERSION}: upgrade one of them", "incompatible")
+        written = "says no GANZOO_API" if api is None else f"is written for plugin interface {api!r}"
+        raise _Broken(f"it {written}; this ganzoo speaks {API_VERSION}: upgrade one of them", "incompatible")
 
 
 def _provided(module: Any, name: str) -> tuple[tuple[Record, ...], dict[str, pluggy.HookImpl]]:
-    """The records and hooks of a manifest that was imported; raises _Broken where they are not what they must be."""
+    """The records and hooks of an imported manifest. Raises _Broken where one of them is malformed."""
     _check_api(getattr(module, "GANZOO_API", None))
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
@@ -238,27 +244,27 @@ def _provided(module: Any, name: str) -> tuple[tuple[Record, ...], dict[str, plu
     hooks = {caller.name: impl for caller in manager.get_hookcallers(module) or () for impl in caller.get_hookimpls()}
     for hook, impl in hooks.items():
         parameters = inspect.signature(impl.function).parameters.values()
-        if only := [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]:
-            raise _Broken(f"its hooks do not match: {hook} has the keyword-only parameter {only[0]!r}, which is never given")
+        if keyword_only := [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]:
+            raise _Broken(f"its hooks do not match: {hook} has the keyword-only parameter {keyword_only[0]!r}, which is never given")
     records: list[Record] = []
     if "ganzoo_register" in hooks:
         try:
-            made: Any = hooks["ganzoo_register"].function()
-            records.extend(made)
+            registered: Any = hooks["ganzoo_register"].function()
+            records.extend(registered)
         except KeyboardInterrupt:
             raise
         except BaseException as e:
             raise _Broken(f"its ganzoo_register() raised {type(e).__name__}: {e}") from e
     if not records and hooks.keys() <= {"ganzoo_register"}:
         raise _Broken("it registers nothing: no @hookimpl named ganzoo_register, or an empty list")
-    seen = set()
+    keys = set()
     for record in records:
-        if fault := _fault(record):
-            raise _Broken(f"its record {getattr(record, 'name', record)!r}: {fault}")
+        if reason := fault(record):
+            raise _Broken(f"its record {getattr(record, 'name', record)!r}: {reason}")
         key = (kind_of(record), record.name)
-        if key in seen:
+        if key in keys:
             raise _Broken(f"it registers the {key[0]} {key[1]!r} twice")
-        seen.add(key)
+        keys.add(key)
     return tuple(records), hooks
 
 
@@ -267,77 +273,6 @@ def _heavy_imports(tree: ast.Module) -> set[str]:
     names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     return {name.partition(".")[0] for name in names} & set(HEAVY)
-
-
-def kind_of(record: Record) -> str:
-    """generator, discriminator, loss, strategy, metric, features, recipe or dataset."""
-    return record.kind if isinstance(record, Part) else type(record).__name__.lower()
-
-
-def _fault(record: Any) -> str:
-    """What is wrong with a record, or an empty string."""
-    if not isinstance(record, Part | Recipe | DataSet):
-        return f"wanted a Part, Recipe or DataSet, got {type(record).__name__}"
-    for f in fields(record):
-        value = getattr(record, f.name)
-        # Annotations are strings here, and comparing them as such is all that start-up has time for.
-        if f.type == "str" and not isinstance(value, str):
-            return f"{f.name}: wanted a string, got {value!r}"
-        if str(f.type).startswith("Mapping") and not isinstance(value, Mapping):
-            return f"{f.name}: wanted a dict, got {value!r}"
-        if str(f.type).startswith("tuple") and not (isinstance(value, tuple) and all(isinstance(v, str | int | tuple) for v in value)):
-            return f"{f.name}: wanted a tuple, got {value!r}"
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", record.name):
-        return "a name is made of small letters, digits and single hyphens"
-    if isinstance(record, Recipe):
-        empty = [kind for kind in KINDS if not record.part(kind)]
-        return f"it names no {empty[0]}" if empty else _defaults_fault({**record.defaults, **record.small})
-    if isinstance(record, Part):
-        if record.kind not in (*KINDS, *JUDGES):
-            return f"kind: wanted one of {', '.join((*KINDS, *JUDGES))}, got {record.kind!r}"
-        if record.kind in JUDGES and not record.gives:
-            return "gives: wanted the names of its " + ("figures" if record.kind == "metric" else "layers") + ", got none"
-        if odd := [name for name, way in record.better.items() if name not in record.gives or way not in ("lower", "higher")]:
-            return f"better: wanted figures that it gives, and 'lower' or 'higher'; got {odd[0]!r}: {record.better[odd[0]]!r}"
-        try:
-            for name, f in options.fields(record.options).items():
-                assert record.options is not None
-                options.field_type(record.options, name)
-                if f.default is MISSING:
-                    return f"{record.options.__name__}.{name} has no default"
-                options.check_value(record.options, name, f.default, f"the default of {record.options.__name__}.{name}")
-            options.make(record.options, record.small, "small: ")
-        except (TypeError, NameError, UsageError) as e:
-            return str(e)
-    return _target_fault(record.target)
-
-
-def _defaults_fault(defaults: Mapping[Any, Any]) -> str:
-    from ganzoo.config import RunOptions
-
-    for key in defaults:
-        kind, dot, _ = str(key).partition(".")
-        if not isinstance(key, str) or (kind not in KINDS if dot else key not in options.fields(RunOptions)):
-            return f"defaults: there is no run option and no part called {key!r}"
-    return ""
-
-
-def _target_fault(target: str) -> str:
-    """Whether "package.module:Name" points at nothing, told without importing the module."""
-    module, _, name = target.partition(":")
-    if not name.isidentifier():
-        return f"target: wanted 'package.module:Name', got {target!r}"
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        return f"target: there is no module {module!r}"
-    if spec.origin and spec.origin.endswith(".py"):
-        source = Path(spec.origin).read_text(encoding="utf-8")
-        if not re.search(rf"\b({name}|__getattr__)\b|import \*", source):
-            return f"target: {module} has no {name!r}"
-    return ""
 
 
 def overwritten(plugin: Plugin) -> list[str]:
@@ -352,17 +287,3 @@ def _owners() -> Mapping[str, list[str]]:
     from importlib.metadata import packages_distributions
 
     return packages_distributions()
-
-
-def resolve(target: str, origin: str) -> Any:
-    """Import what "package.module:Name" names.
-
-    Raises GanzooError that names the plugin when that fails.
-    """
-    module, _, name = target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as e:
-        raise GanzooError(f"{target}, of {origin}, cannot be loaded: {type(e).__name__}: {e}. Upgrade or reinstall {origin}.") from e

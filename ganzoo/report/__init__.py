@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ganzoo.report.facts import RunFacts, find, named, read
-from ganzoo.report.generated import Drawn, Neighbours, draw
+from ganzoo.report.generated import Generated, Neighbours, generate
 from ganzoo.report.page import Table, write
 
-__all__ = ["Drawn", "Neighbours", "RunFacts", "Table", "draw", "find", "named", "read", "write"]
+__all__ = ["Generated", "Neighbours", "RunFacts", "Table", "find", "generate", "named", "read", "write"]

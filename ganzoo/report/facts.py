@@ -1,8 +1,7 @@
-"""What the files of a run tell. They are only read, so the run may be training meanwhile; what is absent or cut off is left out."""
+"""The facts of a run from its files. They are only read, so the run may be training meanwhile; what is absent or cut off is left out."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -16,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import compose, options
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation, number, numbers, parsed
+from ganzoo.files import read_lines
 from ganzoo.registry.catalogue import Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint
 from ganzoo.runs.folder import EVALUATIONS, read_config
-from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
-    from ganzoo.report.generated import Drawn
+    from ganzoo.report.generated import Generated
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class RunFacts:
         evaluations: in the order of their steps. warnings: (step, text). health: lines of health.jsonl: "step" and numbers.
         parameters: how many numbers are trained, by network.
         problems: what could not be read.
-        drawn: what its generator was asked for; None and a reason in `not_drawn` where it was not.
+        generated: pictures from its generator; None where there are none, for the reason in `not_drawn`.
     """
 
     folder: Path
@@ -90,7 +89,7 @@ class RunFacts:
     health: Sequence[Mapping[str, float]] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[str] = ()
-    drawn: Drawn | None = None
+    generated: Generated | None = None
     not_drawn: str = ""
 
     @property
@@ -104,8 +103,8 @@ class RunFacts:
     @property
     def step(self) -> int:
         """The last step that anything is known of."""
-        seen = [line["step"] for line in self.metrics[-1:]] + [step for step, _ in self.sheets[-1:]]
-        return int(max(seen, default=0))
+        steps = [line["step"] for line in self.metrics[-1:]] + [step for step, _ in self.sheets[-1:]]
+        return int(max(steps, default=0))
 
     @property
     def seconds(self) -> float | None:
@@ -120,13 +119,13 @@ class RunFacts:
     @property
     def scores(self) -> list[Score]:
         """Each figure under each protocol."""
-        found: dict[tuple[str, str], list[tuple[Evaluation, float]]] = {}
+        measured: dict[tuple[str, str], list[tuple[Evaluation, float]]] = {}
         for evaluation in self.evaluations:
             for figure, value in evaluation.figures.items():
-                found.setdefault((figure, evaluation.hash), []).append((evaluation, value))
+                measured.setdefault((figure, evaluation.hash), []).append((evaluation, value))
         return [
-            Score(figure, hash, told[-1][0].line, told[-1][0].better.get(figure, ""), tuple((e.step or 0, value) for e, value in told))
-            for (figure, hash), told in found.items()
+            Score(figure, hash, pairs[-1][0].line, pairs[-1][0].better.get(figure, ""), tuple((e.step or 0, value) for e, value in pairs))
+            for (figure, hash), pairs in measured.items()
         ]
 
     @property
@@ -196,12 +195,12 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     settings, no_defaults = settings_of(config, catalogue)
     metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
     evaluations = []
-    for line in _lines(folder / EVALUATIONS, problems):
+    for line in read_lines(folder / EVALUATIONS, problems.append):
         if (made := parsed(line)) is None or made.step is None:
             problems.append(f"{EVALUATIONS}: a line without a step or without figures is left out.")
         else:
             evaluations.append(made)
-    warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in _lines(folder / "warnings.jsonl", problems)]
+    warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in read_lines(folder / "warnings.jsonl", problems.append)]
     sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
     return RunFacts(
         folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
@@ -209,32 +208,9 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     )  # fmt: skip
 
 
-def _lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The objects of a file with one JSON object a line. A last line that is being written is left out silently, others are told."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    except OSError as e:
-        problems.append(f"{path.name} cannot be read: {e.strerror or e}.")
-        return
-    lines = text.split("\n")
-    for place, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-            if not isinstance(value, dict):
-                raise ValueError
-            yield value
-        except (ValueError, RecursionError):
-            if place < len(lines):
-                problems.append(f"{path.name}: line {place} cannot be read; it is left out.")
-
-
 def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:
     """The numbers of each line that has a step."""
-    return [told for told in map(numbers, _lines(path, problems)) if math.isfinite(told.get("step", math.nan))]
+    return [line for line in map(numbers, read_lines(path, problems.append)) if math.isfinite(line.get("step", math.nan))]
 
 
 def _step(value: Any) -> int:
@@ -261,21 +237,22 @@ def _parameters(folder: Path) -> dict[str, int]:
 
 def settings_of(config: Mapping[str, Any], catalogue: Catalogue | None) -> tuple[list[Setting], str]:
     """Each option of a configuration with the recipe's default, and why the defaults are not known, or ""."""
-    parts, run, chosen = config["parts"], config["run"], config["options"]
     defaults: dict[str, Any] = {}
     reason = "The recipe was not looked up."
     if catalogue is not None:
         try:
             recipe = catalogue.recipe(config["recipe"])
-            own = {kind: catalogue.get(kind, recipe.part(kind)).stored for kind in KINDS}
-            made = compose.resolve(catalogue, config["recipe"], {}, {k: v for k, v in parts.items() if own.get(k) != v}, {}).to_json()
-            defaults = {f"--{kind}": name for kind, name in own.items()}
-            defaults |= {options.flag(name): value for name, value in made["run"].items()}
-            defaults |= {options.flag(n, f"{kind}."): value for kind, values in made["options"].items() for n, value in values.items()}
+            own = {kind: entry.stored for kind, entry in catalogue.parts_of(recipe, {}).items()}
+            exchanged = {kind: name for kind, name in config["parts"].items() if own.get(kind) != name}
+            defaults = _flags(compose.resolve(catalogue, config["recipe"], {}, exchanged, {}).config.to_json() | {"parts": own})
             reason = ""
         except (GanzooError, TypeError, AttributeError) as e:
             reason = f"The recipe's defaults are not known: {e}"
-    values = {f"--{kind}": name for kind, name in parts.items()}
-    values |= {options.flag(name): value for name, value in run.items()}
-    values |= {options.flag(n, f"{kind}."): value for kind, part in chosen.items() for n, value in dict(part).items()}
-    return [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in values.items()], reason
+    return [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in _flags(config).items()], reason
+
+
+def _flags(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of a configuration by its flag on the command line."""
+    values = {f"--{kind}": name for kind, name in config["parts"].items()}
+    values |= {options.flag(name): value for name, value in config["run"].items()}
+    return values | {options.flag(n, f"{kind}."): value for kind, part in config["options"].items() for n, value in dict(part).items()}

@@ -1,4 +1,4 @@
-"""What is drawn from a run's generator for its report: ways between latents, and samples beside the training samples nearest to them."""
+"""Pictures from a run's generator for its report: ways between latents, and samples beside the training samples nearest to them."""
 
 from __future__ import annotations
 
@@ -11,112 +11,104 @@ import torch
 from torch import Tensor
 
 from ganzoo import pictures
-from ganzoo.errors import UsageError
-from ganzoo.randomness import between, seed_step
+from ganzoo.randomness import between
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ganzoo.interfaces import Generator
+    from ganzoo.runs.exported import Exported
 
-ROWS, STEPS = 6, 8
+ROWS, STEPS = 6, 8  # ways between latents, and samples on each
+POINT_STEPS = 64  # the same of points
 SAMPLES, NEAREST = 8, 4
-CHUNK = 2048
+CHUNK = 2048  # real samples that are compared at once
 SMALL = 8000  # bytes of a PNG that is kept as it is
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A sample and the training samples nearest to it. Pictures are PNG or WebP files; where there are none, `told` says the numbers.
+    """A sample and the training samples nearest to it. Pictures are PNG or WebP files; points have captions in their place.
 
     distances: root mean square of the differences, over all numbers of a sample; for images in units of the 255 grey levels.
     """
 
-    told: str
+    caption: str
     picture: bytes
     distances: Sequence[float]
     nearest: Sequence[bytes]
-    nearest_told: Sequence[str]
+    nearest_captions: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pictures from a generator, PNG or WebP files; an empty one is absent, and no_neighbours says why there are none of those."""
+class Generated:
+    """Pictures from a generator, PNG or WebP files. no_neighbours: why there are no neighbours, where there are none."""
 
     step: int
     interpolation: bytes
-    interpolation_told: str
+    interpolation_caption: str
     neighbours: Sequence[Neighbours] = ()
     no_neighbours: str = ""
 
     @property
     def bytes(self) -> int:
         """Of all its pictures."""
-        return len(self.interpolation) + sum(len(found.picture) + sum(map(len, found.nearest)) for found in self.neighbours)
+        return len(self.interpolation) + sum(len(n.picture) + sum(map(len, n.nearest)) for n in self.neighbours)
 
 
-def draw(
-    generator: Generator, given: Sequence[str], step: int, data: Mapping[str, Tensor] | None = None, no_data: str = "", seed: int = 0
-) -> Drawn:
-    """Ask a generator in eval mode.
+def generate(exported: Exported, data: Mapping[str, Tensor] | None = None, no_data: str = "", seed: int = 0) -> Generated:
+    """Draw from a generator.
 
-    Args: given: the conditions that it takes. step: of its file. data: the prepared training set, "x" uint8 images or float32 points;
-        no_data: why there is none. seed: of the latents.
-    Raises UsageError where it takes conditions other than classes.
+    data: the prepared training set, "x" uint8 images or float32 points; no_data: why there is none. Raises UsageError where the generator
+    takes conditions other than classes.
     """
-    if unknown := [key for key in given if key != "y"]:
-        raise UsageError(f"The generator needs {', '.join(unknown)}, which a report does not give it.")
-    spec = generator.spec
+    spec, by_class = exported.spec, bool(exported.given)
     real = None if data is None else data["x"]
-    seed_step(seed, 0)
-    with torch.no_grad():
-        rows = _sample(generator, between(generator.latent(2 * ROWS), STEPS), given, torch.arange(ROWS * STEPS) // STEPS)
-        if spec.kind == "image":
-            way = pictures.sheet(rows, STEPS)
-            told = f"{ROWS} rows of {STEPS} samples; each row goes from one latent to another"
-            told += ", of one class" if given else ""
-        else:
-            many = between(generator.latent(2 * ROWS), 64)
-            way = pictures.scatter(_sample(generator, many, given, torch.arange(len(many)) // 64), None if real is None else real[:2500])
-            told = f"{ROWS} ways of 64 samples from one latent to another" + (", over real points in grey" if real is not None else "")
-        classes = torch.arange(SAMPLES) % max(spec.classes, 1)
-        x = _sample(generator, generator.latent(SAMPLES), given, classes)
-    drawn = Drawn(step, packed(way), told, no_neighbours=no_data)
+    latents = exported.latents(2 * ROWS + SAMPLES, seed)
+    steps = STEPS if spec.kind == "image" else POINT_STEPS
+    classes = torch.arange(ROWS * steps) // steps % max(spec.classes, 1)
+    rows = torch.cat(list(exported.outputs(len(classes), labels=classes, z=between(latents[: 2 * ROWS], steps))))
+    if spec.kind == "image":
+        way = pictures.sheet(rows, steps)
+        caption = f"{ROWS} rows of {steps} samples; each row goes from one latent to another" + (", of one class" if by_class else "")
+    else:
+        way = pictures.scatter(rows, None if real is None else real[:2500])
+        caption = f"{ROWS} ways of {steps} samples from one latent to another" + (", over real points in grey" if real is not None else "")
     if real is None:
-        return drawn
-    told_of = [_class(spec.class_names, int(y)) if given else "" for y in classes]
-    return Drawn(step, drawn.interpolation, told, neighbours(x, real, spec.kind == "image", told_of))
+        return Generated(exported.step, packed(way), caption, no_neighbours=no_data)
+    y = torch.arange(SAMPLES) % max(spec.classes, 1)
+    x = torch.cat(list(exported.outputs(SAMPLES, labels=y, z=latents[2 * ROWS :])))
+    captions = [_class_name(spec.class_names, int(k)) if by_class else "" for k in y]
+    return Generated(exported.step, packed(way), caption, neighbours(x, real, captions))
 
 
-def neighbours(x: Tensor, real: Tensor, image: bool, told: Sequence[str]) -> list[Neighbours]:
-    """Each sample's nearest among all real ones (M, ...): uint8 images for samples in [-1, 1], or points."""
-    wanted = pictures.to_bytes(x) if image else x.detach().float().cpu()
-    flat = wanted.flatten(1).float()
+def neighbours(x: Tensor, real: Tensor, captions: Sequence[str]) -> list[Neighbours]:
+    """Each sample's nearest among all real ones (M, ...): uint8 images, or float32 points."""
+    image, flat = x.dtype == torch.uint8, x.flatten(1).float()
     best = torch.full((len(flat), 0), 0.0)
     places = torch.zeros(len(flat), 0, dtype=torch.int64)
     for start in range(0, len(real), CHUNK):
-        there = real[start : start + CHUNK].flatten(1).float()
-        squares = (flat.square().sum(1, keepdim=True) + there.square().sum(1) - 2 * flat @ there.T).clamp_min(0)
+        chunk = real[start : start + CHUNK].flatten(1).float()
+        squares = (flat.square().sum(1, keepdim=True) + chunk.square().sum(1) - 2 * flat @ chunk.T).clamp_min(0)
         best = torch.cat([best, squares], 1)
-        places = torch.cat([places, torch.arange(start, start + len(there)).expand(len(flat), -1)], 1)
+        places = torch.cat([places, torch.arange(start, start + len(chunk)).expand(len(flat), -1)], 1)
         best, kept = best.topk(min(2 * NEAREST, best.shape[1]), largest=False)
         places = places.gather(1, kept)
-    found = []
+    result = []
     for i, sample in enumerate(flat):
-        # The sum above loses digits where samples are near: those that were found are measured again.
+        # The sum above loses digits where samples are near: those that it chose are measured again.
         exact = (real[places[i]].flatten(1).float() - sample).square().mean(1).sqrt()
         order = exact.argsort(stable=True)[:NEAREST]
-        close = real[places[i][order]]
-        found.append(
+        nearest = real[places[i][order]]
+        result.append(
             Neighbours(
-                told[i] or ("" if image else _point(wanted[i])),
-                packed(pictures.to_image(wanted[i])) if image else b"",
+                captions[i] or ("" if image else _point(x[i])),
+                packed(pictures.to_image(x[i])) if image else b"",
                 exact[order].tolist(),
-                [packed(pictures.to_image(one)) for one in close] if image else [],
-                [] if image else [_point(one) for one in close],
+                [packed(pictures.to_image(one)) for one in nearest] if image else [],
+                [] if image else [_point(one) for one in nearest],
             )
         )
-    return found
+    return result
 
 
 def packed(image: Image.Image) -> bytes:
@@ -129,11 +121,7 @@ def packed(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _sample(generator: Generator, z: Tensor, given: Sequence[str], classes: Tensor) -> Tensor:
-    return generator(z, y=classes % generator.spec.classes) if given else generator(z)
-
-
-def _class(names: Sequence[str], y: int) -> str:
+def _class_name(names: Sequence[str], y: int) -> str:
     return names[y] if y < len(names) else f"class {y}"
 
 

@@ -48,7 +48,7 @@ class Page:
         names = [run.name for run in runs]
         self.runs = [replace(run, name=f"{run.name} ({i + 1})") if names.count(run.name) > 1 else run for i, run in enumerate(runs)]
         self.charts: list[Chart] = []
-        drawn = sum(run.drawn.bytes for run in runs if run.drawn is not None)
+        drawn = sum(run.generated.bytes for run in runs if run.generated is not None)
         self.budget = max(charts.BYTES - drawn, charts.BYTES // 4) // max(len(runs), 1)
         self.most = max(4, min(charts.SHEETS, 400 // max(len(runs), 1)))
 
@@ -216,10 +216,10 @@ def _best(best: tuple[int, float] | None) -> str:
 
 
 def _interpolation(run: RunFacts) -> str:
-    if run.drawn is None or not run.drawn.interpolation:
+    if run.generated is None or not run.generated.interpolation:
         return f"<p>{escape(run.not_drawn or 'The generator was not asked.')}</p>"
-    told = f"{run.drawn.interpolation_told}, at step {run.drawn.step}"
-    return _picture(charts.uri(run.drawn.interpolation), f"{run.name}: {told}", f"{told[0].upper()}{told[1:]}.")
+    told = f"{run.generated.interpolation_caption}, at step {run.generated.step}"
+    return _picture(charts.uri(run.generated.interpolation), f"{run.name}: {told}", f"{told[0].upper()}{told[1:]}.")
 
 
 def _picture(uri: str, alt: str, caption: str) -> str:
@@ -227,7 +227,7 @@ def _picture(uri: str, alt: str, caption: str) -> str:
 
 
 def _neighbours(run: RunFacts) -> str:
-    drawn = run.drawn
+    drawn = run.generated
     if drawn is None or not drawn.neighbours:
         reason = "Without the generator there are none." if drawn is None else drawn.no_neighbours
         return f"<p>{escape(reason or 'They were not sought.')}</p>"
@@ -235,11 +235,11 @@ def _neighbours(run: RunFacts) -> str:
     heads = ["sample", *(f"nearest {i + 1}" for i in range(n))]
     rows = []
     for i, found in enumerate(drawn.neighbours):
-        told = found.told or f"sample {i + 1}"
+        told = found.caption or f"sample {i + 1}"
         cells = [f'<th scope="row">{_small(found.picture, f"Sample {i + 1}")}<span>{escape(told)}</span></th>']
         for k, distance in enumerate(found.distances):
             near = _small(found.nearest[k], f"Training image {k + 1} nearest to sample {i + 1}") if found.nearest else ""
-            where = f"{escape(found.nearest_told[k])} " if found.nearest_told else ""
+            where = f"{escape(found.nearest_captions[k])} " if found.nearest_captions else ""
             cells.append(f"<td>{near}<span>{where}{_number(distance)}</span></td>")
         rows.append("".join(cells))
     unit = "pixels, in grey levels of 255," if drawn.neighbours[0].picture else "numbers"

@@ -17,11 +17,12 @@ from ganzoo.runs.checkpoint import BadCheckpoint
 class Run:
     """An open run folder, held by this process until `close`.
 
-    Raises UsageError where another process holds it or where it is none.
+    config: what config.json said when it was opened; empty for a new run. Raises UsageError where another process holds the folder, or
+    where it is no run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, config: dict[str, Any] | None = None) -> None:
+        self.folder, self.config = folder, config or {}
         self.checkpoints, self.samples = folder / "checkpoints", folder / "samples"
         self._lock = hold(folder / "LOCK")
         for place in (folder, self.checkpoints, self.samples):
@@ -43,8 +44,8 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        read_config(folder)
-        return cls(folder)
+        """An earlier run, with what its config.json says."""
+        return cls(folder, read_config(folder))
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         write_json(self.folder / "config.json", config)

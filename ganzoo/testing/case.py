@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose
-from ganzoo.config import Config
+from ganzoo.compose import Resolved
 from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.registry.discovery import Plugin
 from ganzoo.testing import toys
-from ganzoo.types import KINDS, Part
+from ganzoo.types import KINDS, DataSpec, Part
 
 if TYPE_CHECKING:
-    from ganzoo.data import Batches
-    from ganzoo.interfaces import Strategy
+    from torch import Tensor
+
+    from ganzoo.training.session import Session
 
 BATCH = 8
+COMBINATIONS = ("recipe", *KINDS)  # the kinds of records that are tried by training
 
 
 class Skip(Exception):
@@ -51,16 +53,26 @@ class Case:
         return " ".join([self.recipe, *(f"--{kind} {name}" for kind, name in self.exchanged.items())])
 
     @property
+    def known_entry(self) -> Entry:
+        """The entry; not for a plugin as a whole."""
+        assert self.entry is not None
+        return self.entry
+
+    @property
     def record(self) -> Any:
         """The record; not for a plugin as a whole."""
-        assert self.entry is not None
-        return self.entry.record
+        return self.known_entry.record
+
+    def entries(self) -> dict[str, Entry]:
+        """The parts of the combination, by kind."""
+        return self.zoo.parts_of(self.zoo.recipe(self.recipe), self.exchanged)
 
     def parts(self) -> dict[str, Part]:
-        return compose.chosen_parts(self.zoo, self.zoo.recipe(self.recipe), self.exchanged)
+        """Their records, by kind."""
+        return {kind: entry.part for kind, entry in self.entries().items()}
 
     def kinds(self) -> list[str]:
-        """The kinds of data that all parts take; an image before points."""
+        """The kinds of data that all parts take; images before points."""
         parts = self.parts().values()
         return [kind for kind in ("image", "points") if all(kind in part.data for part in parts)]
 
@@ -80,28 +92,45 @@ class Case:
                 chosen.setdefault(kind, {})[name] = value
         return chosen
 
-    def config(self, channels: int = 1, size: int | None = None, kind: str | None = None, **run: Any) -> Config:
-        """The small version on toy data, on the processor."""
+    def resolved(self, channels: int = 1, size: int | None = None, kind: str | None = None, **run: Any) -> Resolved:
+        """The small version on toy data, on the processor, with these run options."""
         kind = kind or self.kinds()[0]
-        chosen = self.small()
+        chosen = {part: values for part, values in self.small().items() if part}
         batch = max(BATCH, self.zoo.recipe(self.recipe).min_batch)
         never = dict.fromkeys(("log_every", "sample_every", "save_every"), 10**6)
-        plain = {"image_size": None, "track": "", "labels": "", "flip": False, "ema": 0.0, "steps": 4, **never}
-        values = {**plain, **run, "device": "cpu", "dataset": str(toys.file(kind, channels, size or self.sizes()[0]))}
-        return compose.resolve(
-            self.zoo, self.recipe, {"batch_size": batch, **values}, self.exchanged, {k: v for k, v in chosen.items() if k}
-        )
+        plain = {"image_size": None, "track": "", "labels": "", "flip": False, "ema": 0.0, "steps": 4, "batch_size": batch, **never}
+        data = str(toys.file(kind, channels, size or self.sizes()[0]))
+        return compose.resolve(self.zoo, self.recipe, {**plain, **run, "device": "cpu", "dataset": data}, self.exchanged, chosen)
 
-    def built(self, config: Config | None = None) -> tuple[Strategy, Batches]:
-        """The strategy and the batches of a configuration, as a run has them."""
-        import torch
+    def session(self, resolved: Resolved | None = None) -> Session:
+        """The combination ready for its first step."""
+        from ganzoo.training.session import Session
 
-        from ganzoo.data import Batches
-        from ganzoo.training.launch import prepare_strategy
+        return Session.open(resolved or self.resolved())
 
-        config, prepared, strategy = prepare_strategy(self.zoo, config or self.config())
-        data = prepared.load()
-        return strategy, Batches(data, prepared.spec, config.run.batch_size, seed=config.run.seed, device=torch.device("cpu"))
+
+def steps(session: Session, n: int, start: int = 0) -> list[Mapping[str, Tensor]]:
+    """Take n steps; what each of them logs."""
+    return [session.step(t) for t in range(start, start + n)]
+
+
+def scalars(values: Mapping[str, Tensor]) -> None:
+    """Demand that all values are finite 0-d tensors."""
+    import torch
+
+    for name, value in values.items():
+        assert isinstance(value, torch.Tensor), f"{name}: wanted a tensor, got {type(value).__name__}: no .item() in a step"
+        assert value.dim() == 0, f"{name}: wanted a scalar, got the shape {tuple(value.shape)}"
+        assert value.isfinite(), f"{name} is {float(value.detach())}"
+
+
+def toy_labels(spec: DataSpec, keys: tuple[str, ...], n: int) -> Tensor | None:
+    """n classes in turn, if "y" is among the keys. Raises Skip where other conditions are: toy data has none."""
+    import torch
+
+    if others := [key for key in keys if key != "y"]:
+        raise Skip(f"there is no toy data with {', '.join(others)}")
+    return torch.arange(n) % spec.classes if "y" in keys else None
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,6 @@ class Rule:
 
 #: All rules, by name.
 RULES: dict[str, Rule] = {}
-COMBINATIONS = ("recipe", *KINDS)
 
 
 def rule(

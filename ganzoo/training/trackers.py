@@ -1,14 +1,12 @@
-"""What watches a run from outside: the plugins that `--track` names."""
+"""Tells the plugins that `--track` names of what happens in a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.options import listed
-from ganzoo.registry.catalogue import Catalogue
+from ganzoo.errors import UsageError
 from ganzoo.registry.discovery import Plugin
 from ganzoo.training.loop import Watch
 from ganzoo.types import RunInfo
@@ -17,22 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.evaluation.record import Evaluation
-
-
-def chosen(catalogue: Catalogue, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:
-    """The plugins of a comma-separated list.
-
-    warn: told of each that is not there, or watches nothing. Raises UsageError for it where there is no `warn`.
-    """
-    able = {plugin.name: plugin for plugin in catalogue.plugins if plugin.tracks}
-    wanted = listed(names)
-    for name in set(wanted) - able.keys():
-        hint = did_you_mean(name, able) or f" There is {', '.join(able) or 'none'}."
-        told = f"--track: no plugin called {name!r} watches runs.{hint}"
-        if warn is None:
-            raise UsageError(told)
-        warn(f"{told} The run goes on without it.")
-    return [able[name] for name in wanted if name in able]
+    from ganzoo.training.session import Session
 
 
 class Tracked(Watch):
@@ -48,6 +31,9 @@ class Tracked(Watch):
 
     def finished(self, error: str) -> None:
         self._tell("ganzoo_run_finished", step=self.step, error=error)
+
+    def opened(self, folder: Path, session: Session) -> None:
+        self.watch.opened(folder, session)
 
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
         self.step = step

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import ganzoo
-from ganzoo import DataSpec, GanzooError, Sight, UsageError
+from ganzoo import DataSpec, ExtractorContext, GanzooError, UsageError
 from ganzoo_features import ClassifierOptions, DinoOptions
 
 
-class Pixels(ganzoo.Features):
+class Pixels(ganzoo.FeatureExtractor):
     """Pixels in [0, 1], one after the other; a point's coordinates."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
@@ -79,7 +79,7 @@ def network(shape: tuple[int, ...], classes: int, width: int) -> tuple[nn.Sequen
     return trunk, nn.Linear(128, classes)
 
 
-class Classifier(ganzoo.Features):
+class Classifier(ganzoo.FeatureExtractor):
     """A small convolutional network that learns the labels of the data, once; then it lies in the cache.
 
     A tenth of the images, always the same ones, is kept out of the training: `accuracy` is the share of them that it gets right.
@@ -88,8 +88,8 @@ class Classifier(ganzoo.Features):
     options: ClassifierOptions
     EDITION = 1  # raised when the same data and options give another network than before
 
-    def __init__(self, spec: DataSpec, options: ClassifierOptions, sight: Sight) -> None:
-        super().__init__(spec, options, sight)
+    def __init__(self, spec: DataSpec, options: ClassifierOptions, context: ExtractorContext) -> None:
+        super().__init__(spec, options, context)
         if not spec.classes:
             raise UsageError(
                 "--features classifier: it learns the data's labels, and this data has none. Take --features inception2015 or pixels, "
@@ -97,12 +97,12 @@ class Classifier(ganzoo.Features):
             )
         if min(spec.shape[1:]) < 8:
             raise UsageError(f"--features classifier: wanted images of 8 pixels or more, got {spec.shape[1]} x {spec.shape[2]}.")
-        data = sight.training()
+        data = context.training()
         if not data.spec.classes:
             raise UsageError(f"--features classifier: it learns the labels of {data.name}, which has none. Take inception2015 or pixels.")
         told = repr((self.EDITION, data.checksum, data.spec.shape, data.spec.classes, sorted(asdict(options).items())))
-        path = sight.cache / f"classifier-{data.name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
-        self.calls, self.channels = {"fid": "cFID", "kid": "cKID"}, data.spec.shape[0]
+        path = context.cache / f"classifier-{data.name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
+        self.figure_names, self.channels = {"fid": "cFID", "kid": "cKID"}, data.spec.shape[0]
         with own_randomness(0):
             self.trunk, self.head = network(data.spec.shape, data.spec.classes, options.width)
             self.to(memory_format=torch.channels_last)
@@ -111,9 +111,9 @@ class Classifier(ganzoo.Features):
                 with written(path) as part, one_thread(), torch.enable_grad():
                     self.fit(tensors["x"], tensors["y"])
                     state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-                    self.weights = hash_of(state)
-                    part.write_bytes(save(state, {"weights": self.weights, "accuracy": repr(self.accuracy)}))
-        self.sight.progress(f"the classifier gets {self.accuracy:.1%} of held-out images right", 1, 1)
+                    self.weights_hash = hash_of(state)
+                    part.write_bytes(save(state, {"weights": self.weights_hash, "accuracy": repr(self.accuracy)}))
+        self.context.progress(f"the classifier gets {self.accuracy:.1%} of held-out images right", 1, 1)
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +140,7 @@ class Classifier(ganzoo.Features):
             ganzoo.set_lr(optimiser, self.options.lr * min((t + 1) / (0.2 * steps), (steps - t) / (0.8 * steps)))
             ganzoo.update((optimiser, {"class": F.cross_entropy(self(x[place])[1], y[place])}))
             if t % 20 == 0:
-                self.sight.progress("training the classifier", t, steps)
+                self.context.progress("training the classifier", t, steps)
         self.eval()
         with torch.no_grad():
             right = sum(int((self(x[place])[1].argmax(1) == y[place]).sum()) for place in held_out.split(500))
@@ -154,8 +154,8 @@ class Classifier(ganzoo.Features):
             state = load_file(path)
         except (OSError, SafetensorError):
             return False
-        self.weights, self.accuracy = hash_of(state), float(told.get("accuracy", 0))
-        if self.weights != told.get("weights"):
+        self.weights_hash, self.accuracy = hash_of(state), float(told.get("accuracy", 0))
+        if self.weights_hash != told.get("weights"):
             return False
         self.load_state_dict(state)
         return True
@@ -169,7 +169,7 @@ def hash_of(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-class DinoV2(ganzoo.Features):
+class DinoV2(ganzoo.FeatureExtractor):
     """The class token (N, 384) of ViT-S/14."""
 
     options: DinoOptions
@@ -180,8 +180,8 @@ class DinoV2(ganzoo.Features):
     SIZE = 224
     MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
-    def __init__(self, spec: DataSpec, options: DinoOptions, sight: Sight) -> None:
-        super().__init__(spec, options, sight)
+    def __init__(self, spec: DataSpec, options: DinoOptions, context: ExtractorContext) -> None:
+        super().__init__(spec, options, context)
         try:
             import timm
             from timm.layers.pos_embed import resample_abs_pos_embed
@@ -198,8 +198,8 @@ class DinoV2(ganzoo.Features):
         except (SafetensorError, OSError, KeyError, RuntimeError, AssertionError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[-1].strip()
             raise GanzooError(f"{path} does not hold the weights of {self.MODEL} ({reason}). Get it again from {self.SOURCE}.") from error
-        self.weights = hash_of(state)
-        self.calls = {"fid": "FD-DINOv2 (ViT-S)"}
+        self.weights_hash = hash_of(state)
+        self.figure_names = {"fid": "FD-DINOv2 (ViT-S)"}
         self.requires_grad_(False).eval()
 
     def _found(self) -> Path:
@@ -207,8 +207,8 @@ class DinoV2(ganzoo.Features):
             if not Path(named).expanduser().is_file():
                 raise UsageError(f"--dinov2.weights {named}: there is no such file.")
             return Path(named).expanduser()
-        data = self.sight.data_dir
-        homes = [data, data / "dinov2", self.sight.cache]
+        data = self.context.data_dir
+        homes = [data, data / "dinov2", self.context.cache]
         for home in homes:
             if (home / self.FILE).is_file():
                 return home / self.FILE

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import DataSpec, GanzooError, Sight, UsageError
+from ganzoo import DataSpec, ExtractorContext, GanzooError, UsageError
 from ganzoo_inception import InceptionOptions
 
 NAME = "inception2015"
@@ -180,16 +180,16 @@ class Weights:
         return tensor
 
 
-class Inception(ganzoo.Features):
+class Inception(ganzoo.FeatureExtractor):
     """Features of one layer, averaged over the image, and logits: without their bias, as the Inception Score takes them."""
 
     options: InceptionOptions
     fc_weight: Tensor | None
     fc_bias: Tensor | None
 
-    def __init__(self, spec: DataSpec, options: InceptionOptions, sight: Sight) -> None:
-        super().__init__(spec, options, sight)
-        self.layer, self.net = sight.layer, network(sight.layer)
+    def __init__(self, spec: DataSpec, options: InceptionOptions, context: ExtractorContext) -> None:
+        super().__init__(spec, options, context)
+        self.layer, self.net = context.layer, network(context.layer)
         found = self._found()
         found.fill(self.net)
         classifies = self.layer not in ("64", "192", "768") and "fc.weight" in found.tensors
@@ -198,9 +198,10 @@ class Inception(ganzoo.Features):
         if self.fc_weight is not None and self.fc_weight.shape != (1008, 2048):
             raise GanzooError(f"{found.path}: wanted fc.weight of 1008 x 2048, got {tuple(self.fc_weight.shape)}.")
         with open(found.path, "rb") as file:
-            self.weights = hashlib.file_digest(file, "sha256").hexdigest()
+            self.weights_hash = hashlib.file_digest(file, "sha256").hexdigest()
         at = "" if self.layer == "2048" else f"@{self.layer}"
-        self.calls = {"fid": f"FID{at}", "kid": f"KID{at}"} | ({"inception-score": "IS"} if classifies and self.fc_bias is None else {})
+        score = {"inception-score": "IS"} if classifies and self.fc_bias is None else {}
+        self.figure_names = {"fid": f"FID{at}", "kid": f"KID{at}"} | score
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def _found(self) -> Weights:
@@ -211,8 +212,8 @@ class Inception(ganzoo.Features):
                 raise UsageError(f"--{NAME}.weights {named}: there is no such file.")
             files = [path]
         else:
-            data = self.sight.data_dir
-            homes = [data, data / "inception", self.sight.cache]
+            data = self.context.data_dir
+            homes = [data, data / "inception", self.context.cache]
             files = [home / f"{NAME}.safetensors" for home in homes if (home / f"{NAME}.safetensors").is_file()]
             files += [file for home in homes for file in sorted(home.glob(f"{NAME}*.safetensors")) if file not in files]
             if not files:

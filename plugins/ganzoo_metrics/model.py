@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ganzoo import GanzooError, Gather, Metric, Moments, Rows, Seen, UsageError
+from ganzoo import Accumulator, FeatureBatch, FeatureRows, GanzooError, Metric, Moments, UsageError
 
 SEED = 2020  # of KID's subsets and the Inception Score's splits: torch-fidelity's, so that the figures are those that it would give
 
@@ -21,13 +21,13 @@ def finite(x: Tensor, what: str) -> None:
         raise GanzooError(f"NaN or infinity in the {what}: nothing can be measured. Look at the samples, and at the extractor.")
 
 
-def ready(least: int, **sides: Gather) -> None:
-    """Raises GanzooError where a side has fewer than `least` samples, or what is kept of it is not finite."""
+def ready(least: int, **sides: Accumulator) -> None:
+    """Raises GanzooError where a side has fewer than `least` samples, or its state is not finite."""
     for name, side in sides.items():
         if side.n < least:
             raise GanzooError(f"wanted at least {least} {name} samples, got {side.n}. Take more.")
-        for kept, x in side.kept.items():
-            finite(x, f"{kept} of the {name} samples")
+        for key, x in side.state.items():
+            finite(x, f"{key} of the {name} samples")
 
 
 def distances(x: Tensor, y: Tensor, rows: int = 2048, columns: int = 4096) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -54,31 +54,31 @@ def nearest(x: Tensor, y: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     return which, best
 
 
-class Sums(Gather):
-    """kept: by name, sums over the stream of what `of(seen, first)` gives of a batch that begins with sample number `first`."""
+class Sums(Accumulator):
+    """state: by name, sums over the stream of what `of(batch, first)` gives of a batch that begins with sample number `first`."""
 
     key = ""
 
-    def __init__(self, n: int, key: str, of: Callable[[Seen, int], dict[str, Tensor]]) -> None:
+    def __init__(self, n: int, key: str, of: Callable[[FeatureBatch, int], dict[str, Tensor]]) -> None:
         super().__init__(n)
         self.key, self.of, self.first = key, of, 0
 
-    def add(self, seen: Seen) -> None:
-        self.kept = {name: x + self.kept.get(name, 0) for name, x in self.of(seen, self.first).items()}
-        self.first += len(seen.x)
+    def add(self, batch: FeatureBatch) -> None:
+        self.state = {name: x + self.state.get(name, 0) for name, x in self.of(batch, self.first).items()}
+        self.first += len(batch.x)
 
 
 class OnRows(Metric):
     """Of all the features (N, D) of the fakes and (M, D) of the reals."""
 
-    def gather(self, n: int) -> Gather:
-        return Rows(n)
+    def accumulator(self, n: int) -> Accumulator:
+        return FeatureRows(n)
 
 
 class FID(Metric):
     """Heusel et al. 2017 (arXiv:1706.08500), equation 6: |m1 - m2|² + Tr(C1 + C2 - 2 (C1 C2)^(1/2)) of means (D,), covariances (D, D)."""
 
-    def gather(self, n: int) -> Gather:
+    def accumulator(self, n: int) -> Accumulator:
         return Moments(n)
 
     def compute(self, fake: Moments, real: Moments) -> dict[str, float]:
@@ -98,7 +98,7 @@ class FID(Metric):
 class KID(OnRows):
     """Bińkowski et al. 2018 (arXiv:1801.01401), section 4: squared MMD by (gamma x·y + coef0)^degree, of subsets (m, D) of features."""
 
-    def compute(self, fake: Rows, real: Rows) -> dict[str, float]:
+    def compute(self, fake: FeatureRows, real: FeatureRows) -> dict[str, float]:
         ready(2, generated=fake, real=real)
         m = min(self.options.subset_size, fake.n, real.n)
         if m < self.options.subset_size:
@@ -118,22 +118,22 @@ class InceptionScore(Metric):
 
     compares = False
 
-    def gather(self, n: int) -> Gather:
+    def accumulator(self, n: int) -> Accumulator:
         splits, shuffled = self.options.splits, torch.from_numpy(np.random.RandomState(SEED).permutation(n))
         ends = torch.tensor([(i + 1) * n // splits for i in range(splits)])
         split = one_hot(torch.searchsorted(ends, shuffled.argsort(), right=True), splits).double()
 
-        def of(seen: Seen, first: int) -> dict[str, Tensor]:
-            assert seen.logits is not None, "its record needs them"
-            mine, log_p = split[first : first + len(seen.logits)].T, seen.logits.double().log_softmax(1)
+        def of(batch: FeatureBatch, first: int) -> dict[str, Tensor]:
+            assert batch.logits is not None, "its record needs them"
+            mine, log_p = split[first : first + len(batch.logits)].T, batch.logits.double().log_softmax(1)
             return {"p": mine @ log_p.exp(), "p log p": mine @ (log_p.exp() * log_p).sum(1), "count": mine.sum(1)}
 
         return Sums(n, f"{splits} splits, seed {SEED}", of)
 
     def compute(self, fake: Sums, real: None) -> dict[str, float]:
         ready(self.options.splits, generated=fake)
-        p = fake.kept["p"] / fake.kept["count"][:, None]
-        scores = (fake.kept["p log p"] / fake.kept["count"] - torch.xlogy(p, p).sum(1)).exp()
+        p = fake.state["p"] / fake.state["count"][:, None]
+        scores = (fake.state["p log p"] / fake.state["count"] - torch.xlogy(p, p).sum(1)).exp()
         return {"inception-score": float(scores.mean()), "inception-score-std": float(scores.std(correction=0))}
 
 
@@ -143,7 +143,7 @@ class PrecisionRecall(OnRows):
     precision: the share of fakes in the ball of some real. recall: the share of reals in that of some fake. The edge belongs to it.
     """
 
-    def compute(self, fake: Rows, real: Rows) -> dict[str, float]:
+    def compute(self, fake: FeatureRows, real: FeatureRows) -> dict[str, float]:
         ready(2, generated=fake, real=real)
         of_fake, of_real = (nearest(side.rows, side.rows, self.options.k + 1)[1][:, -1] for side in (fake, real))
         precise, recalled = torch.zeros(fake.n, dtype=torch.bool), torch.zeros(real.n, dtype=torch.bool)
@@ -159,7 +159,7 @@ class DensityCoverage(OnRows):
     density: in how many balls a fake is, on average, divided by k; it can be above 1. coverage: the share of balls that hold a fake.
     """
 
-    def compute(self, fake: Rows, real: Rows) -> dict[str, float]:
+    def compute(self, fake: FeatureRows, real: FeatureRows) -> dict[str, float]:
         ready(1, generated=fake, real=real)
         reach, covered, hits = nearest(real.rows, real.rows, self.options.k + 1)[1][:, -1], torch.zeros(real.n, dtype=torch.bool), 0
         if empty := int((reach == 0).sum()):
@@ -178,21 +178,21 @@ class Modes(Metric):
 
     compares = False
 
-    def gather(self, n: int) -> Gather:
+    def accumulator(self, n: int) -> Accumulator:
         if self.data is None or not self.data.modes or self.data.sigma <= 0:
             raise UsageError("modes: the centres and the spread of this data are not known. It is for toy data such as 'ring' and 'grid'.")
         centres, reach = torch.tensor(self.data.modes, dtype=torch.float64), 3 * self.data.sigma
 
-        def of(seen: Seen, first: int) -> dict[str, Tensor]:
-            finite(seen.x, "generated points")
-            apart, mode = (seen.x[:, None].double() - centres).norm(dim=2).min(1)
+        def of(batch: FeatureBatch, first: int) -> dict[str, Tensor]:
+            finite(batch.x, "generated points")
+            apart, mode = (batch.x[:, None].double() - centres).norm(dim=2).min(1)
             return {"counts": mode[apart <= reach].bincount(minlength=len(centres))}
 
         return Sums(n, f"within {reach} of {self.data.modes}", of)
 
     def compute(self, fake: Sums, real: None) -> dict[str, float]:
         ready(1, generated=fake)
-        counts = fake.kept["counts"].double()
+        counts = fake.state["counts"].double()
         p = counts / counts.sum().clamp_min(1)
         kl = float(torch.xlogy(p, p * len(p)).sum()) if counts.any() else math.log(len(p))
         return {"modes": float((counts > 0).sum()), "high-quality": float(counts.sum()) / fake.n, "mode-kl": kl}
@@ -206,7 +206,7 @@ class Memorisation(OnRows):
 
     against = "train"
 
-    def compute(self, fake: Rows, real: Rows) -> dict[str, float]:
+    def compute(self, fake: FeatureRows, real: FeatureRows) -> dict[str, float]:
         ready(2, generated=fake, training=real)
         which, d = (found[:, 0] for found in nearest(fake.rows, real.rows))
         met, at = which.unique(return_inverse=True)

@@ -30,11 +30,11 @@ class Writer:
             self.writer.add_scalar(f"evaluation/{name}", value, step)
 
     def sampled(self, step: int, x: Tensor) -> None:
-        """x: images (N, C, H, W) in [-1, 1], or points (N, D) in the plane, of which a histogram of each axis is kept."""
+        """x: uint8 images (N, C, H, W), or points (N, D), of which a histogram of each axis is kept."""
         if self.run.spec.kind == "image":
             from torchvision.utils import make_grid  # type: ignore[import-untyped]
 
-            self.writer.add_image("samples", make_grid((x[:64, :3].float().cpu().clamp(-1, 1) + 1) / 2), step)
+            self.writer.add_image("samples", make_grid(x[:64, :3]), step)
         else:
             for axis, values in enumerate(x.unbind(1)):
                 self.writer.add_histogram(f"samples/{axis}", values, step)

@@ -1,0 +1,129 @@
+"""What is to be measured, and against which real samples: names looked up, options checked, nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ganzoo import options
+from ganzoo.compose import DataSource, Progress, find_data
+from ganzoo.config import RunOptions
+from ganzoo.errors import UsageError
+from ganzoo.registry.catalogue import Catalogue, Entry
+from ganzoo.types import DataSet, DataSpec, Part
+
+if TYPE_CHECKING:
+    from ganzoo.data import Prepared
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is to be measured.
+
+    metrics, extractor: entries; no extractor where no metric looks at features. layer: of the extractor. n: how many samples. n_real: how
+    many real ones; None: all that there are. seed: of the latents. settings: options of the metrics and the extractor, by name.
+    """
+
+    metrics: tuple[Entry, ...]
+    extractor: Entry | None = None
+    layer: str = ""
+    n: int = 10_000
+    n_real: int | None = None
+    seed: int = 0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The option objects of the metrics and the extractor, by name. Raises UsageError for options that they do not take."""
+        parts = {entry.part.name: entry for entry in (*self.metrics, *([self.extractor] if self.extractor else []))}
+        if idle := [name for name in self.settings if name not in parts]:
+            raise UsageError(f"{options.flag(next(iter(self.settings[idle[0]])), f'{idle[0]}.')}: {idle[0]} is not asked for.")
+        return {name: entry.options(self.settings.get(name, {}), f"--{name}.") for name, entry in parts.items()}
+
+    def check(self, spec: DataSpec) -> None:
+        """Raise UsageError where the metrics, the extractor, their options and the data do not fit."""
+        assert self.options is not None
+        for entry in (*self.metrics, *([self.extractor] if self.extractor else [])):
+            if spec.kind not in entry.part.data:
+                takes = " or ".join(entry.part.data)
+                raise UsageError(f"{entry.kind} {entry.part.name!r} takes {takes} data; this is {spec.kind} data.")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real samples to compare with.
+
+    split: "train" where they are what the generator learns from, "test" where they are held out, else the name of the data.
+    """
+
+    data: Prepared
+    split: str
+    record: DataSet | None = None
+
+
+def usual(record: DataSet | None, spec: DataSpec) -> tuple[str, str, int]:
+    """Metric, feature extractor and number of samples where the user names none: what can be had for such data without a download."""
+    if spec.kind == "points":
+        return ("modes", "pixels", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)
+    return "fid", "classifier" if spec.classes else "inception2015", 10_000
+
+
+def needs_features(metric: Part) -> bool:
+    """Whether the metric looks at what an extractor gives."""
+    return bool({"features", "logits"} & set(metric.needs))
+
+
+def requested(
+    zoo: Catalogue, reference: Reference, metrics: str | None = None, features: str | None = None, n: int | None = None,
+    n_real: int | None = None, seed: int = 0, settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> EvaluationRequest:  # fmt: skip
+    """The request that comma-separated names of metrics and "extractor@layer" stand for; None or "": what is usual for the data.
+
+    Raises UsageError for names that there are not, and where metrics, extractor, options and data do not fit.
+    """
+    spec = reference.data.spec
+    usual_metrics, usual_features, usual_n = usual(reference.record, spec)
+    entries = tuple(zoo.get("metric", name) for name in options.listed(metrics or usual_metrics))
+    if not entries:
+        raise UsageError(f"--metric: wanted names, as fid,kid; got none. There is {', '.join(e.name for e in zoo.entries('metric'))}.")
+    extractor, layer = None, ""
+    if any(needs_features(entry.part) for entry in entries):
+        name, _, layer = (features or usual_features).partition("@")
+        extractor = zoo.get("features", name)
+        layers = extractor.part.gives
+        if layer and layer not in layers:
+            raise UsageError(f"--features {features}: {name} has no layer {layer!r}. It has {', '.join(layers)}.")
+        layer = layer or layers[0]
+    request = EvaluationRequest(entries, extractor, layer, n or usual_n, n_real, seed, settings or {})
+    request.check(spec)
+    return request
+
+
+def find_reference(
+    zoo: Catalogue, source: DataSource, training: Callable[[], Prepared], against: str, size: int | None, progress: Progress | None = None
+) -> Reference:
+    """The real samples that `--against` names.
+
+    Args:
+        source: the data that the generator learns from.
+        training: prepares it.
+        against: "train", that data; "test", what its data set holds out; else the name of a data set or a path.
+        size: of the images, in pixels.
+
+    Raises UsageError where the data set holds nothing out.
+    """
+    record = source.record
+    held_out = zoo.find("dataset", record.test) if record is not None and record.test else None
+    if against == "train":
+        return Reference(training(), "train", record)
+    if against == "test":
+        if held_out is None:
+            raise UsageError(f"--against test: data set {source.name!r} holds nothing out. Name a data set or a folder, or take train.")
+        test = replace(source, name=held_out.stored, entry=held_out, image_size=size)
+        return Reference(test.prepare(progress=progress), "test", test.record)
+    other = find_data(zoo, RunOptions(dataset=against, data_dir=source.data_dir, image_size=size))
+    data = other.prepare(progress=progress)
+    split = "train" if other.name == source.name else "test" if held_out is not None and other.entry == held_out else data.name
+    return Reference(data, split, other.record)

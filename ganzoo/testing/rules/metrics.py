@@ -1,0 +1,91 @@
+"""Rules for metrics and feature extractors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ganzoo.errors import GanzooError
+from ganzoo.testing import toys
+from ganzoo.testing.case import Case, Skip, rule
+from ganzoo.types import DataSet, DataSpec
+
+
+@rule("metric")
+def figures_are_of_the_samples_alone(case: Case) -> None:
+    """On random features it gives the figures that its record names, all finite, whatever lots the samples came in; and the same again from
+    the state of its accumulators, which is all that is cached of real samples."""
+    import torch
+
+    from ganzoo.metrics import Accumulator, FeatureBatch, Metric
+    from ganzoo.randomness import generator
+
+    part, n = case.record, 60
+    modes = ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0))
+    toy = DataSet("clusters", "", "four Gaussians", kind="points", modes=modes, sigma=0.1)
+    spec = DataSpec("points", (2,)) if "points" in part.data else DataSpec("image", (1, 16, 16))
+    entry = case.known_entry
+    metric: Metric = entry.build(spec, entry.options({}, ""), toy)
+
+    def filled(side: str, lot: int) -> Accumulator:
+        g = generator(side)
+        x = toys.clusters(n)["x"] if spec.kind == "points" else toys.shapes(n, 1, 16)["x"]
+        features, logits = torch.randn(n, 4, generator=g), torch.randn(n, 5, generator=g)
+        accumulator = metric.accumulator(n)
+        for i in range(0, n, lot):
+            accumulator.add(FeatureBatch(x[i : i + lot], features[i : i + lot], logits[i : i + lot]))
+        return accumulator
+
+    def figures(lot: int, restored: bool = False) -> dict[str, float]:
+        real = filled("real", lot) if metric.compares else None
+        if real is not None and restored:
+            again = metric.accumulator(n)
+            again.state = {name: tensor.clone() for name, tensor in real.state.items()}
+            real = again
+        return metric.compute(filled("fake", lot), real)
+
+    at_once = figures(n)
+    assert tuple(at_once) == part.gives, f"it gives {tuple(at_once)}; its record says {part.gives}"
+    for name, value in at_once.items():
+        finite = isinstance(value, float) and abs(value) < float("inf")
+        assert finite, f"{name} is {value!r}, and no finite float"
+    for how, other in (("in lots of 7", figures(7)), ("from the cached state of the real samples", figures(n, restored=True))):
+        for name, value in other.items():
+            first = at_once[name]
+            assert abs(value - first) <= 1e-9 * max(1.0, abs(first)), f"{name} is {first} in one lot, and {value} {how}"
+
+
+@rule("features", may_skip=True)
+def each_sample_is_seen_alone(case: Case) -> None:
+    """Its features are finite, float32 (N, D), and those of a sample do not depend on the others in its batch; it takes every kind of data
+    that its record names, grey and colour, and leaves torch's random state as it was. Skipped where its weights are not at hand."""
+    import torch
+
+    from ganzoo.data import prepare
+    from ganzoo.data.cache import data_folder
+    from ganzoo.metrics import ExtractorContext, FeatureExtractor
+
+    part, entry = case.record, case.known_entry
+    for kind, channels in [("image", 1), ("image", 3), ("points", 1)]:
+        if kind not in part.data:
+            continue
+        data = prepare(str(toys.file(kind, channels)), None)
+        cpu, training = torch.device("cpu"), partial(prepare, str(toys.file(kind, channels)), None)
+        context = ExtractorContext(part.gives[0], training, case.folder, data_folder(None), cpu, lambda what, done, total: None)
+        before = torch.random.get_rng_state()
+        try:
+            extractor: FeatureExtractor = entry.build(data.spec, entry.options(part.small, ""), context)
+        except GanzooError as e:
+            raise Skip(f"it cannot be built here: {str(e).partition('. ')[0]}") from e
+        extractor.eval()
+        x = data.load()["x"][:5]
+        with torch.no_grad():
+            features, logits = extractor(x)
+            alone, _ = extractor(x[:1])
+        assert torch.equal(torch.random.get_rng_state(), before), "it changes torch's random state"
+        assert isinstance(extractor.weights_hash, str), "`weights_hash` is no string"
+        assert features.dtype == torch.float32, f"features are {features.dtype}; wanted float32"
+        assert features.shape[:-1] == (5,), f"features of 5 samples have the shape {tuple(features.shape)}; wanted (5, D)"
+        assert bool(features.isfinite().all()), "features are not finite"
+        assert logits is None or logits.shape[:-1] == (5,), "logits are not (N, K)"
+        apart = float((features[:1] - alone).abs().max()) / max(float(alone.abs().max()), 1e-6)
+        assert apart < 1e-4, f"the features of a sample change by {apart:.1e} with the others in its batch"

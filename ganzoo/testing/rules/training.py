@@ -1,0 +1,263 @@
+"""Rules for recipes and parts in a combination: what a step does, what is saved of it, and whether it learns."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.compose import Resolved
+from ganzoo.registry.discovery import LOCAL
+from ganzoo.testing import fresh, toys
+from ganzoo.testing.case import COMBINATIONS, Case, Skip, rule, scalars, steps, toy_labels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo.training.session import Session
+
+LEARNT = 0.7  # share of the untrained generator's distance to the data that a trained one may have
+
+
+@rule(*COMBINATIONS, trains=True)
+def terms_are_scalars_with_a_gradient(case: Case) -> None:
+    """The loss returns named terms, 0-d, finite and attached to the graph, for D and for G; a step logs scalars, detached."""
+    session = case.session()
+    loss = session.strategy.loss
+    called: set[str] = set()
+    for side in ("discriminator", "generator"):
+        original = getattr(loss, side)
+
+        def spy(*args: Any, side: str = side, original: Any = original, **given: Any) -> Any:
+            terms = original(*args, **given)
+            called.add(side)
+            assert isinstance(terms, dict), f"{side}: wanted a dict of terms, got {type(terms).__name__}"
+            assert terms, f"{side}: wanted terms, got none"
+            scalars({f"{side}'s {name}": value for name, value in terms.items()})
+            detached = [name for name, value in terms.items() if not value.requires_grad]
+            assert not detached, f"{side}: {detached[0]} has no gradient; what is only logged goes to self.watch"
+            return terms
+
+        setattr(loss, side, spy)
+    for logged in steps(session, 3):
+        assert logged, "a step returns nothing to log"
+        scalars(logged)
+        attached = [name for name, value in logged.items() if value.requires_grad]
+        assert not attached, f"{attached[0]} is logged with its graph: return self.metrics(...)"
+    never = {"discriminator", "generator"} - called
+    assert not never, f"the strategy never asks the loss for its {' and '.join(sorted(never))} terms"
+
+
+@rule(*COMBINATIONS, trains=True)
+def optimisers_move_their_parameters(case: Case) -> None:
+    """Every parameter of the strategy belongs to one optimiser, gets a gradient and moves; nothing else does."""
+    import torch
+
+    session = case.session()
+    named = dict(session.strategy.named_parameters())
+    lists = [p for optimiser in session.strategy.optimisers().values() for group in optimiser.param_groups for p in group["params"]]
+    owned = {id(p) for p in lists}
+    assert len(lists) == len(owned), "a parameter belongs to two optimisers"
+    strangers = owned - {id(p) for p in named.values()}
+    assert not strangers, f"{len(strangers)} parameters of optimisers are none of the strategy: they would not be saved"
+    before = {name: p.detach().clone() for name, p in named.items()}
+    graded = set()
+    for t in range(6):
+        steps(session, 1, t)
+        graded |= {name for name, p in named.items() if p.grad is not None}
+    for name, p in named.items():
+        if not p.requires_grad:
+            continue
+        assert id(p) in owned, f"{name} belongs to no optimiser"
+        assert name in graded, f"{name} never gets a gradient"
+        assert not torch.equal(before[name], p), f"{name} does not move in 6 steps"
+
+
+def _tensors(session: Session) -> dict[str, Tensor]:
+    from ganzoo.runs.checkpoint import tensors_of
+
+    return {name: value.detach().clone() for name, value in tensors_of(session.strategy).items()}
+
+
+def _differs(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> str:
+    """The first tensor that is not the same, or an empty string."""
+    import torch
+
+    return next((name for name in sorted({*a, *b}) if name not in a or name not in b or not torch.equal(a[name], b[name])), "")
+
+
+def _samples(session: Session, n: int) -> Tensor:
+    """n samples of the session's generator."""
+    import torch
+
+    from ganzoo.runs.exported import Exported
+
+    exported = Exported.of(session.strategy)
+    return torch.cat(list(exported.raw(exported.latents(n, 0), toy_labels(session.data.spec, exported.given, n))))
+
+
+@rule(*COMBINATIONS, trains=True)
+def same_seed_same_steps(case: Case) -> None:
+    """Two runs of one seed are the same, bit for bit, and one of another seed is not."""
+
+    def run(seed: int) -> dict[str, Tensor]:
+        session = case.session(case.resolved(seed=seed))
+        steps(session, 3)
+        return _tensors(session)
+
+    first = run(0)
+    different = _differs(first, run(0))
+    assert not different, f"{different} differs between two runs of one seed: something draws from elsewhere than torch's generator"
+    assert _differs(first, run(1)), "runs of two seeds are the same"
+
+
+@rule(*COMBINATIONS, trains=True)
+def previews_change_nothing(case: Case) -> None:
+    """Samples taken between the steps leave the run as it would have been, bit for bit."""
+
+    def run(look: bool) -> dict[str, Tensor]:
+        session = case.session(case.resolved(ema=0.9))
+        for t in range(3):
+            steps(session, 1, t)
+            if look:
+                _samples(session, 5)
+        return _tensors(session)
+
+    different = _differs(run(False), run(True))
+    assert not different, f"{different} differs when samples are taken in between: BatchNorm's or another buffer moves in eval mode"
+
+
+@rule(*COMBINATIONS, trains=True)
+def resume_is_exact(case: Case) -> None:
+    """A run that ends after three steps and is resumed in another process equals one that took all six at once, bit for bit.
+
+    So whatever a step depends on is in parameters, buffers, optimisers and t: an attribute that a step changes is not saved.
+    """
+    from ganzoo.runs.checkpoint import read
+    from ganzoo.training.launch import start
+    from ganzoo.training.loop import Watch
+
+    def resolved(steps: int) -> Resolved:
+        return case.resolved(steps=steps, log_every=1, flip=True)
+
+    whole = start(resolved(6), case.folder / "whole", Watch())
+    parted = start(resolved(3), case.folder / "parted", Watch())
+    local = [word for p in case.zoo.plugins if p.distribution == LOCAL for word in ("--plugin", p.location)]
+    done = fresh.ganzoo([*local, "resume", str(parted), "--steps", "6"], timeout=600)
+    assert done.returncode == 0, f"it cannot be resumed: {done.stderr.strip()}"
+    for name in ("checkpoints/000006.safetensors", "generator.safetensors"):
+        different = _differs(read(whole / name)[0], read(parted / name)[0])
+        assert not different, f"{different} of {name} differs after a resumption: is there state outside of buffers?"
+    texts = [(folder / "metrics.jsonl").read_text(encoding="utf-8") for folder in (whole, parted)]
+    for a, b in zip(*([json.loads(line) for line in text.splitlines()] for text in texts), strict=True):
+        different = next((name for name in a if name not in ("time", "images_per_second") and a[name] != b.get(name)), "")
+        assert not different, f"{different} of step {a['step']} differs after a resumption"
+
+
+@rule(*COMBINATIONS, trains=True)
+def generator_file_is_enough(case: Case) -> None:
+    """The samples drawn from a run's generator.safetensors, without data set or discriminator, are those of the run, but for rounding."""
+    import torch
+
+    from ganzoo.runs.exported import load
+    from ganzoo.training.launch import start
+    from ganzoo.training.loop import Watch
+
+    class Keeps(Watch):
+        session: Session
+
+        def opened(self, folder: Path, session: Session) -> None:
+            self.session = session
+
+    watch = Keeps()
+    folder = start(case.resolved(steps=2), case.folder / "run", watch)
+    exported = load(case.zoo, folder / "generator.safetensors")
+    own = torch.cat(list(exported.raw(exported.latents(4, 0), toy_labels(exported.spec, exported.given, 4))))
+    # A run keeps its weights in channels_last, which sums in another order.
+    far = float((own - _samples(watch.session, 4)).abs().max())
+    assert far < 1e-3, f"they differ by up to {far:.2g} from those of the run's own generator"
+
+
+@rule(*COMBINATIONS, trains=True)
+def global_state_stays(case: Case) -> None:
+    """Building, training and sampling leave torch's defaults, threads, the warning filters and Python's and numpy's generators alone."""
+    import numpy as np
+    import torch
+
+    from ganzoo import machine
+
+    machine.set_threads()
+    torch.backends.cudnn.deterministic = True  # as every run does
+
+    def state() -> dict[str, Any]:
+        return {
+            "torch's default dtype": torch.get_default_dtype(),
+            "torch's default device": str(torch.get_default_device()),
+            "whether gradients are recorded": torch.is_grad_enabled(),
+            "anomaly detection": torch.is_anomaly_enabled(),
+            "autocast": torch.is_autocast_enabled("cpu"),
+            "the thread count": torch.get_num_threads(),
+            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cudnn.benchmark": torch.backends.cudnn.benchmark,
+            "the precision of matrix products": torch.get_float32_matmul_precision(),
+            "the warning filters": list(warnings.filters),
+            "Python's random generator": random.getstate(),
+            "numpy's random generator": [str(part) for part in np.random.get_state()],
+            "the working directory": os.getcwd(),
+        }
+
+    for entry in case.entries().values():
+        entry.load()  # what an import does to the warning filters is the imported libraries' affair
+    before = state()
+    session = case.session()
+    steps(session, 2)
+    _samples(session, 2)
+    after = state()
+    changed = [name for name in before if before[name] != after[name]]
+    assert not changed, f"{changed[0]} was changed"
+
+
+@rule(*COMBINATIONS, trains=True, may_skip=True)
+def bf16_works(case: Case) -> None:
+    """Under autocast to bfloat16 the terms are finite and near those of fp32, and weights stay fp32; unless a part says `bf16=False`."""
+    import torch
+
+    if unable := [part.name for part in case.parts().values() if not part.bf16]:
+        raise Skip(f"{unable[0]!r} says that it cannot")
+    terms = {}
+    for precision in ("fp32", "bf16"):
+        session = case.session(case.resolved(precision=precision))
+        terms[precision] = steps(session, 2)
+        assert all(p.dtype == torch.float32 for p in session.strategy.parameters()), "its weights are no longer float32"
+    for low, full in zip(terms["bf16"], terms["fp32"], strict=True):
+        scalars(low)
+        for name, value in full.items():
+            wanted, got = float(value), float(low[name])
+            assert abs(got - wanted) < 0.25 * abs(wanted) + 0.1, f"{name} is {got:.3g} in bf16 and {wanted:.3g} in fp32"
+
+
+@rule(*COMBINATIONS, trains=True)
+def it_learns(case: Case) -> None:
+    """Trained on toy data, its small version comes nearer to it: to at most 0.7 of an untrained one's sliced Wasserstein distance."""
+    import torch
+
+    from ganzoo.runs.exported import Exported
+
+    small = {"steps": 150, "batch_size": 32, "ema": 0.9, **case.small()[""]}
+    session = case.session(case.resolved(**{name: value for name, value in small.items() if name not in ("dataset", "device")}))
+    real, run = session.batches.peek(512), session.resolved.run
+
+    def distance() -> float:
+        exported = Exported.of(session.strategy)
+        toy_labels(session.data.spec, exported.given, 1)
+        return toys.distance(torch.cat(list(exported.raw(exported.latents(512, 0), real.get("y")))), real["x"])
+
+    before = distance()
+    steps(session, run.steps)
+    after = distance()
+    measured = f"after {run.steps} steps the distance to the data is {after:.3g}, untrained it was {before:.3g}"
+    assert after <= LEARNT * before, f"{measured}: wanted at most {LEARNT} of it. Recipe.small says what is trained"
