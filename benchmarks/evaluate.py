@@ -38,7 +38,7 @@ from ganzoo.evaluation.evaluator import BATCH, READ, Evaluator
 from ganzoo.evaluation.request import Reference, requested
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs.exported import Exported
-from ganzoo.training.session import Session
+from ganzoo.training.session import open_session
 
 N, STEPS = 10_000, 50
 PEAKS = [("ganzoo", 0), ("ganzoo", 2500), ("ganzoo", N), ("ganzoo", 4 * N), ("torch-fidelity", N), ("torch-fidelity", 4 * N)]
@@ -69,7 +69,7 @@ def evaluator(n: int, *metrics: str) -> Evaluator:
 
 def sampler(steps: int) -> Callable[[int], Iterator[Tensor]]:
     """What draws n samples of a DCGAN after so many steps, when they are asked for."""
-    session = Session.open(compose.resolve(catalogue(), "dcgan", DATA | {"ema": 0.0}, {}, {}))
+    _, _, session = open_session(compose.resolve(catalogue(), "dcgan", DATA | {"ema": 0.0}, {}, {}))
     for t in range(steps):
         session.step(t)
     return Exported.of(session.strategy).outputs

@@ -28,9 +28,11 @@ from torch.nn.functional import softplus
 
 import ganzoo
 from ganzoo import compose, machine
+from ganzoo.compose import Resolved
+from ganzoo.data import Prepared
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.training import launch, loop
-from ganzoo.training.session import Session
+from ganzoo.training.session import Session, open_session
 
 DATA = {"dataset": "fashion-10k", "image_size": 32, "device": "cpu"}
 IMAGES_SECONDS = 10.0
@@ -39,17 +41,15 @@ IMAGES_SECONDS = 10.0
 class ByHand:
     """DCGAN as one would write it in a script: no framework around it."""
 
-    def __init__(self, session: Session) -> None:
-        resolved = session.resolved
-
+    def __init__(self, resolved: Resolved, data: Prepared) -> None:
         def network(kind: str) -> Any:
-            return resolved.parts[kind].build(session.data.spec, resolved.options[kind]).to(memory_format=torch.channels_last)
+            return resolved.parts[kind].build(data.spec, resolved.options[kind]).to(memory_format=torch.channels_last)
 
         o = asdict(resolved.options["strategy"])
         self.G, self.D = network("generator"), network("discriminator")
         self.opt_G = torch.optim.Adam(self.G.parameters(), o["lr_g"], (o["beta1"], o["beta2"]), fused=True)
         self.opt_D = torch.optim.Adam(self.D.parameters(), o["lr_d"], (o["beta1"], o["beta2"]), fused=True)
-        self.images = session.data.load()["x"]
+        self.images = data.load()["x"]
         self.batch_size, self.z_dim = resolved.run.batch_size, resolved.options["generator"].z_dim
         self.bf16, self.decay = resolved.run.precision == "bf16", resolved.run.ema
         self.average = deepcopy(self.G).requires_grad_(False)
@@ -91,9 +91,9 @@ class Turns(loop.Watch):
         self.theirs: list[tuple[float, float]] = []
         self.mark = _now()
 
-    def opened(self, folder: Path, session: Session) -> None:
+    def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None:
         """Called before the first step: both are made warm, then the clock starts."""
-        self.other = ByHand(session)
+        self.other = ByHand(resolved, data)
         self.other.steps(3)
         _steps(session, 3)
         self.mark = _now()
@@ -147,8 +147,8 @@ def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
 def rate(name: str, precision: str) -> dict[str, Any]:
     """Steps and real images a second of a recipe at its defaults, without the loop. WGAN's warm-up is left out."""
     chosen = {"strategy": {"warmup": 0}} if name == "wgan" else {}
-    session = Session.open(compose.resolve(catalogue(), name, {**DATA, "precision": precision}, {}, chosen))
-    run, batches = session.resolved.run, session.batches
+    resolved, _, session = open_session(compose.resolve(catalogue(), name, {**DATA, "precision": precision}, {}, chosen))
+    run, batches = resolved.run, session.batches
     _steps(session, 2)
     mark, position, steps = _now(), batches.position, 0
     while _since(mark)[0] < IMAGES_SECONDS:

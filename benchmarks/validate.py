@@ -51,7 +51,7 @@ from ganzoo.runs.folder import read_config
 from ganzoo.training import launch
 from ganzoo.training.health import spread
 from ganzoo.training.loop import Watch
-from ganzoo.training.session import Session
+from ganzoo.training.session import open_session
 from ganzoo.types import KINDS, DataSpec
 
 SAMPLES, POINTS = 5000, 2500
@@ -201,7 +201,7 @@ def seen_by_networks(x: Tensor, spec: DataSpec) -> Tensor:
 
 def untrained(resolved: Resolved) -> Exported:
     """The generator before step 0."""
-    return Exported.of(Session.open(resolved).strategy)
+    return Exported.of(open_session(resolved)[2].strategy)
 
 
 # --- The judge of images ---

@@ -284,25 +284,19 @@ def resolve(
     for kind in parts:
         usual = {key: made.steps if value == STEPS else value for key, value in recipe_defaults(recipe, kind, exchanged).items()}
         values[kind] = {**usual, **chosen.get(kind, {})}
-    return _resolved(zoo, zoo.get("recipe", name), parts, values, made)
+    return from_config(zoo, Config(name, {kind: entry.qualified for kind, entry in parts.items()}, values, made))
 
 
 def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
-    """What the configuration of an earlier run names. warn: told of trackers that are gone; without it they are an error."""
+    """What a configuration names, looked up and checked. warn: told of trackers that are gone; without it they are an error."""
+    recipe = zoo.get("recipe", config.recipe)
     parts = {kind: zoo.get(kind, config.parts[kind]) for kind in KINDS}
-    return _resolved(zoo, zoo.get("recipe", config.recipe), parts, config.options, config.run, warn)
-
-
-def _resolved(
-    zoo: Catalogue, recipe: Entry, parts: Mapping[str, Entry], values: Mapping[str, Mapping[str, Any]], run: RunOptions,
-    warn: Callable[[str], None] | None = None,
-) -> Resolved:  # fmt: skip
-    assert isinstance(recipe.record, Recipe)
+    run, min_batch = config.run, zoo.recipe(config.recipe).min_batch
     if reason := misfit({kind: entry.part for kind, entry in parts.items()}):
         raise reason.error(zoo)
-    made = {kind: entry.options(values[kind], f"--{kind}.") for kind, entry in parts.items()}
-    if run.batch_size < recipe.record.min_batch:
-        raise UsageError(f"--batch-size: {recipe.name} needs at least {recipe.record.min_batch}, got {run.batch_size}.")
+    made = {kind: entry.options(config.options[kind], f"--{kind}.") for kind, entry in parts.items()}
+    if run.batch_size < min_batch:
+        raise UsageError(f"--batch-size: {recipe.name} needs at least {min_batch}, got {run.batch_size}.")
     if unable := [f"{kind} {entry.name!r}" for kind, entry in parts.items() if run.precision == "bf16" and not entry.part.bf16]:
         raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
     data = find_data(zoo, run)

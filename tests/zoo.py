@@ -10,7 +10,7 @@ from ganzoo import compose, options
 from ganzoo.compose import Resolved
 from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.runs.exported import Exported
-from ganzoo.training.session import Session
+from ganzoo.training.session import Session, open_session
 from ganzoo.types import KINDS, Recipe
 
 
@@ -35,7 +35,7 @@ def small(
 
 def built(resolved: Resolved) -> Session:
     """The run ready for its first step."""
-    return Session.open(resolved)
+    return open_session(resolved)[2]
 
 
 def samples(session: Session, z: Any, labels: Any = None) -> Any:

@@ -23,6 +23,8 @@ from ganzoo.training.loop import Watch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.compose import Resolved
+    from ganzoo.data import Prepared
     from ganzoo.evaluation.record import Evaluation
     from ganzoo.training.session import Session
 
@@ -85,15 +87,15 @@ class Display(Watch):
                 self._say(f"{what} ...", err=True)
         self.bar.update(self.tasks[what], completed=done, total=total or None)
 
-    def opened(self, folder: Path, session: Session) -> None:
+    def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None:
         for task in self.tasks.values():
             self.bar.remove_task(task)
-        data, run, networks = session.data, session.resolved.run, session.strategy.named_children()
+        run, networks = resolved.run, session.strategy.named_children()
         self.steps = run.steps
         shape = " x ".join(map(str, data.spec.shape))
         counts = ", ".join(f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in networks if name != "ema")
         self._say(
-            f"{session.resolved.recipe.name} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
+            f"{resolved.recipe.name} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
             f"{counts} parameters; into {folder}"
         )
         if data.skipped:

@@ -18,6 +18,7 @@ from ganzoo.types import KINDS
 
 if TYPE_CHECKING:
     from ganzoo.compose import Resolved
+    from ganzoo.data import Prepared
     from ganzoo.training.session import Session
 
 
@@ -155,13 +156,13 @@ def run_command() -> None:
 def _run(resolved: Resolved, out: Path | None, dry: bool) -> None:
     from ganzoo.cli.display import Display
     from ganzoo.training import launch
-    from ganzoo.training.session import Session
+    from ganzoo.training.session import open_session
 
     with Display() as display:
         if dry:
-            session = Session.open(resolved, display.progress)
+            resolved, data, session = open_session(resolved, display.progress)
             display.stop()
-            _describe(session)
+            _describe(resolved, data, session)
             return
         folder = launch.start(resolved, out, display)
     _ended(folder)
@@ -179,7 +180,7 @@ def _ended(folder: Path) -> None:
     )
 
 
-def _describe(session: Session) -> None:
+def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
     """What the run's config.json would hold, as JSON on stdout, with parameter counts and shapes."""
     from ganzoo.runs.exported import Exported
     from ganzoo.training.launch import describe
@@ -187,9 +188,9 @@ def _describe(session: Session) -> None:
     exported = Exported.of(session.strategy)
     z = exported.latents(2, 0)
     x_fake = next(exported.outputs(2, z=z))
-    values = describe(session) | {
+    values = describe(resolved, data) | {
         "parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in session.strategy.named_children()},
-        "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *x_fake.shape[1:]], "x_real": ["N", *session.data.spec.shape]},
+        "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *x_fake.shape[1:]], "x_real": ["N", *data.spec.shape]},
     }
     click.echo(json.dumps(values, indent=1))
 

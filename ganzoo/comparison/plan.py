@@ -126,9 +126,9 @@ def _timed(resolved: Resolved, least: float, threads: int) -> tuple[float, float
     """Real images a second, and a step, of a run, over at least so many seconds."""
     import torch
 
-    from ganzoo.training.session import Session
+    from ganzoo.training.session import open_session
 
-    session = Session.open(resolved)
+    _, _, session = open_session(resolved)
     torch.set_num_threads(threads)
     batches = session.batches
 

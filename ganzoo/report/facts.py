@@ -192,7 +192,8 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
         if not isinstance(config[section], dict) or not all(isinstance(v, dict) for v in config["options"].values()):
             raise UsageError(f"{folder / 'config.json'} cannot be read: {section} is not what it must be.")
     problems: list[str] = []
-    settings, no_defaults = settings_of(config, catalogue)
+    defaults, no_defaults = _defaults(config, catalogue)
+    settings = [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in _flags(config).items()]
     metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
     evaluations = []
     for line in read_lines(folder / EVALUATIONS, problems.append):
@@ -235,20 +236,16 @@ def _parameters(folder: Path) -> dict[str, int]:
     return {}
 
 
-def settings_of(config: Mapping[str, Any], catalogue: Catalogue | None) -> tuple[list[Setting], str]:
-    """Each option of a configuration with the recipe's default, and why the defaults are not known, or ""."""
-    defaults: dict[str, Any] = {}
-    reason = "The recipe was not looked up."
-    if catalogue is not None:
-        try:
-            recipe = catalogue.recipe(config["recipe"])
-            own = {kind: entry.stored for kind, entry in catalogue.parts_of(recipe, {}).items()}
-            exchanged = {kind: name for kind, name in config["parts"].items() if own.get(kind) != name}
-            defaults = _flags(compose.resolve(catalogue, config["recipe"], {}, exchanged, {}).config.to_json() | {"parts": own})
-            reason = ""
-        except (GanzooError, TypeError, AttributeError) as e:
-            reason = f"The recipe's defaults are not known: {e}"
-    return [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in _flags(config).items()], reason
+def _defaults(config: Mapping[str, Any], zoo: Catalogue | None) -> tuple[dict[str, Any], str]:
+    """The recipe's defaults by flag, with the parts that the run has, and why they are not known, or ""."""
+    if zoo is None:
+        return {}, "The recipe was not looked up."
+    try:
+        own = {kind: entry.stored for kind, entry in zoo.parts_of(zoo.recipe(config["recipe"]), {}).items()}
+        exchanged = {kind: name for kind, name in config["parts"].items() if own.get(kind) != name}
+        return _flags(compose.resolve(zoo, config["recipe"], {}, exchanged, {}).config.to_json() | {"parts": own}), ""
+    except (GanzooError, TypeError, AttributeError) as e:
+        return {}, f"The recipe's defaults are not known: {e}"
 
 
 def _flags(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import tempfile
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from string import Template
 
 from ganzoo.errors import UsageError
-from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.catalogue import Catalogue, Entry
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: What can be written, and what it is.
@@ -23,12 +24,12 @@ KINDS = {
 }
 
 
-def write_project(catalogue: Catalogue, name: str, kind: str, folder: Path) -> None:
+def write_project(zoo: Catalogue, name: str, kind: str, folder: Path) -> None:
     """Make `folder` a project that publishes `name`: all of it, or nothing.
 
     Raises UsageError for a name that is not fit or is taken, and for a folder that cannot be made or is not empty.
     """
-    module = check_name(catalogue, name)
+    module = check_name(name, zoo.entries())
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"--out: wanted a new folder, {folder} is {'not empty' if folder.is_dir() else 'a file'}. Name another one.")
     files = render(name, module, kind)
@@ -44,13 +45,13 @@ def write_project(catalogue: Catalogue, name: str, kind: str, folder: Path) -> N
         raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name a folder that can be written.") from e
 
 
-def check_name(catalogue: Catalogue, name: str) -> str:
-    """The name of its package. Raises UsageError where the name is malformed, or taken by anything in the catalogue or on the path."""
+def check_name(name: str, entries: Iterable[Entry]) -> str:
+    """The name of its package. Raises UsageError where the name is malformed, or taken by one of the entries or on the path."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise UsageError(f"NAME: wanted small letters and digits, words joined by single hyphens, as in my-gan; got {name!r}.")
     if name.startswith("ganzoo-"):
         raise UsageError(f"NAME: wanted it without 'ganzoo-', which the project's name gets by itself; got {name!r}.")
-    if taken := next((entry for entry in catalogue.entries() if entry.record.name == name), None):
+    if taken := next((entry for entry in entries if entry.record.name == name), None):
         raise UsageError(f"NAME: wanted a new one, {name!r} is a {taken.kind} of {taken.plugin.origin}. `ganzoo list --kind all` tells.")
     module = f"ganzoo_{name.replace('-', '_')}"
     if importlib.util.find_spec(module) is not None:

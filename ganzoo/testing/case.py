@@ -104,9 +104,9 @@ class Case:
 
     def session(self, resolved: Resolved | None = None) -> Session:
         """The combination ready for its first step."""
-        from ganzoo.training.session import Session
+        from ganzoo.training.session import open_session
 
-        return Session.open(resolved or self.resolved())
+        return open_session(resolved or self.resolved())[2]
 
 
 def steps(session: Session, n: int, start: int = 0) -> list[Mapping[str, Tensor]]:

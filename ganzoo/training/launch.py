@@ -13,25 +13,26 @@ from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import Catalogue
-from ganzoo.runs import checkpoint
+from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.folder import Run, new_folder, read_config
 from ganzoo.training.loop import Watch, train
-from ganzoo.training.session import Session
+from ganzoo.training.session import Session, open_session
 from ganzoo.training.trackers import Tracked
 from ganzoo.types import RunInfo
 
 if TYPE_CHECKING:
+    from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Evaluator
 
 
 def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
-    session = Session.open(resolved, watch.progress)
-    evaluator = _evaluator(session, watch.progress)
-    folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{session.data.name}")
+    resolved, data, session = open_session(resolved, watch.progress)
+    evaluator = _evaluator(resolved, data, session, watch.progress)
+    folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")
     with Run.create(folder) as run:
         try:
-            _train(session, run, watch, describe(session) | {"machine": machine.describe()}, evaluator)
+            _train(resolved, data, session, run, watch, describe(resolved, data) | {"machine": machine.describe()}, evaluator)
         except UsageError:
             if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
                 shutil.rmtree(folder)
@@ -39,14 +40,13 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     return folder
 
 
-def describe(session: Session) -> dict[str, Any]:
+def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:
     """What config.json says of a run, but for the machine."""
-    data = session.data
     return {
-        **session.resolved.config.to_json(),
+        **resolved.config.to_json(),
         "data": {"name": data.name, "checksum": data.checksum, "count": data.count, **data.spec.to_json()},
         "ganzoo": __version__,
-        "plugins": session.resolved.plugins(),
+        "plugins": resolved.plugins(),
     }
 
 
@@ -61,44 +61,47 @@ def resume(zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device
         changed = ({"steps": steps, "images": 0} if steps is not None else {}) | ({"device": device} if device is not None else {})
         config = replace(config, run=options.make(RunOptions, asdict(config.run) | changed, "--"))
         zoo.check_versions(folder, written.get("plugins", {}), watch.warned)
-        session = Session.open(compose.from_config(zoo, config, watch.warned), watch.progress)
-        session.resolved.data.check_unchanged(session.data, written["data"]["checksum"])
-        _warn_of_changes(written, session, watch)
-        now = {"run": asdict(session.resolved.run), "ganzoo": __version__, "plugins": session.resolved.plugins()}
-        _train(session, run, watch, written | now, _evaluator(session, watch.progress))
+        resolved, data, session = open_session(compose.from_config(zoo, config, watch.warned), watch.progress)
+        resolved.data.check_unchanged(data, written["data"]["checksum"])
+        _warn_of_changes(written, resolved.run.device, watch)
+        now = {"run": asdict(resolved.run), "ganzoo": __version__, "plugins": resolved.plugins()}
+        evaluator = _evaluator(resolved, data, session, watch.progress)
+        _train(resolved, data, session, run, watch, written | now, evaluator)
 
 
-def _warn_of_changes(written: Mapping[str, Any], session: Session, watch: Watch) -> None:
+def _warn_of_changes(written: Mapping[str, Any], device: str, watch: Watch) -> None:
     """Tell what of the machine has changed that decides the bits of a step."""
     before = written.get("machine", {}) | {"device": written["run"].get("device")}
-    now = machine.describe() | {"device": session.resolved.run.device}
+    now = machine.describe() | {"device": device}
     if changes := [f"{key} {now[key]} (was {before.get(key)})" for key in ("torch", "threads", "device") if now[key] != before.get(key)]:
         watch.warned(f"not bit for bit as if it had never stopped: {', '.join(changes)}.")
 
 
-def _evaluator(session: Session, progress: Progress) -> Evaluator | None:
+def _evaluator(resolved: Resolved, data: Prepared, session: Session, progress: Progress) -> Evaluator | None:
     """What measures a run against its own training data while it trains; None where it is not to be measured."""
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.evaluation.request import Reference, requested
 
-    run, data = session.resolved.run, session.data
+    run = resolved.run
     if not run.eval_every:
         return None
-    reference = Reference(data, "train", session.resolved.data.record)
-    request = requested(session.resolved.zoo, reference, run.metric, run.features, run.eval_n)
+    reference = Reference(data, "train", resolved.data.record)
+    request = requested(resolved.zoo, reference, run.metric, run.features, run.eval_n)
     return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir)
 
 
-def _train(session: Session, run: Run, watch: Watch, written: Mapping[str, Any], evaluator: Evaluator | None) -> None:
+def _train(
+    resolved: Resolved, data: Prepared, session: Session, run: Run, watch: Watch, written: Mapping[str, Any], evaluator: Evaluator | None
+) -> None:
     """Bring the session to where the run folder stands, and train on from there. written: what config.json is to say."""
-    strategy, resolved = session.strategy, session.resolved
+    strategy, fingerprint = session.strategy, resolved.config.fingerprint()
     t = 0
     loaded = run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned)
     if loaded is not None:
         tensors, meta = loaded
         checkpoint.restore(strategy, tensors)
         t, session.batches.position = meta["step"], meta["position"]
-        if meta.get("config") != resolved.config.fingerprint():
+        if meta.get("config") != fingerprint:
             file = run.folder / "config.json"
             raise UsageError(
                 f"{file} has been changed since its checkpoints were written: a run goes on as it began. "
@@ -108,12 +111,14 @@ def _train(session: Session, run: Run, watch: Watch, written: Mapping[str, Any],
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
     run.forget_after(t)
     run.write_config(written)
-    tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, session.data.spec, t))
+    tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, data.spec, t))
     tracked.started()
-    tracked.opened(run.folder, session)
+    tracked.opened(run.folder, resolved, data, session)
+    made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
+    generator = exported.describe(resolved, data)
     error = "it was ended from outside"
     try:
-        train(session, run, tracked, t, evaluator)
+        train(session, run, resolved.run, tracked, made_with=made_with, generator=generator, t=t, evaluator=evaluator)
         error = ""
     except Exception as e:
         error = str(e)

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, pictures
+from ganzoo import pictures
 from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.evaluation.record import Evaluation
 from ganzoo.runs import checkpoint, exported
@@ -24,7 +24,11 @@ from ganzoo.training.health import Health, apartness, not_finite, spread
 from ganzoo.training.session import Session
 
 if TYPE_CHECKING:
+    from ganzoo.compose import Resolved
+    from ganzoo.config import RunOptions
+    from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Evaluator
+    from ganzoo.interfaces import Strategy
 
 ROWS = 8  # of a sample sheet
 POINTS = 2500  # on a scatter plot
@@ -34,7 +38,7 @@ class Watch:
     """Follows a run and is told of each event; this one ignores them all."""
 
     def progress(self, what: str, done: int, total: int) -> None: ...
-    def opened(self, folder: Path, session: Session) -> None: ...
+    def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None: ...
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None: ...
     def sampled(self, step: int, path: Path, x: Tensor) -> None: ...
     def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None: ...
@@ -43,14 +47,17 @@ class Watch:
     def abandoned(self) -> None: ...
 
 
-def train(session: Session, run: Run, watch: Watch, t: int = 0, evaluator: Evaluator | None = None) -> None:
+def train(
+    session: Session, run: Run, options: RunOptions, watch: Watch, *, made_with: Mapping[str, Any], generator: Mapping[str, Any],
+    t: int = 0, evaluator: Evaluator | None = None,
+) -> None:  # fmt: skip
     """Train from step t to the last one, leaving metrics, sample sheets and checkpoints in the run folder.
 
-    evaluator: measures the samples every --eval-every steps. Raises RunStopped after a signal or a term that is not finite, when the state
-    that was reached has been saved.
+    made_with: what checkpoints say of themselves. generator: what the generator's file says of itself. evaluator: measures the samples
+    every --eval-every steps. Raises RunStopped after a signal or a term that is not finite, when the state that was reached is saved.
     """
-    options, batches = session.resolved.run, session.batches
-    saver, preview, clock = _Saver(session, run, watch), _Preview(session), _Clock(run, session, watch)
+    batches, preview, clock = session.batches, _Preview(session), _Clock(run, session, watch)
+    saver = _Saver(session, run, watch, options.keep, made_with, generator)
     health = Health(session.strategy.loss.d_won)
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught:
@@ -84,7 +91,7 @@ def train(session: Session, run: Run, watch: Watch, t: int = 0, evaluator: Evalu
             # Before the checkpoint: a run that is killed in between goes on from the one before, and measures again.
             if evaluator is not None and measures:
                 with clock.stopped():
-                    _evaluate(evaluator, session, run, watch, t)
+                    _evaluate(evaluator, session.strategy, run, watch, t, options.eval_n)
             if saves:
                 saver.save(t, must=last or stops)
     if stops and not last:
@@ -92,11 +99,10 @@ def train(session: Session, run: Run, watch: Watch, t: int = 0, evaluator: Evalu
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
 
 
-def _evaluate(evaluator: Evaluator, session: Session, run: Run, watch: Watch, t: int) -> None:
-    """Measure the generator as it stands; a failure costs a warning. The next step, seeded anew, does not see the numbers drawn here."""
-    n = session.resolved.run.eval_n
+def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, t: int, n: int) -> None:
+    """Measure n samples of the generator as it stands; a failure costs a warning."""
     try:
-        samples = Exported.of(session.strategy, t).outputs(n, evaluator.request.seed, evaluator.labels(n))
+        samples = Exported.of(strategy, t).outputs(n, evaluator.request.seed, evaluator.labels(n))
         evaluations = evaluator(samples, n, t, str(checkpoint.path_of(Path("checkpoints"), t)))
         for evaluation in evaluations:
             add_evaluation(run.folder, evaluation.to_json())
@@ -114,14 +120,10 @@ def _warn(run: Run, watch: Watch, t: int, text: str) -> None:
 class _Saver:
     """Writes checkpoints, and remembers the last state that was healthy."""
 
-    def __init__(self, session: Session, run: Run, watch: Watch) -> None:
-        self.session, self.run, self.watch = session, run, watch
-        self.keep = session.resolved.run.keep
-        config = session.resolved.config
-        self.made_with = {
-            "recipe": config.recipe, "ganzoo": __version__, "plugins": session.resolved.plugins(), "config": config.fingerprint(),
-        }  # fmt: skip
-        self.generator = exported.describe(session.resolved, session.data)
+    def __init__(
+        self, session: Session, run: Run, watch: Watch, keep: int, made_with: Mapping[str, Any], generator: Mapping[str, Any]
+    ) -> None:
+        self.session, self.run, self.watch, self.keep, self.made_with, self.generator = session, run, watch, keep, made_with, generator
         self._remembered: dict[str, Tensor] = {}
         self._place = {"step": 0, "position": 0}
 
@@ -164,7 +166,7 @@ class _Preview:
     """The sample sheets of a run: always the same latents and classes."""
 
     def __init__(self, session: Session) -> None:
-        self.session, self.spec = session, session.data.spec
+        self.session, self.spec = session, session.strategy.spec
         by_class = "y" in Exported.of(session.strategy).given
         self.columns = min(self.spec.classes, 10) if by_class else ROWS
         self.n = ROWS * self.columns if self.spec.kind == "image" else POINTS
@@ -175,7 +177,7 @@ class _Preview:
         """Write the sheet of step t and how varied its samples are, with a warning where they have collapsed."""
         path = run.folder / "samples" / f"{t:06d}.png"
         with _best_effort(watch):
-            x = torch.cat(list(Exported.of(self.session.strategy, t).outputs(self.n, self.session.resolved.run.seed, self.labels)))
+            x = torch.cat(list(Exported.of(self.session.strategy, t).outputs(self.n, self.session.seed, self.labels)))
             figures = {"spread": spread(x, self.real), "apartness": apartness(x, self.real)}
             pictures.save(pictures.picture(x, self.spec, self.columns, self.real), path)
             run.samples_were(t, **figures)

@@ -19,45 +19,45 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """A run in memory, ready for its next step: configuration, data, networks with their optimisers, batches."""
+    """Networks with their optimisers, batches, and what else decides a step: the seed, the precision, the decay of the average of G."""
 
-    resolved: Resolved
-    data: Prepared
     strategy: Strategy
     batches: Batches
+    seed: int = 0
+    precision: str = "fp32"
+    ema: float = 0.0
 
     @classmethod
-    def open(cls, resolved: Resolved, progress: Progress | None = None) -> Session:
-        """Prepare the data, then as `on`."""
-        machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
-        return cls.on(resolved.prepare(progress), resolved)
+    def of(cls, resolved: Resolved, data: Prepared) -> Session:
+        """The session of a run on its data, ready for step 0, built from the seed alone.
 
-    @classmethod
-    def on(cls, data: Prepared, resolved: Resolved) -> Session:
-        """Build the networks from the seed, for data that is prepared, and settle what had been left open: device and image size.
-
-        Raises UsageError where the device is not there; GanzooError where a plugin's part cannot be loaded or built.
+        Raises UsageError where the run's device is not there; GanzooError where a plugin's part cannot be loaded or built.
         """
         machine.set_threads()
         torch.backends.cudnn.deterministic = True
-        device = machine.pick_device(resolved.run.device)
-        size = data.spec.shape[-1] if data.spec.kind == "image" else resolved.run.image_size
-        resolved = resolved.settled(device=device.type, image_size=size)
-        run = resolved.run
+        run, device = resolved.run, machine.pick_device(resolved.run.device)
         strategy = resolved.build(data.spec, device)
         batches = Batches(data.load(), data.spec, run.batch_size, seed=run.seed, device=device, flip=run.flip)
-        return cls(resolved, data, strategy, batches)
+        return cls(strategy, batches, run.seed, run.precision, run.ema)
 
     def step(self, t: int) -> Terms:
         """Step t, from 0: a function of the strategy's tensors, the seed, t and the position in the data, and of nothing else.
 
-        Seeds the random numbers, computes in the run's precision, and moves the average of G. Returns the terms to be logged, detached.
+        Seeds the random numbers, computes in the given precision, and moves the average of G. Returns the terms to be logged, detached.
         """
-        run = self.resolved.run
-        seed_step(run.seed, t)
+        seed_step(self.seed, t)
         self.strategy.loss.t = t
-        with torch.autocast(self.strategy.device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+        with torch.autocast(self.strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             terms = self.strategy.step(self.batches, t)
-        if run.ema:
-            self.strategy.average(run.ema, t)
+        if self.ema:
+            self.strategy.average(self.ema, t)
         return terms
+
+
+def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
+    """A run ready for step 0: with its device and image size settled, its data, its session."""
+    device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
+    data = resolved.prepare(progress)
+    size = data.spec.shape[-1] if data.spec.kind == "image" else resolved.run.image_size
+    resolved = resolved.settled(device=device.type, image_size=size)
+    return resolved, data, Session.of(resolved, data)

@@ -14,6 +14,8 @@ from ganzoo.types import RunInfo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.compose import Resolved
+    from ganzoo.data import Prepared
     from ganzoo.evaluation.record import Evaluation
     from ganzoo.training.session import Session
 
@@ -32,8 +34,8 @@ class Tracked(Watch):
     def finished(self, error: str) -> None:
         self._tell("ganzoo_run_finished", step=self.step, error=error)
 
-    def opened(self, folder: Path, session: Session) -> None:
-        self.watch.opened(folder, session)
+    def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None:
+        self.watch.opened(folder, resolved, data, session)
 
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
         self.step = step

@@ -76,7 +76,7 @@ def a_gan_trains_on_it(case: Case) -> None:
             resolved.check(prepared.spec)
         except UsageError:  # it takes other data
             continue
-        for terms in steps(Session.on(prepared, resolved), 2):
+        for terms in steps(Session.of(resolved, prepared), 2):
             scalars(terms)
         return
     raise AssertionError(f"no recipe that is installed takes {prepared.spec.kind} data of the shape {prepared.spec.shape}")

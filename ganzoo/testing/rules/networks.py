@@ -45,7 +45,7 @@ def samples_fit_the_data(case: Case) -> None:
     for name, resolved in _settings(case):
         session = case.session(resolved)
         steps(session, 1)
-        exported, spec = Exported.of(session.strategy), session.data.spec
+        exported, spec = Exported.of(session.strategy), session.strategy.spec
         network, z, labels = exported.network.eval(), exported.latents(5, 0), toy_labels(spec, exported.given, 5)
         with torch.no_grad():
             x, one = (network(z[:n], **({} if labels is None else {"y": labels[:n]})) for n in (5, 1))
@@ -76,7 +76,7 @@ def discriminator_gives_what_it_says(case: Case) -> None:
     from ganzoo.randomness import seed_step
 
     session = case.session()
-    strategy, spec = session.strategy, session.data.spec
+    strategy, spec = session.strategy, session.strategy.spec
     part = strategy.build.parts["discriminator"]
     D, batch = strategy.build.discriminator(), next(session.batches)
     n, given = len(batch["x"]), {key: batch[key] for key in part.given}
@@ -114,7 +114,7 @@ def conditions_are_used(case: Case) -> None:
 
     parts, session = case.parts(), case.session()
     steps(session, 2)
-    x, spec = next(session.batches)["x"], session.data.spec
+    x, spec = next(session.batches)["x"], session.strategy.spec
     G, D = session.strategy.G, session.strategy.build.discriminator()
     for kind, network, inputs in (("generator", G, G.latent(len(x))), ("discriminator", D, x)):
         y = toy_labels(spec, parts[kind].given, len(x))

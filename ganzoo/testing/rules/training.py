@@ -18,6 +18,7 @@ from ganzoo.testing.case import COMBINATIONS, Case, Skip, rule, scalars, steps, 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.data import Prepared
     from ganzoo.training.session import Session
 
 LEARNT = 0.7  # share of the untrained generator's distance to the data that a trained one may have
@@ -97,7 +98,7 @@ def _samples(session: Session, n: int) -> Tensor:
     from ganzoo.runs.exported import Exported
 
     exported = Exported.of(session.strategy)
-    return torch.cat(list(exported.raw(exported.latents(n, 0), toy_labels(session.data.spec, exported.given, n))))
+    return torch.cat(list(exported.raw(exported.latents(n, 0), toy_labels(session.strategy.spec, exported.given, n))))
 
 
 @rule(*COMBINATIONS, trains=True)
@@ -170,7 +171,7 @@ def generator_file_is_enough(case: Case) -> None:
     class Keeps(Watch):
         session: Session
 
-        def opened(self, folder: Path, session: Session) -> None:
+        def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None:
             self.session = session
 
     watch = Keeps()
@@ -248,16 +249,17 @@ def it_learns(case: Case) -> None:
     from ganzoo.runs.exported import Exported
 
     small = {"steps": 150, "batch_size": 32, "ema": 0.9, **case.small()[""]}
-    session = case.session(case.resolved(**{name: value for name, value in small.items() if name not in ("dataset", "device")}))
-    real, run = session.batches.peek(512), session.resolved.run
+    resolved = case.resolved(**{name: value for name, value in small.items() if name not in ("dataset", "device")})
+    session, n = case.session(resolved), resolved.run.steps
+    real = session.batches.peek(512)
 
     def distance() -> float:
         exported = Exported.of(session.strategy)
-        toy_labels(session.data.spec, exported.given, 1)
+        toy_labels(session.strategy.spec, exported.given, 1)
         return toys.distance(torch.cat(list(exported.raw(exported.latents(512, 0), real.get("y")))), real["x"])
 
     before = distance()
-    steps(session, run.steps)
+    steps(session, n)
     after = distance()
-    measured = f"after {run.steps} steps the distance to the data is {after:.3g}, untrained it was {before:.3g}"
+    measured = f"after {n} steps the distance to the data is {after:.3g}, untrained it was {before:.3g}"
     assert after <= LEARNT * before, f"{measured}: wanted at most {LEARNT} of it. Recipe.small says what is trained"
