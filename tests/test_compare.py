@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from ganzoo.comparison.table import table
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.record import Evaluation
 from ganzoo.runs.folder import Run
+from ganzoo.testing import fresh
 
 NARROW = "gan --generator.width 8 --discriminator.width 8 --batch-size 8"
 
@@ -79,33 +78,34 @@ def test_another_comparison_is_not_mixed_into_the_folder(finished, images, ganzo
     assert "holds a comparison with other budget" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_comparison_goes_on_where_it_was(number, images, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "ganzoo", *map(str, words(images(), "--seeds", "1", "--steps", "3000", "--out", out))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    run = next(iter(out.glob("gan-*-0/")), None)
-    end = time.monotonic() + 100
-    while time.monotonic() < end and not (run and (run / "metrics.jsonl").exists()):
-        time.sleep(0.05)
-        run = next((path for path in out.glob("gan-*-0") if path.is_dir()), None)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "The same command goes on" in said
-    assert run is not None
-    reached = [int(path.stem) for path in (run / "checkpoints").iterdir()]
-    assert reached, "the run that was stopped has saved a checkpoint"
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+def test_an_interrupted_comparison_goes_on_where_it_was(images, ganzoo, tmp_path):
+    """By Ctrl-C, then by SIGTERM, then to its end."""
+    out, reached = tmp_path / "out", []
+    command = [str(word) for word in words(images(), "--seeds", "1", "--steps", "4000", "--out", out)]
+
+    def lines():
+        return sum(len(path.read_text().splitlines()) for path in out.glob("gan-*-0/metrics.jsonl"))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process, before, end = fresh.Process(command), lines(), time.monotonic() + 100
+        while time.monotonic() < end and lines() <= before:
+            time.sleep(0.02)
+        process.send_signal(number)
+        done = process.wait(60)
+        assert done.returncode == 130, done.stderr
+        assert "The same command goes on" in done.stderr
+        reached.append(max(int(path.stem) for path in out.glob("gan-*-0/checkpoints/*")))
+    assert 0 < reached[0] < reached[1] < 4000, "the run that was stopped has saved a checkpoint each time"
+    done = ganzoo(*command)
     assert done.returncode == 0, done.stderr
-    assert f"$ ganzoo resume {run}" in run.with_suffix(".log").read_text() or max(reached) == 3000
-    assert [e["step"] for e in json.loads(run.with_suffix(".json").read_text())] == [1500, 3000], "and none of where it was stopped"
+    (run,) = (path for path in out.glob("gan-*-0") if path.is_dir())
+    assert run.with_suffix(".log").read_text().count(f"$ ganzoo resume {run}") == 2
+    assert [e["step"] for e in json.loads(run.with_suffix(".json").read_text())] == [2000, 4000], "and none of where it was stopped"
 
 
 def test_a_comparison_that_is_killed_leaves_nothing_running(images, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "ganzoo", *map(str, words(images(), "--seeds", "1", "--steps", "1000000", "--out", out))]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = fresh.Process([str(word) for word in words(images(), "--seeds", "1", "--steps", "1000000", "--out", out)])
     end = time.monotonic() + 100
     while time.monotonic() < end and not list(out.glob("gan-*-0/metrics.jsonl")):
         time.sleep(0.05)

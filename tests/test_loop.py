@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -20,7 +18,7 @@ from ganzoo.files import read_lines
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
-from ganzoo.testing import toys
+from ganzoo.testing import fresh, toys
 from ganzoo.training import launch
 from ganzoo.training.health import D_WON_LINES, Health, apartness, not_finite, spread
 from ganzoo.training.loop import Watch
@@ -243,13 +241,12 @@ def test_runs_that_start_together_take_numbers_of_their_own(tmp_path):
     assert [new_folder(tmp_path, "gan-ring").name for _ in range(3)] == [f"gan-ring-{i:03d}" for i in (1, 2, 3)]
 
 
-def begin(folder, config, *more, stdout=subprocess.DEVNULL):
+def begin(folder, config, *more):
     """A long run in a process of its own, when it has begun to train."""
-    words = [*flags(config), "--steps=1000000", f"--out={folder}", *more]
-    process = subprocess.Popen([sys.executable, "-m", "ganzoo", "run", *words], stdout=stdout, stderr=subprocess.PIPE, text=True)
+    process = fresh.Process(["run", *flags(config), "--steps=1000000", f"--out={folder}", *more])
     limit = time.monotonic() + 60
     while not (folder / "metrics.jsonl").exists():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.wait()
         assert time.monotonic() < limit
         time.sleep(0.01)
     return process
@@ -257,10 +254,11 @@ def begin(folder, config, *more, stdout=subprocess.DEVNULL):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_after_the_step_with_a_checkpoint(number, code, images, tmp_path):
-    with begin(tmp_path / "run", small("gan", images())) as process:
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == code
+    process = begin(tmp_path / "run", small("gan", images()))
+    process.send_signal(number)
+    done = process.wait(30)
+    err = done.stderr
+    assert done.returncode == code
     assert f"stopped by {number.name} after step" in err
     assert "Traceback" not in err
     (step,) = checkpoint.steps_in(tmp_path / "run" / "checkpoints")
@@ -271,26 +269,24 @@ def test_a_signal_ends_after_the_step_with_a_checkpoint(number, code, images, tm
 def test_the_second_signal_ends_at_once(images, tmp_path):
     """The first one waits for the end of the step: here a step of a million critic iterations."""
     config = small("wgan", images(), parts={"strategy": {"warmup": 1, "warmup_critic": 1_000_000}})
-    words = [*flags(config), f"--out={tmp_path / 'run'}"]
-    with subprocess.Popen([sys.executable, "-m", "ganzoo", "run", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while not (tmp_path / "run" / "samples" / "000000.png").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+    process = fresh.Process(["run", *flags(config), f"--out={tmp_path / 'run'}"])
+    while not (tmp_path / "run" / "samples" / "000000.png").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    for _ in range(2):
         time.sleep(0.5)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=5) == 130
+    assert process.wait(5).returncode == 130
 
 
 def test_one_process_at_a_time_holds_a_run(images, tmp_path, ganzoo):
-    with begin(tmp_path / "run", small("gan", images()), "--save-every=5") as process:
-        done = ganzoo("resume", tmp_path / "run")
-        assert done.returncode == 2
-        assert f"is held by process {process.pid} on" in done.stderr
-        process.kill()
-        process.communicate()
+    process = begin(tmp_path / "run", small("gan", images()), "--save-every=5")
+    done = ganzoo("resume", tmp_path / "run")
+    assert done.returncode == 2
+    assert f"is held by process {process.pid} on" in done.stderr
+    process.kill()
+    assert process.wait().returncode == -signal.SIGKILL
     assert ganzoo("resume", tmp_path / "run", "--steps", checkpoint.steps_in(tmp_path / "run" / "checkpoints")[-1] + 2).returncode == 0
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -17,6 +14,7 @@ from ganzoo import compose
 from ganzoo.interfaces import update
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
+from ganzoo.testing import fresh
 
 
 @pytest.mark.parametrize("recipe", ["dcgan", "began", "sngan"])
@@ -24,13 +22,12 @@ def test_a_killed_and_resumed_run_equals_a_straight_one_bit_for_bit(recipe, imag
     """In processes of their own; killed by SIGKILL wherever it happens to be."""
     words = [*flags(small(recipe, images(), ema=0.9)), "--flip", "--save-every=3", "--sample-every=4"]
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    command = [sys.executable, "-m", "ganzoo", "run", *words, "--steps=1000000", f"--out={killed}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ) as process:
-        while process.poll() is None and not checkpoint.steps_in(killed / "checkpoints"):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        _, err = process.communicate()
-    assert process.returncode == -signal.SIGKILL, err
+    process = fresh.Process(["run", *words, "--steps=1000000", f"--out={killed}"])
+    while process.poll() is None and not checkpoint.steps_in(killed / "checkpoints"):
+        time.sleep(0.01)
+    process.kill()
+    done = process.wait()
+    assert done.returncode == -signal.SIGKILL, done.stderr
     end = checkpoint.steps_in(killed / "checkpoints")[-1] + 5
     resumed = ganzoo("resume", killed, "--steps", end)
     assert resumed.returncode == 0, resumed.stderr

@@ -5,27 +5,53 @@ So a command begins where `ganzoo` begins once torch is there: with a catalogue,
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
-import torch  # noqa: F401
+import torch._dynamo  # noqa: F401  what the first optimiser of a process imports, for seconds
 
 from ganzoo.cli import main
 from ganzoo.cli import train as _commands  # noqa: F401
+from ganzoo.evaluation import evaluator as _evaluation  # noqa: F401
 from ganzoo.training import launch as _training  # noqa: F401
 
 
 def serve() -> None:
-    """Answer requests, one JSON object a line, with the exit status of each."""
+    """Answer questions on standard input, one JSON object a line: {"run": request} with a process's number, {"status": number} with its
+    exit status, or null while it runs."""
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            _become(json.loads(line))
-            main(json.loads(line)["words"])  # which exits
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        question = json.loads(line)
+        if "run" in question:
+            child = os.fork()
+            if not child:
+                _answer(question["run"])
+            answer: int | None = child
+        else:
+            ended, status = os.waitpid(question["status"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if ended else None
+        print(json.dumps(answer), flush=True)
+
+
+def _answer(request: Mapping[str, Any]) -> None:
+    """Run the command of a request, and end."""
+    status: Any = 1
+    try:
+        _become(request)
+        main(request["words"])
+    except SystemExit as e:
+        status = e.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        atexit._run_exitfuncs()
+        os._exit(status or 0)  # taking torch's modules apart would take as long as many a command
 
 
 def _become(request: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command line in a fresh process, without waiting seconds for torch each time: calls are forks of `ganzoo.cli.serve`."""
+"""The command line in fresh processes, without waiting seconds for torch each time: they are forks of `ganzoo.cli.serve`."""
 
 from __future__ import annotations
 
@@ -7,45 +7,76 @@ import contextlib
 import functools
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess, Popen, TimeoutExpired
+from typing import Any
 
 FORKS = sys.platform == "linux"  # Apple's libraries do not survive a fork
+
+
+class Process:
+    """`ganzoo WORDS` in a process of its own.
+
+    env: the environment, by default this process's; what torch reads of it when it is imported is the server's. cwd: its working directory.
+    """
+
+    def __init__(self, words: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        self.words = ["ganzoo", *words]
+        self._folder = tempfile.TemporaryDirectory()
+        self._out, self._err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
+        self._popen: Popen[bytes] | None = None
+        self.returncode: int | None = None
+        environment = dict(os.environ if env is None else env)
+        if FORKS:
+            files = {"cwd": str(cwd or Path.cwd()), "out": str(self._out), "err": str(self._err)}
+            self.pid: int = _ask({"run": {"words": list(words), "env": environment, **files}})
+        else:
+            with open(self._out, "wb") as out, open(self._err, "wb") as err:
+                self._popen = Popen([sys.executable, "-m", "ganzoo", *words], stdout=out, stderr=err, env=environment, cwd=cwd)
+            self.pid = self._popen.pid
+
+    def poll(self) -> int | None:
+        """The exit status, -N after signal N; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._popen.poll() if self._popen else _ask({"status": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> CompletedProcess[str]:
+        """Wait for its end: exit status, and what it printed. Raises subprocess.TimeoutExpired, when it has been killed."""
+        end, pause = time.monotonic() + timeout, 0.002
+        while self.poll() is None:
+            if time.monotonic() > end:
+                self.kill()
+                raise TimeoutExpired(self.words, timeout)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        texts = (file.read_text(encoding="utf-8", errors="replace") if file.exists() else "" for file in (self._out, self._err))
+        assert self.returncode is not None
+        done = CompletedProcess(self.words, self.returncode, *texts)
+        self._folder.cleanup()
+        return done
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to it, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
 
 def ganzoo(
     words: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 300
 ) -> CompletedProcess[str]:
-    """Run `ganzoo WORDS` in a process of its own; its exit status and what it printed. Raises subprocess.TimeoutExpired.
-
-    env: the environment, by default this process's. What torch reads of it when it is imported is the server's.
-    """
-    env = os.environ if env is None else env
-    if not FORKS:
-        command = [sys.executable, "-m", "ganzoo", *words]
-        return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        request = {"words": list(words), "env": dict(env), "cwd": str(cwd or Path.cwd()), "out": str(out), "err": str(err)}
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        if not select.select([server.stdout], [], [], timeout)[0]:
-            _end(server)
-            raise TimeoutExpired(list(words), timeout)
-        status = server.stdout.readline()
-        if not status:
-            _end(server)
-            raise RuntimeError("the process that runs ganzoo's commands has ended")
-        return CompletedProcess(["ganzoo", *words], int(status), *(f.read_text(encoding="utf-8", errors="replace") for f in (out, err)))
+    """Run `ganzoo WORDS` to its end: exit status, and what it printed. As in `Process`. Raises subprocess.TimeoutExpired."""
+    return Process(words, env, cwd).wait(timeout)
 
 
 @functools.cache
@@ -57,9 +88,22 @@ def _server() -> Popen[str]:
     return server
 
 
+def _ask(question: Mapping[str, Any]) -> Any:
+    """The server's answer."""
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(question) + "\n")
+    server.stdin.flush()
+    answer = server.stdout.readline()
+    if not answer:
+        _server.cache_clear()
+        raise RuntimeError("the process that runs ganzoo's commands has ended")
+    return json.loads(answer)
+
+
 def _end(server: Popen[str]) -> None:
     """End the server and whatever it has forked."""
-    _server.cache_clear()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()

@@ -63,7 +63,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
             },
             small={
-                "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 16, "discriminator.width": 8,
+                "steps": 80, "batch_size": 32, "ema": 0.9, "generator.width": 16, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "discriminator.dropout": 0.1,
             },
         ),

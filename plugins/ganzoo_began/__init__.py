@@ -73,7 +73,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "strategy.lambda_k": 0.1, "strategy.lr": 1e-3, "strategy.g_rate": 4.0, "strategy.gamma": 1.0,
             },
             small={
-                "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "strategy.lr": 3e-3,
+                "steps": 50, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "strategy.lr": 3e-3,
             },
         ),
     ]  # fmt: skip

@@ -54,7 +54,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "strategy.lr_g": 5e-4, "strategy.lr_d": 1e-3,
             },
             small={
-                "steps": 200, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
             },
         ),

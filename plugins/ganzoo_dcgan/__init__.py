@@ -59,7 +59,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
             small={
-                "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
+                "steps": 150, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 1e-3,
             },
         ),

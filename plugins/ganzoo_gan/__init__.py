@@ -67,7 +67,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             defaults={"steps": 4000, "batch_size": 128, "ema": 0.999},
             small={
-                "steps": 600, "batch_size": 32, "ema": 0.95, "generator.width": 128, "discriminator.width": 64,
+                "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 128, "discriminator.width": 64,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
             },
         ),

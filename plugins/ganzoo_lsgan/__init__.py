@@ -42,7 +42,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "loss.a": -1.0, "loss.c": 0.0, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
             },
             small={
-                "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
+                "steps": 160, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 1e-3,
             },
         ),

@@ -81,7 +81,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "strategy.lr": 3e-3, "strategy.lr_end": 5e-4, "strategy.anneal": "steps",
             },
             small={
-                "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "steps": 50, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "generator.blocks": 1, "discriminator.blocks": 1, "loss.gamma": 1.0, "loss.gamma_end": 0.1, "loss.anneal": 100,
                 "strategy.lr": 3e-3, "strategy.lr_end": 1e-3, "strategy.anneal": 100,
             },

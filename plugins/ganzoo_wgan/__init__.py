@@ -54,7 +54,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "strategy.warmup_critic": 25,
             },
             small={
-                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "steps": 80, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr": 1e-3, "strategy.warmup": 5, "strategy.warmup_critic": 10, "strategy.n_critic": 2,
             },
         ),
@@ -78,7 +78,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "strategy.d_steps": 5, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
             },
             small={
-                "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 2e-3, "strategy.d_steps": 2,
             },
         ),
