@@ -175,7 +175,7 @@ class Resolved:
     @cached_property
     def config(self) -> Config:
         """The same as plain values, as a run writes it down."""
-        values = {kind: options.to_json(made) for kind, made in self.options.items()}
+        values = {kind: options.to_json(chosen) for kind, chosen in self.options.items()}
         return Config(self.recipe.stored, {kind: entry.stored for kind, entry in self.parts.items()}, values, self.run)
 
     def plugins(self, *kinds: str) -> dict[str, str]:
@@ -279,12 +279,12 @@ def resolve(
     defaults = {key: value for key, value in recipe.defaults.items() if "." not in key}
     if "dataset" not in defaults and any("image" not in entry.part.data for entry in parts.values()):
         defaults["dataset"] = DEFAULT_POINTS
-    made = options.make(RunOptions, {**defaults, **run}, "--")
+    run_options = options.make(RunOptions, {**defaults, **run}, "--")
     values = {}
     for kind in parts:
-        usual = {key: made.steps if value == STEPS else value for key, value in recipe_defaults(recipe, kind, exchanged).items()}
+        usual = {key: run_options.steps if value == STEPS else value for key, value in recipe_defaults(recipe, kind, exchanged).items()}
         values[kind] = {**usual, **chosen.get(kind, {})}
-    return from_config(zoo, Config(name, {kind: entry.qualified for kind, entry in parts.items()}, values, made))
+    return from_config(zoo, Config(name, {kind: entry.qualified for kind, entry in parts.items()}, values, run_options))
 
 
 def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
@@ -294,14 +294,14 @@ def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | No
     run, min_batch = config.run, zoo.recipe(config.recipe).min_batch
     if reason := misfit({kind: entry.part for kind, entry in parts.items()}):
         raise reason.error(zoo)
-    made = {kind: entry.options(config.options[kind], f"--{kind}.") for kind, entry in parts.items()}
+    chosen = {kind: entry.options(config.options[kind], f"--{kind}.") for kind, entry in parts.items()}
     if run.batch_size < min_batch:
         raise UsageError(f"--batch-size: {recipe.name} needs at least {min_batch}, got {run.batch_size}.")
     if unable := [f"{kind} {entry.name!r}" for kind, entry in parts.items() if run.precision == "bf16" and not entry.part.bf16]:
         raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
     data = find_data(zoo, run)
     run = replace(run, dataset=data.name, data_dir=data.data_dir)
-    return Resolved(zoo, recipe, parts, made, run, data, tuple(zoo.trackers(run.track, warn)))
+    return Resolved(zoo, recipe, parts, chosen, run, data, tuple(zoo.trackers(run.track, warn)))
 
 
 def _quoted(names: Any) -> str:

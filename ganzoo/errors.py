@@ -1,4 +1,4 @@
-"""Errors that a user sees: what was wanted, what was given, what to do. No traceback goes with them."""
+"""Errors for users: what was wanted, what was given, what to do. They are shown without a traceback."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 
 class GanzooError(Exception):
-    """Something failed, and the message says what to do about it. The command line ends with status 1."""
+    """A failure whose message says what to do about it. The command line ends with status 1."""
 
     exit_code = 1
 
 
 class UsageError(GanzooError):
-    """What was asked for cannot be: an unknown name, a wrong option, parts that don't fit. Status 2."""
+    """A request that cannot be met: an unknown name, a wrong option, parts that don't fit. Status 2."""
 
     exit_code = 2
 
@@ -26,7 +26,7 @@ class RunStopped(GanzooError):
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """The words "Did you mean 'x'?", after a blank, for the known name that is most like the wrong one; or an empty string."""
+    """" Did you mean 'x'?" for the known name most like the wrong one; an empty string where none is like it."""
     import difflib
 
     close = difflib.get_close_matches(wrong.lower().replace("_", "-"), sorted(known), n=1)

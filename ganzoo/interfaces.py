@@ -15,7 +15,7 @@ from ganzoo.types import Batch, DataSpec, Part, Terms
 
 
 class Generator(nn.Module, ABC):
-    """Maps latents to samples. Built from what the data is and from its own options."""
+    """Maps latents to samples. Built from the description of the data and its own options."""
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def latent(self, n: int) -> Tensor:
-        """n draws from the generator's own prior, on the CPU, from the global RNG: the same z on every device."""
+        """n latents from the generator's prior, drawn on the CPU from torch's global generator, so that z is the same on every device."""
 
     @abstractmethod
     def forward(self, z: Tensor, **given: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class Generator(nn.Module, ABC):
 
 
 class Discriminator(nn.Module, ABC):
-    """Judges samples."""
+    """Judges samples. Built from the description of the data and its own options."""
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         super().__init__()
@@ -45,26 +45,26 @@ class Discriminator(nn.Module, ABC):
 View = Callable[[Tensor], Any]
 """A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order.
 
-It takes as many samples as the batch has, whose conditions it holds: real and fake ones in two calls, not side by side in one."""
+It holds the conditions of one batch, so it takes exactly as many samples: call it for the real and the fake ones separately."""
 
 
 class Loss(ABC):
-    """What G and D minimise. Returns named 0-d terms; their sum is minimised, each is logged.
+    """The objectives of G and D, as named 0-d terms: their sum is minimised, each is logged.
 
-    The terms of the two-player game itself are called "real" and "fake" in D's terms: the run watches their sum.
+    D's terms of the two-player game itself are called "real" and "fake": the run watches their sum.
     """
 
     d_won: ClassVar[float | None] = None
     """D has won when the sum of its "real" and "fake" terms stays below this; None where the terms do not tell (Wasserstein, BEGAN)."""
     t: int = 0
-    """The number of the step that is being taken, from 0: a weight that changes during the training is a function of it."""
+    """The number of the current step, from 0. A weight that changes during the training is a function of it."""
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         self.spec, self.options = spec, options
         self.watched: Terms = {}
 
     def watch(self, **values: Tensor) -> None:
-        """Log 0-d values that are not minimised: an estimate, an accuracy. They stand beside the terms under their own names."""
+        """Log 0-d values that are not minimised, such as an estimate or an accuracy, under their own names beside the terms."""
         self.watched.update({name: value.detach() for name, value in values.items()})
 
     @abstractmethod
@@ -78,22 +78,22 @@ class Loss(ABC):
 
 @dataclass(frozen=True)
 class Builders:
-    """What a strategy builds itself from: call `generator()` and `discriminator()` as often as the algorithm has networks."""
+    """The material of a strategy: call `generator()` and `discriminator()` once for each network of the algorithm."""
 
     spec: DataSpec
-    """What the data is."""
+    """The description of the data."""
     generator: Callable[[], Generator]
     """Makes a new generator, initialised from the seed."""
     discriminator: Callable[[], Discriminator]
     """Makes a new discriminator."""
     loss: Loss
-    """The loss, made already."""
+    """The loss, already built."""
     parts: Mapping[str, Part]
     """The records of the four parts by kind."""
 
 
 class Strategy(nn.Module, ABC):
-    """Who is updated when, and on what. Owns the networks, their optimisers and, as buffers, whatever state controls them.
+    """The training algorithm: who is updated when, and on what. Owns the networks, their optimisers and, as buffers, its control state.
 
     A subclass's `__init__` calls `super().__init__(build, options)`, then makes `self.G`, the network that is sampled, and the rest.
     Every optimiser is an attribute; its parameters are parameters of the strategy.
@@ -112,11 +112,11 @@ class Strategy(nn.Module, ABC):
 
     @abstractmethod
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        """One generator iteration, number t from 0; takes what it needs with next(batches). Returns what is logged, detached."""
+        """One generator iteration, number t from 0; takes batches with next(batches). Returns the values to be logged, detached."""
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters are."""
+        """The device of its parameters."""
         return next(self.parameters()).device
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -125,8 +125,8 @@ class Strategy(nn.Module, ABC):
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """The conditions of this batch that the generator, the discriminator or the loss declares."""
-        wanted = {key for part in self.build.parts.values() for key in part.given}
-        return {key: batch[key] for key in sorted(wanted)}
+        keys = {key for part in self.build.parts.values() for key in part.given}
+        return {key: batch[key] for key in sorted(keys)}
 
     def fake(self, n: int, given: Mapping[str, Tensor] | None = None, z: Tensor | None = None) -> Tensor:
         """n samples of G for the latents z, or for fresh ones: (n, *spec.shape), with G's graph."""
@@ -149,7 +149,7 @@ class Strategy(nn.Module, ABC):
         return needed
 
     def metrics(self, **groups: Terms) -> Terms:
-        """What `step` returns: `metrics(d=terms_d, g=terms_g)` gives {"d/real": ..., "g/fake": ...} and what the loss watched, detached."""
+        """The return value of `step`: metrics(d=terms_d, g=terms_g) is {"d/real": ..., "g/fake": ...} and the watched values, detached."""
         values = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
         values.update(self.loss.watched)
         self.loss.watched = {}
@@ -189,13 +189,13 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all of its parameters. Called in every step, with a function of t or of buffers: nothing else is saved."""
+    """Set the learning rate of all parameters. Call it in every step, with a function of t or of buffers: the rate itself is not saved."""
     for group in optimiser.param_groups:
         group["lr"] = lr
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """A context that computes in fp32 on x's device even where the run is in bf16: bf16 gets a penalty's gradient wrong by 3 %."""
+    """A context that computes in fp32 on x's device even in a bf16 run: in bf16 the gradient of a penalty is off by 3 %."""
     return torch.autocast(x.device.type, enabled=False)
 
 

@@ -80,7 +80,6 @@ def describe() -> dict[str, Any]:
 def processor() -> str:
     """The processor's own name where the system tells it."""
     with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        if found:
-            return found[1]
+        if name := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+            return name[1]
     return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Options of parts and runs: frozen dataclasses, made into click options, read from and written to JSON."""
+"""Options of parts and runs: frozen dataclasses, which become click options and are read from and written to JSON."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def option(
         default: a value of the field's type; every option has one.
         help: one line, shown by `--help` and `ganzoo show`.
         source: where the default comes from: a section of the paper, the authors' code, a measurement.
-        min: the smallest value that is taken.
-        max: the largest.
-        metavar: what stands for the value in `--help`.
-        bare: the value that the flag stands for where it is typed without one.
+        min: the smallest value.
+        max: the largest value.
+        metavar: the placeholder of the value in `--help`.
+        bare: the value of the flag when it is typed without one.
     """
-    told = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare}
-    return dataclasses.field(default=default, metadata=told)
+    metadata = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def fields(cls: type | None) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of an options dataclass by name; of None, none."""
+    """The fields of an options dataclass by name; none for None."""
     return {} if cls is None else {f.name: f for f in dataclasses.fields(cls)}
 
 
@@ -69,7 +69,7 @@ def field_type(cls: type, name: str) -> tuple[type, tuple[str, ...], bool]:
 def check_value(cls: type, name: str, value: Any, shown: str) -> Any:
     """The value, checked against the field's type, choices and bounds; an int is taken where a float is wanted.
 
-    Raises UsageError with `shown`, the name that the user knows the option by.
+    shown: the option's name on the command line, for the UsageError that it raises.
     """
     wanted: Any
     wanted, choices, optional = field_type(cls, name)
@@ -92,9 +92,9 @@ def check_value(cls: type, name: str, value: Any, shown: str) -> Any:
 
 
 def make(cls: type | None, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """An instance of the options dataclass from plain values, as they come from JSON or the command line; None of None.
+    """An instance of the options dataclass from plain values, as they come from JSON or the command line; None for None.
 
-    Raises UsageError, naming the option as on the command line, `prefix` first, for names that it has not and values that it cannot take.
+    Raises UsageError for unknown names and for values that an option cannot take, named as on the command line: `prefix` and the option.
     """
     known = {name: f"{prefix}{name.replace('_', '-')}" for name in fields(cls)}
     for name in values:
@@ -108,7 +108,7 @@ def make(cls: type | None, values: Mapping[str, Any], prefix: str = "") -> Any:
 
 
 def to_json(options: Any) -> dict[str, Any]:
-    """The options as plain JSON values; of None, an empty dict."""
+    """The options as plain JSON values; an empty dict for None."""
     return {} if options is None else dataclasses.asdict(options)
 
 
@@ -123,27 +123,27 @@ def flag(name: str, prefix: str = "") -> str:
 
 
 def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any] | None = None) -> list[click.Option]:
-    """One click option a field, named `--prefix.field`; `defaults` are shown in the help in the place of the class's own.
+    """One click option a field, named `--prefix.field`; the help shows `defaults`, or the class's own.
 
-    None of them has a click default: what was not typed does not appear in the parsed values.
+    None of them has a click default, so that the parsed values hold None for what was not typed.
     """
     import click
 
-    made: list[click.Option] = []
+    click_options: list[click.Option] = []
     for name, f in fields(cls).items():
         assert cls is not None
         wanted, choices, _ = field_type(cls, name)
         default = (defaults or {}).get(name, f.default)
-        told = f.metadata.get("help", "")
-        told += "" if default is None or default == "" else f"  [{'on' if default is True else 'off' if default is False else default}]"
+        help = f.metadata.get("help", "")
+        help += "" if default is None or default == "" else f"  [{'on' if default is True else 'off' if default is False else default}]"
         dest = f"{prefix}{name}".replace(".", "__").replace("-", "_")
         long = flag(name, prefix)
-        kwargs: dict[str, Any] = {"help": told, "default": None, "metavar": f.metadata.get("metavar")}
+        kwargs: dict[str, Any] = {"help": help, "default": None, "metavar": f.metadata.get("metavar")}
         if wanted is bool:
             stem = long.removeprefix("--")
-            made.append(click.Option([dest, f"--{stem}/--no-{stem}"], **kwargs))
+            click_options.append(click.Option([dest, f"--{stem}/--no-{stem}"], **kwargs))
         else:
             if f.metadata.get("bare") is not None:
                 kwargs |= {"is_flag": False, "flag_value": f.metadata["bare"]}
-            made.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
-    return made
+            click_options.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
+    return click_options

@@ -24,7 +24,7 @@ def stored(x: Tensor, spec: DataSpec) -> Tensor:
 
 
 def to_image(x: Tensor) -> Image.Image:
-    """One uint8 image (C, H, W): grey for one channel, the first three as colour for more."""
+    """One uint8 image (C, H, W): grey for one channel, else the first three channels as colour."""
     if x.shape[0] < 3:
         return Image.fromarray(x[0].contiguous().numpy())
     return Image.fromarray(x[:3].permute(1, 2, 0).contiguous().numpy())
@@ -43,7 +43,7 @@ def sheet(images: Tensor, columns: int = 8, gap: int = 2) -> Image.Image:
 
 
 def scatter(x: Tensor, real: Tensor | None = None, size: int = 512) -> Image.Image:
-    """The first two numbers of points (N, D): the samples in colour over the real ones in grey, on the real ones' square."""
+    """The first two coordinates of points (N, D): samples in colour over real points in grey, in a square around the real ones."""
     shown = x if real is None else real
     reach = float(shown[:, :2].abs().max()) * 1.25 + 1e-6
     page = Image.new("RGB", (size, size), PAPER)
@@ -70,7 +70,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 
 def curves(lines: Sequence[Mapping[str, float]], width: int = 900, height: int = 260) -> Image.Image | None:
-    """One panel for each network's terms and one for what else is logged, against the step; None for less than two lines."""
+    """One panel for the terms of each network and one for the other values, over the step; None for fewer than two lines."""
     names = [name for name in (lines[-1] if lines else {}) if name not in ("step", "time", "images_seen", "images_per_second")]
     groups: dict[str, list[str]] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""All randomness is counted, none is remembered: every draw is a function of the seed, what it is for, and a counter."""
+"""Counted randomness: every draw is a function of the seed, its purpose and a counter, so no random state is ever saved."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def seed_of(*keys: object) -> int:
 
 
 def seed_step(seed: int, t: int) -> None:
-    """Seed torch's global generators, of every device, for step t; -1 is what comes before the first: the weights."""
+    """Seed torch's global generators, of every device, for step t; t = -1 is for the first weights."""
     torch.manual_seed(seed_of(seed, "step", t))
 
 
 def generator(*keys: object) -> torch.Generator:
-    """A generator of its own on the CPU."""
+    """A new CPU generator, seeded from the keys."""
     return torch.Generator().manual_seed(seed_of(*keys))
 
 
 def between(ends: Tensor, steps: int) -> Tensor:
-    """Rows of latents on the arc between pairs of ends; (pairs * steps, ...).
+    """Latents on the arc between each pair of ends, (2 * pairs, ...): (pairs * steps, ...).
 
     The arc (Shoemake's slerp) keeps the length that the prior gives latents; a straight line would pass through shorter ones.
     """

@@ -1,4 +1,4 @@
-"""The words that all modules share: the records that plugins return, and what data is. Nothing here imports torch."""
+"""The records that plugins return, and the description of the data. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 API_VERSION = 1
-"""The version of the plugin interface; a manifest says `GANZOO_API = 1`. It moves only when something breaks."""
+"""The version of the plugin interface; a manifest says `GANZOO_API = 1`. It is raised only when an existing plugin would break."""
 
 Batch: TypeAlias = "Mapping[str, Tensor]"
-"""One batch: keys from the glossary (`x` samples, `y` labels) to tensors whose first axis is N."""
+"""One batch: tensors by key (`x` samples, `y` labels; the glossary has all keys), each with N rows."""
 Terms: TypeAlias = "dict[str, Tensor]"
-"""Named 0-d tensors. What is optimised is their sum, what is logged is the dict."""
+"""Named 0-d tensors. Their sum is minimised; each is logged under its name."""
 
 Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy", "metric", "features"]
 KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
 """The parts that a recipe binds."""
 JUDGES: tuple[str, ...] = ("metric", "features")
-"""The parts that judge what a generator draws."""
+"""The parts that judge samples."""
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What the samples are; every network takes its sizes from here.
+    """Kind, shape and classes of the samples; every network takes its sizes from here.
 
     Attributes:
         kind: "image" (float32 in [-1, 1]) or "points" (float32, unbounded).
@@ -69,25 +69,25 @@ class Part:
     Attributes:
         kind: "generator", "discriminator", "loss", "strategy", "metric" or "features".
         name: small letters, digits and single hyphens.
-        target: "package.module:Name", imported when it is built and not before.
+        target: "package.module:Name", the class; imported when the part is built, not earlier.
         summary: a line for `ganzoo list`.
         options: a frozen dataclass whose fields are made with `option`, or None.
         gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features");
-            loss: what its terms ask of the strategy beyond being minimised ("balance": to be weighed by it, as BEGAN's are);
+            loss: what the strategy must do with its terms beyond minimising them ("balance": weigh them, as BEGAN's are);
             features: the names of its layers, the usual one first; metric: the names of its figures.
         needs: loss: the outputs that it wants from a discriminator; it gets them in this order;
-            strategy: what the loss must give, no more and no less;
-            metric: what it looks at: "features", "logits" (of a classifying extractor), "modes" (of toy data).
+            strategy: the `gives` of the losses that it works with, exactly;
+            metric: its input: "features", "logits" (of a classifying extractor), "modes" (of toy data).
         given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
-        keys: the keys of the batch that it cannot do without, beside `given`: those that a strategy reads itself; "y" for a class head;
-            "y" for a feature extractor that learns from the data's own labels.
+        keys: further keys of the batch that it needs, beside `given`: those that a strategy reads itself; "y" for a class head, or for a
+            feature extractor that learns the data's labels.
         per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
             loss: it needs such a discriminator (gradient penalties do).
         data: the kinds of data that it can make or judge.
         sizes: the image sizes, in pixels; empty: any.
-        bf16: it works in bf16 arithmetic; a run in --precision bf16 is refused where a part does not.
-        better: metric: "lower" or "higher" by the name of each figure that can be better or worse.
-        small: options, by name, of a small version: what `ganzoo.testing` takes where no recipe's `small` speaks for it.
+        bf16: whether it works in bf16 arithmetic; if not, --precision bf16 is refused.
+        better: metric: "lower" or "higher" by name, for each figure that can be better or worse.
+        small: options, by name, of a small version for `ganzoo.testing`, used where the part is not in its own recipe.
         known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
@@ -116,11 +116,11 @@ class Recipe:
     Attributes:
         name: what the command line calls it.
         title: its name in words.
-        generator: the name of a generator, one's own or another plugin's.
+        generator: the name of a generator, from this plugin or another.
         discriminator: the name of a discriminator.
         loss: the name of a loss.
         strategy: the name of a strategy.
-        summary: a line that says what is new about it.
+        summary: a line about the idea.
         paper: "arXiv:1406.2661", or a URL.
         year: of the paper.
         keys: the keys of the batch that it reads, beside those that its parts ask for.
@@ -128,8 +128,8 @@ class Recipe:
             stands for the number of steps that the run has: for the length of a schedule.
         results: what was measured with this recipe, one line a figure, each with its protocol.
         min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
-        small: options, named as in `defaults` and laid over them, of a version that learns simple images of 16 pixels, or points, in
-            seconds on a processor: what `ganzoo.testing` trains.
+        small: options, named as in `defaults` and replacing them, of a version that learns simple images of 16 pixels, or points, within
+            seconds on a processor: the one that `ganzoo.testing` trains.
         known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
     """
 
@@ -165,10 +165,10 @@ class DataSet:
         summary: a line for `ganzoo list --kind dataset`.
         kind: "image" or "points".
         keys: the keys of its batches; ("x", "y") where it always has labels.
-        classes: how many labels; 0: it depends, or none.
-        image_size: the size that is usual for it, in pixels; None: its own.
-        attributes: it takes `--labels`.
-        test: the data set that holds samples of the same source which this one does not hold: what `--against test` means.
+        classes: the number of classes; 0: none, or it depends.
+        image_size: the usual image size in pixels; None: that of the images.
+        attributes: whether it takes `--labels`.
+        test: the data set with held-out samples of the same source, for `--against test`.
         modes: of a toy: the centres of its modes, and
         sigma: their standard deviation.
         licence: under which it may be used.
@@ -195,13 +195,13 @@ class DataSet:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the hooks of a run are told of it.
+    """The run that a hook is called for.
 
     Attributes:
         folder: the run folder.
-        config: what its config.json holds.
-        spec: what the data is.
-        step: the number of the first step of this sitting.
+        config: the content of its config.json.
+        spec: of the data.
+        step: the number of the first step in this process.
     """
 
     folder: Path

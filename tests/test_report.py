@@ -109,7 +109,7 @@ def test_what_was_seen_of_the_samples_has_curves(make):
     a, b = (make(name, health=[{"step": t, "spread": t / 10, "apartness": 0.5} for t in (0, 10)]) for name in "ab")
     assert [list(chart.curves) for chart in charts.health_charts(read(a))] == [["spread", "apartness"]]
     assert [chart.title for chart in charts.compared_charts([read(a), read(b)])][-2:] == ["spread", "apartness"]
-    assert "What is seen of the sample sheets" in html_of(a)
+    assert "Variety of the samples" in html_of(a)
 
 
 def test_a_run_with_nothing_in_it_has_a_report(make):

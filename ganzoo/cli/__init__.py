@@ -41,11 +41,11 @@ class Commands(click.Group):
 
 @functools.cache
 def plugin_commands() -> tuple[dict[str, click.Command], dict[str, list[str]]]:
-    """The commands that plugins add, by name, and, by "distribution/plugin", the commands that were added or why they were not."""
+    """The commands that plugins add, by name; and, by "distribution/plugin", notes on the commands that were added or refused."""
     from ganzoo.registry.catalogue import catalogue
 
     claims: dict[str, list[tuple[str, click.Command]]] = {}
-    told: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
     for plugin in catalogue().plugins:
         if "ganzoo_commands" not in plugin.hooks:
             continue
@@ -54,7 +54,7 @@ def plugin_commands() -> tuple[dict[str, click.Command], dict[str, list[str]]]:
         try:
             plugin.call("ganzoo_commands", cli=group)
         except (Exception, SystemExit) as e:
-            told[whose] = [f"ganzoo_commands raised {type(e).__name__}: {e}"]
+            notes[whose] = [f"ganzoo_commands raised {type(e).__name__}: {e}"]
             continue
         for name, command in group.commands.items():
             claims.setdefault(name, []).append((whose, command))
@@ -62,10 +62,10 @@ def plugin_commands() -> tuple[dict[str, click.Command], dict[str, list[str]]]:
     for name, claimed in sorted(claims.items()):
         others = "ganzoo itself" if name in Commands.MODULES else " and ".join(whose for whose, _ in claimed) if len(claimed) > 1 else ""
         for whose, command in claimed:
-            told.setdefault(whose, []).append(f"command {name}" + (f" REFUSED: {others} has it" if others else ""))
+            notes.setdefault(whose, []).append(f"command {name}" + (f" REFUSED: {others} has it" if others else ""))
             if not others:
                 commands[name] = command
-    return commands, told
+    return commands, notes
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

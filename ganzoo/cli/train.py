@@ -50,13 +50,13 @@ class Recipes(click.Group):
 
 def _typed(args: list[str], name: str) -> str | None:
     """The value that was typed for an option, the last one, read before the options are known."""
-    found = None
+    value = None
     for i, word in enumerate(args):
         if word == name and i + 1 < len(args):
-            found = args[i + 1]
+            value = args[i + 1]
         elif word.startswith(f"{name}="):
-            found = word.removeprefix(f"{name}=")
-    return found
+            value = word.removeprefix(f"{name}=")
+    return value
 
 
 def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Data: what a data set's author writes with, the prepared cache, and the batches that training reads.
+"""Data: the tools of a data set's author, the cache of prepared data, and the batches for training.
 
 Importing this package imports neither torch nor numpy nor PIL: a name brings its module when it is first asked for.
 """

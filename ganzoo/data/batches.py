@@ -1,4 +1,4 @@
-"""Batches on the device, without an end, in an order that is a function of the seed."""
+"""Endless batches on the device, in an order that is a function of the seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ganzoo.types import DataSpec
 
 
 class Batches(Iterator[dict[str, Tensor]]):
-    """An endless iterator of batches, and its place.
+    """An endless iterator of batches, and its position.
 
     Sample k of the stream is sample permutation(seed, epoch)[k % n] with epoch = k // n: every epoch shows every sample once,
     a batch may reach into the next epoch, and no image is left out. `position` (batches given so far) is the whole state:
@@ -22,10 +22,10 @@ class Batches(Iterator[dict[str, Tensor]]):
 
     Args:
         data: "x" uint8 (N, C, H, W) or float32 (N, D), perhaps "y" int64 (N,).
-        spec: what the data is.
+        spec: the description of the data.
         batch_size: samples a batch.
         seed: of the order and the mirroring.
-        device: where the batches are wanted.
+        device: of the batches.
         flip: mirror each image left to right with probability 1/2, drawn from (seed, position).
         position: batches given already.
     """
@@ -69,11 +69,11 @@ class Batches(Iterator[dict[str, Tensor]]):
         return self.position * self.batch_size
 
     def peek(self, n: int) -> dict[str, Tensor]:
-        """The first n samples of the stream, not mirrored, whatever the place; the place stays."""
+        """The first n samples of the stream, not mirrored; the position stays."""
         return next(Batches(self._data, self.spec, n, seed=self.seed, device=self.device))
 
     def _places(self) -> Tensor:
-        """Which samples the batch at `position` holds: int64 (batch_size,)."""
+        """The indices of the samples in the batch at `position`: int64 (batch_size,)."""
         k, left, parts = self.position * self.batch_size, self.batch_size, []
         while left:
             epoch, place = divmod(k, self.n)
@@ -92,7 +92,7 @@ class Batches(Iterator[dict[str, Tensor]]):
 
 
 def _fits(data: Mapping[str, Tensor], device: torch.device) -> bool:
-    """Whether the data takes less than half of what is free on the device; only CUDA can tell, of others it is taken for granted."""
+    """Whether the data takes less than half of the device's free memory; only CUDA can tell, on other devices it is assumed."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

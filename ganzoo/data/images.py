@@ -1,4 +1,4 @@
-"""One image from bytes that nobody vouches for, and the centre square of it at the size wanted."""
+"""Decodes one image from untrusted bytes, and takes its centre square at the wanted size."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def is_grey(image: np.ndarray) -> bool:
-    """Whether the three channels of (3, H, W) are equal."""
+    """Whether the three channels of an image (3, H, W) are equal."""
     return bool((image[0] == image[1]).all() and (image[0] == image[2]).all())
 
 
 def resized(x: Tensor, size: int) -> Tensor:
-    """The centre squares of uint8 images (N, C, H, W) at size * size, bicubic and antialiased; as they are if they fit."""
+    """The centre squares of uint8 images (N, C, H, W) at size * size, bicubic and antialiased; unchanged if they have that size."""
     import torch.nn.functional as F
 
     side = min(x.shape[2:])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Part of every key: raise it when the same input is prepared into something else.
 FORMAT = 1
-#: The size of images that have none of their own.
+#: The size of images whose data set names none.
 USUAL_SIZE = 64
 MAX_SIZE = 2048
 MAX_BAD = 0.01
@@ -41,8 +41,8 @@ Progress = Callable[[str, int, int], None]
 class Prepared:
     """A data set in the cache.
 
-    path: the file. name: the data set's name, or that of the file, safe for a folder's name. checksum: SHA-256 of the content.
-    count: samples. skipped: (image, reason) for each that was bad. note: something that the user should know, or "".
+    path: the file. name: of the data set, or of the file, fit for a folder's name. checksum: SHA-256 of the content. count: of samples.
+    skipped: (image, reason) for each that could not be read. note: a warning for the user, or "".
     """
 
     path: Path
@@ -70,12 +70,17 @@ def prepare(
     labels: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Prepared:
-    """The data set from the cache, which is filled first if it must be.
+    """The data set from the cache, which is filled first where it must be.
 
-    dataset: the record's name, or a path if record is None. image_size: as asked for, used as it is; None: the usual one,
-    or if that is not in `sizes` (when they are given) the next larger one in them, else their largest.
-    data_dir: where downloads lie and go. labels: attributes. progress(what, done, total) is called now and then.
-    Raises UsageError if what is asked for cannot be, GanzooError if it cannot be read or written.
+    Args:
+        dataset: the record's name, or a path if record is None.
+        image_size: in pixels; None: the usual size, or if that is not in `sizes`, the next larger one in them, else their largest.
+        sizes: the sizes to choose from; empty: any.
+        data_dir: where downloads lie and go.
+        labels: attributes.
+        progress: called with (what, done, total) now and then.
+
+    Raises UsageError for a request that cannot be met, GanzooError if the data cannot be read or the cache not written.
     """
     report = progress or (lambda what, done, total: None)
     if labels and not (record and record.attributes):
@@ -135,7 +140,7 @@ def _size(dataset: str, samples: Samples, record: DataSet | None, asked: int | N
 
 
 def _read(path: Path, name: str) -> Prepared | None:
-    """What the cache holds under the path; None if nothing, or nothing whole."""
+    """The prepared data in the file; None if there is none, or a damaged one."""
     try:
         header = safetensors_header(path, limit=100 * 1024**2)
         meta = json.loads(header["__metadata__"]["ganzoo"])
@@ -147,7 +152,7 @@ def _read(path: Path, name: str) -> Prepared | None:
 
 
 def _write(path: Path, name: str, samples: Samples, size: int | None, report: Progress) -> None:
-    """Prepares the samples into the file. The rows go to a raw file first, so that memory never holds them all."""
+    """Prepare the samples into the file. The rows go to a raw file first, so that memory never holds them all."""
     import torch
     from safetensors.torch import save_file
 
@@ -201,7 +206,7 @@ class _Rows:
 
 
 def _add_images(rows: _Rows, name: str, samples: Samples, size: int | None, report: Progress) -> list[tuple[str, str]]:
-    """Decodes all images into rows, in their order, and returns the bad ones with the reason. More than MAX_BAD of them: GanzooError."""
+    """Decode all images into rows, in their order; returns the unreadable ones with reasons. Raises GanzooError for more than MAX_BAD."""
     from ganzoo.data.images import is_grey, pixels
 
     read, total, skipped = samples.read, len(samples.names), list[tuple[str, str]]()
@@ -243,7 +248,7 @@ def _more(count: int) -> str:
 
 
 def _add_arrays(rows: _Rows, name: str, samples: Samples, size: int | None, report: Progress) -> list[tuple[str, str]]:
-    """Checks whole arrays and brings them into rows, some at a time."""
+    """Check whole arrays and bring them into rows, some at a time."""
     import numpy as np
     import torch
 
@@ -288,13 +293,13 @@ def _labels(y: Any, n: int, name: str) -> list[int]:
 
 
 def _threads() -> int:
-    """Pillow decodes without holding the interpreter, so a few threads help; more only take memory."""
+    """The threads that decode: Pillow does not hold the interpreter meanwhile, so a few help; more only take memory."""
     return min(8, allowed_cores())
 
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns of odd palettes, EXIF and sizes: what matters of that is an error here, the rest is noise."""
+    """Without Pillow's warnings of unusual palettes, EXIF and sizes: what matters of that is an error here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", RuntimeWarning)

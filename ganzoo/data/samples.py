@@ -1,4 +1,4 @@
-"""What a data set function gets and what it returns. Standard library only."""
+"""The argument and the result of a data set's function. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked of a data set.
+    """A request for a data set.
 
     Attributes:
         data_dir: where downloads lie and go; it may be read-only when it holds what is needed.
         labels: the attributes wanted as labels; always empty for a data set whose record does not say `attributes`.
-        cache: a folder that may be written, for what is temporary.
+        cache: a folder for temporary files.
     """
 
     data_dir: Path
@@ -30,12 +30,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a data set holds, said without reading it: `read` or `arrays` are called only when the cache has nothing.
+    """The content of a data set, described without reading it: `read` or `arrays` are called only when the cache has nothing.
 
     There is either `names` with `read`, images one by one, or `arrays`, everything at once.
 
     Attributes:
-        fingerprint: any text that changes when the content does: checksums where they are known, else sizes and times.
+        fingerprint: text that changes when the content does: checksums where they are known, else sizes and times.
         names: one an image, in their order.
         read: read(i) gives the encoded file as bytes (JPEG, PNG, WebP or BMP: it is decoded safely) or a PIL image. It is called from
             several threads; when it raises, that image is skipped and counted as bad.
@@ -45,7 +45,7 @@ class Samples:
         class_names: one a class, or empty.
         kind: as in `DataSpec`.
         size: the usual size in pixels; with arrays of images the shorter side, always.
-        note: something that the user should know ("3 .gif files are not read").
+        note: a warning for the user ("3 .gif files are not read").
         close: called when all is read.
     """
 
@@ -61,9 +61,9 @@ class Samples:
     close: Callable[[], None] = lambda: None
 
     def labelled(self, classes: Mapping[str, int], class_names: Sequence[str], fingerprint: str, note: str = "") -> Samples:
-        """These images with the class that `classes` has under their name; those without one are left out, which `note` may tell.
+        """These images with their classes, by name; images without one are left out, which `note` may say.
 
-        fingerprint: what changes when `classes` does; it joins that of the images.
+        fingerprint: text that changes when `classes` does; it is added to that of the images.
         """
         kept = [i for i, name in enumerate(self.names) if name in classes]
         if not kept:

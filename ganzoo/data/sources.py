@@ -15,9 +15,9 @@ from ganzoo.data.samples import Samples
 from ganzoo.errors import UsageError
 from ganzoo.files import safetensors_header
 
-#: What is taken for an image; what it holds is decided by its content.
+#: Files with these endings are taken for images; their format is decided by their content.
 IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})
-#: Images that are never decoded; a note tells of them.
+#: Images that are never decoded; a note names them.
 OTHER_IMAGES = frozenset({".avif", ".gif", ".heic", ".tif", ".tiff"})
 #: No image of the allowed pixels is larger; checked before anything is read.
 MAX_FILE_BYTES = 200 * 1024**2
@@ -25,7 +25,7 @@ MAX_HEADER_BYTES = 1024**2
 
 
 def samples_at(path: Path) -> Samples:
-    """What lies at a path: a folder or a zip of images, or an array in .npy, .npz or .safetensors."""
+    """The samples at a path: a folder or a zip of images, or an array in .npy, .npz or .safetensors."""
     if path.is_dir():
         return images_in_folder(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Evaluations, as a run keeps them: what was measured, by which protocol, and which is the best."""
+"""Evaluations as a run keeps them: figures with their protocol; the last one and the best."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one metric says of some samples.
+    """The figures of one metric for some samples.
 
-    better: "lower" or "higher" by figure. line, hash: the protocol for people to read, and to compare: figures of different hashes are
-    figures of different things. step, of: of the generator, where they are known.
+    better: "lower" or "higher" by figure. line: the protocol for people to read. hash: of the protocol; only figures of one hash compare.
+    step, of: the generator's step and file, where they are known.
     """
 
     figures: Mapping[str, float]
@@ -32,7 +32,7 @@ class Evaluation:
 
 
 def parsed(line: Mapping[str, Any]) -> Evaluation | None:
-    """The evaluation that a line of evaluations.jsonl tells, whoever wrote it; None where it has no figures."""
+    """The evaluation in a line of evaluations.jsonl, whoever wrote it; None where it has no figures."""
     figures = numbers(line.get("figures"))
     if not figures:
         return None
@@ -67,15 +67,15 @@ def numbers(values: Any) -> dict[str, float]:
 def best(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]]:
     """By figure and protocol hash: the evaluation of the last step, the best one, and whether there are several steps.
 
-    Figures of which neither more nor less is better are left out.
+    Figures that cannot be better or worse are left out.
     """
-    found: dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]] = {}
+    by_key: dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]] = {}
     for e in evaluations:
-        for name, way in e.better.items():
-            key, sign = (name, e.hash), 1 if way == "lower" else -1
-            last, top, several = found.get(key, (e, e, False))
+        for name, direction in e.better.items():
+            key, sign = (name, e.hash), 1 if direction == "lower" else -1
+            last, top, several = by_key.get(key, (e, e, False))
             several = several or e.step != last.step
             last = e if (e.step or 0) >= (last.step or 0) else last
             top = e if sign * e.figures[name] < sign * top.figures[name] else top
-            found[key] = (last, top, several)
-    return found
+            by_key[key] = (last, top, several)
+    return by_key

@@ -54,7 +54,7 @@ class Plugin:
     location: str = ""
 
     def call(self, hook: str, **given: Any) -> None:
-        """Call its implementation of the hook, if it has one, with the parameters that it takes; raises what that raises."""
+        """Call its implementation of the hook, if there is one, with the parameters that it takes; raises whatever that raises."""
         if hook in self.hooks:
             implementation = self.hooks[hook]
             implementation.function(*(given[name] for name in implementation.argnames))
@@ -71,7 +71,7 @@ class Plugin:
 
 
 class _Broken(GanzooError):
-    """Why a plugin cannot be used, and the state that this puts it in."""
+    """Why a plugin cannot be used, and the state that it is in therefore."""
 
     def __init__(self, reason: str, state: State = "broken") -> None:
         super().__init__(reason)

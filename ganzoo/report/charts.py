@@ -1,4 +1,4 @@
-"""Curves and sheets as the page holds them: few enough points, small enough pictures."""
+"""Curves and sample sheets for the page, with few enough points and small enough pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BYTES = 6_500_000  # of all sheets of a page, before base64 makes them a third l
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves over the step. fit: the axis leaves out wild values. looks: which colour each curve has; in their order where it is empty."""
+    """Curves over the step. fit: the axis leaves out extreme values. looks: the number of each curve's colour; empty: their order."""
 
     title: str
     curves: Mapping[str, Sequence[Point]]
@@ -35,7 +35,7 @@ class Chart:
     looks: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What page.js makes a plotly chart of."""
+        """The data that page.js makes a plotly chart of."""
         traces: list[dict[str, Any]] = []
         most = max(200, min(POINTS, ALL_POINTS // max(len(self.curves), 1)))
         for i, (name, points) in enumerate(self.curves.items()):
@@ -55,7 +55,7 @@ class Chart:
 
 
 def thin(points: Sequence[Point], most: int = POINTS) -> Sequence[Point]:
-    """At most `most` of the points, the lowest and the highest of each stretch, so that no peak is lost."""
+    """At most `most` of the points: the lowest and the highest of each stretch, so that no peak is lost."""
     if len(points) <= most:
         return points
     kept: list[Point] = []
@@ -74,7 +74,7 @@ def _short(value: float) -> float:
 
 
 def plain(text: str) -> str:
-    """Text for plotly, which reads some HTML and TeX: here they mean nothing."""
+    """Text for plotly, which would read HTML and TeX in it."""
     text = re.sub(r"[\x00-\x1f\x7f]", " ", text)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):
         text = text.replace(character, entity)
@@ -82,51 +82,51 @@ def plain(text: str) -> str:
 
 
 def loss_charts(run: RunFacts) -> list[Chart]:
-    """One chart for each network's terms and one for what else is logged, as in losses.png."""
+    """One chart for the terms of each network and one for the other logged values, as in losses.png."""
     groups: dict[str, dict[str, list[Point]]] = {}
     for name, points in _curves(run.metrics).items():
         groups.setdefault(name.partition("/")[0] if "/" in name else "", {})[name] = points
-    titles = {"d": "The discriminator's terms (d/)", "g": "The generator's terms (g/)", "": "What else is logged"}
+    titles = {"d": "The discriminator's terms (d/)", "g": "The generator's terms (g/)", "": "Other logged values"}
     return [Chart(titles.get(group, f"{group}/"), curves) for group, curves in groups.items()]
 
 
 def compared_charts(runs: Sequence[RunFacts]) -> list[Chart]:
     """One chart for each term, a curve a run."""
-    found: dict[str, dict[str, Sequence[Point]]] = {}
+    by_term: dict[str, dict[str, Sequence[Point]]] = {}
     for run in runs:
         for name, points in (_curves(run.metrics) | _curves(run.health)).items():
-            found.setdefault(name, {})[run.name] = points
-    return [Chart(name, curves, looks=_looks(runs)) for name, curves in found.items()]
+            by_term.setdefault(name, {})[run.name] = points
+    return [Chart(name, curves, looks=_looks(runs)) for name, curves in by_term.items()]
 
 
 def _looks(runs: Sequence[RunFacts]) -> dict[str, int]:
-    """A run looks the same in every chart."""
+    """Each run has the same colour in every chart."""
     return {run.name: i for i, run in enumerate(runs)}
 
 
 def health_charts(run: RunFacts) -> list[Chart]:
-    """What is seen of the sample sheets."""
+    """How varied the samples on the sheets are."""
     curves = _curves(run.health)
-    return [Chart("What is seen of the sample sheets", curves)] if curves else []
+    return [Chart("Variety of the samples", curves)] if curves else []
 
 
 def _curves(lines: Sequence[Mapping[str, float]]) -> dict[str, list[Point]]:
-    found: dict[str, list[Point]] = {}
+    curves: dict[str, list[Point]] = {}
     for line in lines:
         for name, value in line.items():
             if name not in ("step", "time", "images_seen", "images_per_second"):
-                found.setdefault(name, []).append((line["step"], value))
-    return found
+                curves.setdefault(name, []).append((line["step"], value))
+    return curves
 
 
 def score_charts(runs: Sequence[RunFacts]) -> list[Chart]:
     """One chart for each figure under each protocol, a curve a run; none where no run was measured at several steps."""
-    found: dict[tuple[str, str], dict[str, Score]] = {}
+    by_protocol: dict[tuple[str, str], dict[str, Score]] = {}
     for run in runs:
         for score in run.scores:
-            found.setdefault((score.figure, score.hash), {})[run.name] = score
+            by_protocol.setdefault((score.figure, score.hash), {})[run.name] = score
     charts = []
-    for (figure, hash), scores in found.items():
+    for (figure, hash), scores in by_protocol.items():
         title = f"{figure}{better(next(iter(scores.values())))}"
         if any(len({step for step, _ in score.points}) > 1 for score in scores.values()):
             charts.append(Chart(title, {name: s.points for name, s in scores.items()}, False, f"Protocol {hash}.", _looks(runs)))
@@ -134,7 +134,7 @@ def score_charts(runs: Sequence[RunFacts]) -> list[Chart]:
 
 
 def better(score: Score) -> str:
-    """", lower is better", where it is told."""
+    """", lower is better", where the score says so."""
     return f", {score.better} is better" if score.better in ("lower", "higher") else ""
 
 
@@ -154,13 +154,13 @@ def sheets(run: RunFacts, budget: int, problems: list[str], most: int = SHEETS) 
     problems.append("The sheets are shown smaller than they are, or fewer of them, so that the page stays small; the files are whole.")
     for side, quality in ((1024, 85), (768, 75), (512, 65), (320, 60)):
         # Three of them tell how large all will be.
-        tried = list(_encoded(evenly(chosen, 3), (side, quality), []))
-        if sum(len(uri) for _, uri in tried) * 0.75 / max(len(tried), 1) * len(chosen) < 0.9 * budget:
+        sample = list(_encoded(evenly(chosen, 3), (side, quality), []))
+        if sum(len(uri) for _, uri in sample) * 0.75 / max(len(sample), 1) * len(chosen) < 0.9 * budget:
             break
-    made = list(_encoded(chosen, (side, quality), problems))
-    while len(made) > 1 and sum(len(uri) for _, uri in made) * 0.75 > budget:
-        made = evenly(made, (len(made) + 1) // 2)
-    return made
+    encoded = list(_encoded(chosen, (side, quality), problems))
+    while len(encoded) > 1 and sum(len(uri) for _, uri in encoded) * 0.75 > budget:
+        encoded = evenly(encoded, (len(encoded) + 1) // 2)
+    return encoded
 
 
 def _encoded(chosen: Iterable[tuple[int, Path]], smaller: tuple[int, int] | None, problems: list[str]) -> Iterable[tuple[int, str]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """A figure under one protocol in the course of a run. points: (step, value) in the order of the steps; best: None if neither way is."""
+    """A figure under one protocol in the course of a run. points: (step, value), by step. best: None where nothing is better or worse."""
 
     figure: str
     hash: str
@@ -63,10 +63,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """All that a report tells of a run.
+    """The facts of a run.
 
     Attributes:
-        folder: where it lies. name: what the page calls it.
+        folder: the run folder. name: its name on the page.
         config: its config.json.
         settings: each of its options; no_defaults: why their defaults are not known, or "".
         metrics: lines of metrics.jsonl: "step" and numbers.
@@ -145,15 +145,15 @@ class RunFacts:
 
 
 def find(paths: Iterable[Path], warn: Callable[[str], None] = lambda text: None) -> list[Path]:
-    """The run folders that the paths name: a run itself, or every run below a folder. What only looks like a run is told to `warn`.
+    """The run folders that the paths name: a run itself, or every run below a folder. warn: called with what only looks like a run.
 
     Raises UsageError where there is none.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for path in paths:
         if (path / "config.json").exists():
             read_config(path)
-            found.append(path)
+            folders.append(path)
             continue
         if not path.is_dir():
             raise UsageError(f"{path} does not exist. Wanted a run, or a folder that holds runs.")
@@ -169,8 +169,8 @@ def find(paths: Iterable[Path], warn: Callable[[str], None] = lambda text: None)
                     warn(f"{e} It is left out.")
         if not below:
             raise UsageError(f"{path} is no run and holds none: no config.json of a run lies in it. Runs lie under runs/.")
-        found += below
-    return list({path.resolve(): path for path in found}.values())
+        folders += below
+    return list({path.resolve(): path for path in folders}.values())
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -178,7 +178,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def named(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Each run's folder and the shortest end of its path that no other one has."""
+    """Each run's folder, and as its name the shortest end of its path that no other run has."""
     parts = [folder.resolve().parts for folder in folders]
     for folder, own in zip(folders, parts, strict=True):
         n = next((n for n in range(1, len(own)) if sum(other[-n:] == own[-n:] for other in parts) == 1), len(own))
@@ -197,10 +197,10 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
     evaluations = []
     for line in read_lines(folder / EVALUATIONS, problems.append):
-        if (made := parsed(line)) is None or made.step is None:
+        if (evaluation := parsed(line)) is None or evaluation.step is None:
             problems.append(f"{EVALUATIONS}: a line without a step or without figures is left out.")
         else:
-            evaluations.append(made)
+            evaluations.append(evaluation)
     warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in read_lines(folder / "warnings.jsonl", problems.append)]
     sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
     return RunFacts(
@@ -220,7 +220,7 @@ def _step(value: Any) -> int:
 
 
 def _parameters(folder: Path) -> dict[str, int]:
-    """How many numbers the optimisers of the newest checkpoint change, by network; none where its optimisers keep nothing."""
+    """How many numbers the optimisers of the newest checkpoint train, by network; none where the optimisers keep no state."""
     for step in reversed(checkpoint.steps_in(folder)):
         try:
             header, _ = checkpoint.read_header(checkpoint.path_of(folder, step))

@@ -1,4 +1,4 @@
-"""One safetensors file <-> everything that a run is. No code and no pickle in it, and never half of one on the disk."""
+"""Checkpoints: all tensors of a run in one safetensors file. It holds no code and no pickle, and there is never half of one on the disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_HASH = "0" * 64
 
 
 class BadCheckpoint(GanzooError):
-    """A file that is not a checkpoint, not whole, or not of this run."""
+    """A file that is no checkpoint, is damaged, or belongs to another run."""
 
 
 def tensors_of(strategy: Strategy) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ def _optimiser_slots(strategy: Strategy) -> Iterator[tuple[str, Tensor]]:
 
 
 def restore(strategy: Strategy, tensors: Mapping[str, Tensor]) -> None:
-    """Put every tensor back where `tensors_of` took it from, in the memory layout that the parameters have."""
+    """Put every tensor back where `tensors_of` took it from, in the memory layout of the parameters."""
     strategy.load_state_dict({name.removeprefix("model:"): v for name, v in tensors.items() if name.startswith("model:")})
     optimisers = strategy.optimisers()
     parameters = dict(strategy.named_parameters())
@@ -112,12 +112,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
     Raises GanzooError where the disk refuses; what was there before is untouched.
     """
     packed: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    storages: set[int] = set()
     for name, value in tensors.items():
-        here = value.detach().cpu().contiguous()
+        copied = value.detach().cpu().contiguous()
         # One tensor under two names (tied weights) is written twice: safetensors refuses shared memory.
-        packed[name] = here.clone() if here.untyped_storage().data_ptr() in seen else here
-        seen.add(here.untyped_storage().data_ptr())
+        packed[name] = copied.clone() if copied.untyped_storage().data_ptr() in storages else copied
+        storages.add(copied.untyped_storage().data_ptr())
     # One metadata key: safetensors writes several in an order that changes from process to process.
     data = serialise(packed, {"ganzoo": json.dumps({"format": FORMAT, "sha256": _NO_HASH, **meta}, sort_keys=True)})
     end = 8 + int.from_bytes(data[:8], "little")
@@ -155,7 +155,7 @@ def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> t
     check: looks at the header before any tensor is read, and raises BadCheckpoint. Raises BadCheckpoint, naming the file.
     """
     header, meta = read_header(path)
-    said = str(meta.pop("sha256", ""))
+    stored = str(meta.pop("sha256", ""))
     if check is not None:
         try:
             check(header)
@@ -163,9 +163,9 @@ def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> t
             raise BadCheckpoint(f"{path.name}: {e}") from e
     data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
-    whole = hashlib.sha256(data[:end].replace(said.encode(), _NO_HASH.encode(), 1))
+    whole = hashlib.sha256(data[:end].replace(stored.encode(), _NO_HASH.encode(), 1))
     whole.update(memoryview(data)[end:])
-    if whole.hexdigest() != said:
+    if whole.hexdigest() != stored:
         raise BadCheckpoint(f"{path.name}: it is truncated or damaged: its sha256 is not the one in it")
     try:
         return parse(data), meta
@@ -174,7 +174,7 @@ def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> t
 
 
 def steps_in(folder: Path) -> list[int]:
-    """The steps that have a checkpoint in the folder, oldest first, told by name: a file's time says nothing."""
+    """The steps that have a checkpoint in the folder, oldest first, by their names: the times of files say nothing."""
     return sorted(int(p.stem) for p in folder.glob("*.safetensors") if p.stem.isdigit())
 
 

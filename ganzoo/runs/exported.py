@@ -95,10 +95,12 @@ class Exported:
 
         labels: as in `raw`. z: latents (n, ...) in the place of the seed's. Raises GanzooError where a sample is not a finite number.
         """
-        for x in self.raw(self.latents(n, seed) if z is None else z, labels):
-            if not bool(x.isfinite().all()):
-                raise GanzooError(f"generator {self.name!r} makes samples that are not finite numbers: there is nothing to see or to measure.")
-            yield pictures.stored(x, self.spec)
+        return map(self._stored, self.raw(self.latents(n, seed) if z is None else z, labels))
+
+    def _stored(self, x: Tensor) -> Tensor:
+        if not bool(x.isfinite().all()):
+            raise GanzooError(f"generator {self.name!r} makes samples that are not finite numbers: there is nothing to see or to measure.")
+        return pictures.stored(x, self.spec)
 
 
 def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, metrics, samples and checkpoints, and who holds it."""
+"""The folder of a run: configuration, metrics, samples, checkpoints, and the lock of the process that works in it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Run:
         append_line(self.folder / "metrics.jsonl", line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics.jsonl; a last line that was cut off is left out."""
+        """All lines of metrics.jsonl, but for one that was cut off."""
         return read_lines(self.folder / "metrics.jsonl")
 
     def forget_after(self, step: int) -> None:
@@ -73,7 +73,7 @@ class Run:
                 sheet.unlink()
 
     def samples_were(self, step: int, **health: float) -> None:
-        """One line of health.jsonl: what is seen of the sample sheet of this step."""
+        """One line of health.jsonl: how varied the samples of this step are."""
         append_line(self.folder / "health.jsonl", {"step": step, **health})
 
     def warn(self, step: int, text: str) -> None:
@@ -90,7 +90,9 @@ class Run:
     def load(
         self, check: Callable[[dict[str, Any]], None], warn: Callable[[str], None]
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Tensors and metadata of the newest good checkpoint; each bad one is told to `warn`. None where there is no checkpoint at all.
+        """Tensors and metadata of the newest good checkpoint; None where there is no checkpoint at all.
+
+        check: looks at a header and raises BadCheckpoint. warn: called with each bad checkpoint.
 
         Raises GanzooError where there are some and none is good.
         """

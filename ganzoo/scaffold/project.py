@@ -1,4 +1,4 @@
-"""Writes the project of a new plugin from the templates that come along. No torch."""
+"""Writes the project of a new plugin from ganzoo's templates. No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import Catalogue, Entry
 
 TEMPLATES = Path(__file__).parent / "templates"
-#: What can be written, and what it is.
+#: The kinds of projects, in words.
 KINDS = {
     "gan": "generator, discriminator, loss and the recipe of them",
     "generator": "a generator, and a recipe around it",
@@ -36,11 +36,11 @@ def write_project(zoo: Catalogue, name: str, kind: str, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as beside:
-            made = Path(beside, "project")  # not `beside` itself, which nobody else may read
+            project = Path(beside, "project")  # not `beside` itself, which nobody else may read
             for path, text in files.items():
-                (made / path).parent.mkdir(parents=True, exist_ok=True)
-                (made / path).write_text(text, encoding="utf-8")
-            made.rename(folder)
+                (project / path).parent.mkdir(parents=True, exist_ok=True)
+                (project / path).write_text(text, encoding="utf-8")
+            project.rename(folder)
     except OSError as e:
         raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name a folder that can be written.") from e
 

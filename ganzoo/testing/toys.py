@@ -19,9 +19,9 @@ CLASSES = 4
 @functools.cache
 def folder() -> Path:
     """A folder of this process, gone when it ends."""
-    made = Path(tempfile.mkdtemp(prefix="ganzoo-testing-"))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
+    path = Path(tempfile.mkdtemp(prefix="ganzoo-testing-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 def shapes(n: int, channels: int, size: int) -> dict[str, Tensor]:

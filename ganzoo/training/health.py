@@ -1,4 +1,4 @@
-"""What can be seen to go wrong in a run while it goes wrong."""
+"""Warnings during training: D has won, samples have collapsed, numbers are not finite."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 D_WON_LINES = 20  # log lines in a row
 COLLAPSED = 0.05  # share of the real samples' spread
 COLLAPSED_SHEETS = 3  # sample sheets in a row
-COLLAPSE, NO_DIVERSITY = "the samples have collapsed to one", "the samples lack diversity"  # what warnings begin with
-REPEATED = 0.25  # share of the real samples' apartness
+COLLAPSE, NO_DIVERSITY = "the samples have collapsed to one", "the samples lack diversity"  # how the warnings begin
+REPEATED = 0.25  # share of the distance between real samples
 
 
 def not_finite(values: Mapping[str, float]) -> str:
@@ -21,7 +21,7 @@ def not_finite(values: Mapping[str, float]) -> str:
 
 
 def spread(x: Tensor, real: Tensor) -> float:
-    """How much the samples differ among themselves, in units of how much the real ones do: standard deviation over N, mean over axes.
+    """The variety of samples in units of the real ones': standard deviation over N, mean over all axes.
 
     x: (N, ...), real: (M, ...). 1 for samples as varied as the real ones, 0 for one sample N times.
     """
@@ -29,31 +29,31 @@ def spread(x: Tensor, real: Tensor) -> float:
 
 
 def apartness(x: Tensor, real: Tensor, n: int = 64) -> float:
-    """How far a sample is from the one that is most like it, in units of how far real ones are: medians among n samples of each.
+    """The distance of a sample to the one most like it, in units of that distance between real ones: medians among n samples of each.
 
-    x, real: (N, ...). About 1 for samples as different from each other as the real ones, near 0 where a few kinds are drawn over and
-    over, however different those few are: their spread may be that of the real ones.
+    x, real: (N, ...). About 1 for samples as different from each other as the real ones; near 0 where a few kinds are drawn over and
+    over, even if those few are so different that their spread is that of the real ones.
     """
     n = min(n, len(x), len(real))
     if n < 2:
         return 1.0
     nearest = []
-    for some in (x, real):
-        flat = some[:n].detach().float().flatten(1).cpu()
-        apart = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
-        nearest.append(float(apart.amin(1).median()))
+    for samples in (x, real):
+        flat = samples[:n].detach().float().flatten(1).cpu()
+        distances = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
+        nearest.append(float(distances.amin(1).median()))
     return nearest[0] / max(nearest[1], 1e-8)
 
 
 class Health:
-    """Warnings of a run. Each is given once, and again only after it had gone away."""
+    """The warnings of a run. Each is given once, and again only after its cause had gone away."""
 
     def __init__(self, d_won: float | None) -> None:
         self.d_won = d_won
         self._won = self._alike = self._few = 0
 
     def logged(self, values: Mapping[str, float]) -> str:
-        """A warning when D separates real from fake perfectly, line after line: then G has little left to learn from."""
+        """A warning when D separates real from fake perfectly, log line after log line, so that G learns little; else an empty string."""
         if self.d_won is None or not {"d/real", "d/fake"} <= values.keys():
             return ""
         won = 0 <= values["d/real"] + values["d/fake"] < self.d_won
@@ -66,18 +66,18 @@ class Health:
         )
 
     def sampled(self, spread: float, apartness: float = 1.0) -> list[str]:
-        """Warnings when the samples are all alike, or else of a few kinds that repeat, sheet after sheet."""
+        """Warnings when the samples are all alike, or repeat a few kinds, sheet after sheet."""
         self._alike = self._alike + 1 if spread < COLLAPSED else 0
         self._few = self._few + 1 if apartness < REPEATED and spread >= COLLAPSED else 0
-        told = []
+        warnings = []
         if self._alike == COLLAPSED_SHEETS:
-            told.append(
+            warnings.append(
                 f"{COLLAPSE}: they differ by {spread:.1%} of what real ones do. "
                 "Start again with another --seed, a smaller learning rate, or another loss."
             )
         if self._few == COLLAPSED_SHEETS:
-            told.append(
-                f"{NO_DIVERSITY}: a sample is as near to the next one like it as {apartness:.0%} of what real ones are. "
+            warnings.append(
+                f"{NO_DIVERSITY}: the distance between similar samples is {apartness:.0%} of that between real ones. "
                 "G draws a few kinds over and over. Take another loss, a smaller learning rate, or larger batches."
             )
-        return told
+        return warnings

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Tracked(Watch):
-    """Hands each event of a run to another watch and to the trackers; one that raises is switched off, and the run goes on."""
+    """Passes each event of a run on to another watch and to the trackers. A tracker that raises is switched off, and the run goes on."""
 
     def __init__(self, watch: Watch, trackers: list[Plugin], run: RunInfo) -> None:
         self.watch, self.trackers, self.run = watch, trackers, run
         self.step = run.step
 
     def started(self) -> None:
-        """Raises UsageError where a tracker says that it cannot work at all."""
+        """Tell the trackers that the run begins. Raises UsageError where one of them refuses it."""
         self._tell("ganzoo_run_started")
 
     def finished(self, error: str) -> None:

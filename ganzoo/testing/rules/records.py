@@ -31,18 +31,18 @@ def options_can_be_typed(case: Case) -> None:
     cls = case.record.options
     for name, f in options.fields(cls).items():
         assert f.metadata.get("help"), f"{name} has no help: make it with ganzoo.option(default, help)"
-    made = options.make(cls, {})
-    assert options.make(cls, json.loads(json.dumps(options.to_json(made)))) == made
+    defaults = options.make(cls, {})
+    assert options.make(cls, json.loads(json.dumps(options.to_json(defaults)))) == defaults
     command = click.Command("x", params=[*options.click_options(cls, f"{case.kind}.")])
     typed = []
-    for name, value in options.to_json(made).items():
+    for name, value in options.to_json(defaults).items():
         flag = options.flag(name, f"{case.kind}.")
         if isinstance(value, bool):
             typed.append(flag if value else flag.replace("--", "--no-", 1))
         elif value is not None:
             typed += [flag, str(value)]
     parsed = {key.rpartition("__")[2]: value for key, value in command.make_context("x", typed).params.items() if value is not None}
-    assert options.make(cls, parsed) == made, f"typed on the command line, {parsed} is not {made}"
+    assert options.make(cls, parsed) == defaults, f"typed on the command line, {parsed} is not {defaults}"
 
 
 @rule("dataset")
