@@ -174,7 +174,7 @@ class FeatureExtractor(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """FeatureExtractor (N, D) of the layer, and logits (N, K) or None.
+        """Features (N, D) of the layer, and logits (N, K) or None.
 
         x: uint8 images (N, C, H, W) of any size, C 1 or 3; or float32 points (N, D).
         """
