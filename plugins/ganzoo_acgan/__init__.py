@@ -1,4 +1,4 @@
-"""AC-GAN: Odena et al. 2016 (arXiv:1610.09585), a discriminator that also names the class."""
+"""AC-GAN: Odena et al. 2016 (arXiv:1610.09585). The discriminator also predicts the class."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ SIZES = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    z_dim: int = option(100, "numbers in a latent, beside the class", source="table 2", min=1)
-    width: int = option(96, "channels of the last hidden layer; each layer before it has twice as many", source="table 2", min=1)
+    z_dim: int = option(100, "size of the latent vector, without the class", source="table 2", min=1)
+    width: int = option(96, "channels of the last hidden layer; doubled with each layer before it", source="table 2", min=1)
 
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    width: int = option(16, "channels of the first layer; each layer after it has twice as many", source="table 2", min=1)
-    dropout: float = option(0.5, "share of activations dropped in each layer", source="table 2", min=0, max=0.99)
+    width: int = option(16, "channels of the first layer; doubled with each layer after it", source="table 2", min=1)
+    dropout: float = option(0.5, "fraction of activations dropped in each layer", source="table 2", min=0, max=0.99)
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    class_weight: float = option(1.0, "of the class terms beside those of the game", source="section 3", min=0)
+    class_weight: float = option(1.0, "weight of the class terms relative to the adversarial terms", source="section 3", min=0)
 
 
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
         Part(
-            "generator", "acgan", "ganzoo_acgan.model:Generator", "transposed convolutions on a latent and a class", GeneratorOptions,
+            "generator", "acgan", "ganzoo_acgan.model:Generator", "transposed convolutions on latent and one-hot class", GeneratorOptions,
             given=("y",), data=("image",), sizes=SIZES,
         ),
         Part(
-            "discriminator", "acgan", "ganzoo_acgan.model:Discriminator", "convolutions with dropout, two heads: source and class",
+            "discriminator", "acgan", "ganzoo_acgan.model:Discriminator", "convolutions with dropout; two heads: real or fake, and class",
             DiscriminatorOptions, gives=("logits", "class_logits"), keys=("y",), data=("image",), sizes=SIZES,
         ),
         Part(
-            "loss", "acgan", "ganzoo_acgan.model:AuxiliaryClassifier", "log-likelihood of the source and of the class", LossOptions,
+            "loss", "acgan", "ganzoo_acgan.model:AuxiliaryClassifier", "log-likelihood of real or fake and of the class", LossOptions,
             needs=("logits", "class_logits"), given=("y",),
         ),
         Recipe(
@@ -47,7 +47,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="Auxiliary-classifier GAN",
             paper="arXiv:1610.09585",
             year=2016,
-            summary="draws the class that it is told; D names the class as well as the source",
+            summary="G generates a given class; D predicts the class as well as real or fake",
             generator="acgan",
             discriminator="acgan",
             loss="acgan",
@@ -56,7 +56,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 103 (96.2 to 112), FID@768 0.908 (0.804 to 1.07)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
-                "Fashion-MNIST, 2400 steps: 88 (87 to 88) % of the samples are seen as their class by an independent classifier",
+                "Fashion-MNIST, 2400 steps: 88 (87 to 88) % of the samples are recognised as their class by an independent classifier",
             ),
             defaults={
                 "steps": 2400, "batch_size": 64, "ema": 0.99,

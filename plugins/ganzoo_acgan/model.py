@@ -22,36 +22,37 @@ def initialise(module: nn.Module) -> None:
 
 
 class Generator(ganzoo.Generator):
-    """Table 2: the latent and the class, one-hot, to 4 x 4 pixels; 5 x 5 transposed convolutions double them.
+    """Table 2: a dense layer from the latent and the one-hot class to 4 x 4 pixels; 5 x 5 transposed convolutions double the size.
 
-    z (N, z_dim), y (N,) int64 to images (N, C, H, W) in [-1, 1].
+    Maps z (N, z_dim) and y (N,) int64 to images (N, C, H, W) in [-1, 1].
     """
 
     options: GeneratorOptions
 
     def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
         super().__init__(spec, options)
-        n = int(log2(spec.shape[-1] // 4))
-        widths = [options.width * 2**i for i in reversed(range(n))]
+        n_layers = int(log2(spec.shape[-1] // 4))
+        widths = [options.width * 2**i for i in reversed(range(n_layers))]
         layers: list[nn.Module] = [nn.Linear(options.z_dim + spec.classes, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
-        for before, after in zip(widths, [*widths[1:], spec.shape[0]], strict=True):
-            up = nn.ConvTranspose2d(before, after, 5, 2, 2, output_padding=1)
-            layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), up]
+        for c_in, c_out in zip(widths, [*widths[1:], spec.shape[0]], strict=True):
+            upsample = nn.ConvTranspose2d(c_in, c_out, 5, 2, 2, output_padding=1)
+            layers += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), upsample]
         self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
 
     def latent(self, n: int) -> Tensor:
         return torch.randn(n, self.options.z_dim)
 
     def forward(self, z: Tensor, **given: Tensor) -> Tensor:
-        classes = one_hot(given["y"], self.spec.classes).to(z.dtype)
-        x: Tensor = self.net(torch.cat([z, classes], 1))
+        y_one_hot = one_hot(given["y"], self.spec.classes).to(z.dtype)
+        x: Tensor = self.net(torch.cat([z, y_one_hot], 1))
         return x
 
 
 class Discriminator(ganzoo.Discriminator):
-    """Table 2: six 3 x 3 convolutions, every other one with stride 2, dropout after each; source and class from one trunk.
+    """Table 2: six 3 x 3 convolutions, every other one with stride 2, each followed by dropout; one trunk with two heads.
 
-    Images to logits (N,) and class_logits (N, classes), both raw. Above 32 pixels, two more convolutions a doubling.
+    Maps images (N, C, H, W) to logits (N,), real or fake, and class_logits (N, classes), both raw. Images of more than 32 pixels
+    get two more convolutions per doubling.
     """
 
     options: DiscriminatorOptions
@@ -59,17 +60,17 @@ class Discriminator(ganzoo.Discriminator):
     def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
         super().__init__(spec, options)
         layers: list[nn.Module] = []
-        before = spec.shape[0]
+        c_in = spec.shape[0]
         for i in range(2 * int(log2(spec.shape[-1] // 4))):
-            # The paper's widest layer has 512 channels of 16 * 2^5; larger images get no wider ones.
-            after = options.width * 2 ** min(i, 5)
-            layers.append(nn.Conv2d(before, after, 3, 2 if i % 2 == 0 else 1, 1, bias=i == 0))
-            layers += [nn.BatchNorm2d(after)] if i > 0 else []
+            # The paper's widest layer has 16 * 2^5 = 512 channels; larger images do not get wider layers.
+            c_out = options.width * 2 ** min(i, 5)
+            layers.append(nn.Conv2d(c_in, c_out, 3, 2 if i % 2 == 0 else 1, 1, bias=i == 0))
+            layers += [nn.BatchNorm2d(c_out)] if i > 0 else []
             layers += [nn.LeakyReLU(0.2, inplace=True), nn.Dropout(options.dropout)]
-            before = after
+            c_in = c_out
         self.trunk = nn.Sequential(*layers, nn.Flatten())
-        self.source = nn.Linear(before * 16, 1)
-        self.classes = nn.Linear(before * 16, spec.classes)
+        self.source = nn.Linear(c_in * 16, 1)
+        self.classes = nn.Linear(c_in * 16, spec.classes)
         self.apply(initialise)
 
     def forward(self, x: Tensor, **given: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,9 +81,9 @@ class Discriminator(ganzoo.Discriminator):
 class AuxiliaryClassifier(ganzoo.Loss):
     """Section 3:  L_S = E log P(real | x) + E log P(fake | G(z, y)),  L_C = E log P(y | x) + E log P(y | G(z, y)).
 
-    D maximises L_S + L_C and G maximises L_C - L_S, so both minimise the class's cross-entropy, which takes raw class_logits; G's part
-    of -L_S is taken in its non-saturating form. The real images' labels are those that G is given too: their prior is the data's.
-    Watches class_accuracy: the share of fakes in which D sees the class that they were made for.
+    D maximises L_S + L_C and G maximises L_C - L_S, so both minimise the cross-entropy of the class, computed from raw class_logits.
+    G's part of -L_S is in its non-saturating form. G is given the labels of the real batch, so its class prior is the data's.
+    Logs class_accuracy: the fraction of fakes that D assigns to the class they were generated for.
     """
 
     options: LossOptions

@@ -15,20 +15,20 @@ from ganzoo_began import AutoEncoderOptions, DecoderOptions, EquilibriumOptions
 
 
 def convolutions(*channels: int) -> list[nn.Module]:
-    """3 x 3 convolutions from each number of channels to the next, an ELU after each."""
+    """3 x 3 convolutions from each number of channels to the next, each followed by an ELU."""
     layers: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        layers += [nn.Conv2d(before, after, 3, 1, 1), nn.ELU(inplace=True)]
+    for c_in, c_out in pairwise(channels):
+        layers += [nn.Conv2d(c_in, c_out, 3, 1, 1), nn.ELU(inplace=True)]
     return layers
 
 
 def doublings(spec: DataSpec) -> int:
-    """How often 8 pixels must be doubled to make the image."""
+    """How many times 8 pixels must be doubled to reach the image size."""
     return int(log2(spec.shape[-1] // 8))
 
 
 def decoder(spec: DataSpec, n: int, h: int) -> nn.Sequential:
-    """Codes (N, h) to images (N, C, H, W), not bounded: figure 1. No BatchNorm, no transposed convolution."""
+    """Maps codes (N, h) to unbounded images (N, C, H, W): figure 1. No BatchNorm, no transposed convolutions."""
     layers: list[nn.Module] = [nn.Linear(h, 8 * 8 * n), nn.Unflatten(1, (n, 8, 8))]
     for _ in range(doublings(spec)):
         layers += [*convolutions(n, n, n), nn.Upsample(scale_factor=2, mode="nearest")]
@@ -36,21 +36,22 @@ def decoder(spec: DataSpec, n: int, h: int) -> nn.Sequential:
 
 
 def encoder(spec: DataSpec, n: int, h: int) -> nn.Sequential:
-    """Images (N, C, H, W) to codes (N, h): figure 1. The channels grow by n at each halving, which a stride does."""
+    """Maps images (N, C, H, W) to codes (N, h): figure 1. Convolutions with stride 2 halve the size and add n channels."""
     layers: list[nn.Module] = convolutions(spec.shape[0], n)
     stages = doublings(spec)
     for i in range(1, stages + 1):
         layers += [*convolutions(i * n, i * n, i * n), nn.Conv2d(i * n, (i + 1) * n, 3, 2, 1), nn.ELU(inplace=True)]
-    last = (stages + 1) * n
-    return nn.Sequential(*layers, *convolutions(last, last, last), nn.Flatten(), nn.Linear(8 * 8 * last, h))
+    c = (stages + 1) * n
+    return nn.Sequential(*layers, *convolutions(c, c, c), nn.Flatten(), nn.Linear(8 * 8 * c, h))
 
 
 @torch.no_grad()
-def even_out(net: nn.Sequential, x: Tensor, last: float) -> Tensor:
-    """Scale the first weights, layer by layer, until what comes out for x has the standard deviation 1, and `last` at the end.
+def scale_initial_weights(net: nn.Sequential, x: Tensor, final_std: float) -> Tensor:
+    """Rescale the initial weights so that each layer's output for x has standard deviation 1, and the last layer's `final_std`.
 
-    After Mishkin and Matas 2015 (arXiv:1511.06422). Biases take the means away. The paper does not tell its first weights. With torch's,
-    each layer halves what it is given, and all z draw one image; with He's, images begin beyond [-2, 2]. Returns what the net makes of x.
+    After Mishkin and Matas 2015 (arXiv:1511.06422). Biases remove the mean of each channel. The paper does not give its initial weights.
+    With torch's defaults, each layer halves its input and all z give the same image; with He's, images start beyond [-2, 2].
+    Returns the output of `net` for x.
     """
     layers = [layer for layer in net if isinstance(layer, nn.Linear | nn.Conv2d)]
     for layer in net:
@@ -59,20 +60,20 @@ def even_out(net: nn.Sequential, x: Tensor, last: float) -> Tensor:
             layer.bias.zero_()
             y = layer(x)
             mean = y.mean((0, *range(2, y.dim())), keepdim=True)
-            scale = (last if layer is layers[-1] else 1.0) / (y - mean).std()
+            scale = (final_std if layer is layers[-1] else 1.0) / (y - mean).std()
             layer.weight.mul_(scale)
             layer.bias.copy_(-mean.flatten() * scale)
         x = layer(x)
     return x
 
 
-def some_codes(h: int) -> Tensor:
-    """The same codes (16, h) always, uniform in [-1, 1]; torch's own random numbers stay as they are."""
+def fixed_codes(h: int) -> Tensor:
+    """The same 16 codes (16, h) on every call, uniform in [-1, 1]; torch's global random state does not change."""
     return torch.rand(16, h, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 class Decoder(ganzoo.Generator):
-    """The discriminator's decoder with weights of its own. z (N, z_dim), uniform in [-1, 1], to images; they may leave [-1, 1]."""
+    """The discriminator's decoder with its own weights. Maps z (N, z_dim), uniform in [-1, 1], to images, which may exceed [-1, 1]."""
 
     options: DecoderOptions
 
@@ -80,7 +81,7 @@ class Decoder(ganzoo.Generator):
         super().__init__(spec, options)
         self.net = decoder(spec, options.width, options.z_dim)
         if not next(self.parameters()).is_meta:
-            even_out(self.net, some_codes(options.z_dim), 0.5)
+            scale_initial_weights(self.net, fixed_codes(options.z_dim), 0.5)
 
     def latent(self, n: int) -> Tensor:
         return torch.rand(n, self.options.z_dim) * 2 - 1
@@ -91,7 +92,7 @@ class Decoder(ganzoo.Generator):
 
 
 class AutoEncoder(ganzoo.Discriminator):
-    """Images (N, C, H, W) to their reconstructions, of the same shape."""
+    """Maps images (N, C, H, W) to reconstructions of the same shape."""
 
     options: AutoEncoderOptions
 
@@ -100,8 +101,9 @@ class AutoEncoder(ganzoo.Discriminator):
         self.encoder = encoder(spec, options.width, options.h_dim)
         self.decoder = decoder(spec, options.width, options.h_dim)
         if not next(self.parameters()).is_meta:
-            codes = even_out(self.encoder, even_out(self.decoder, some_codes(options.h_dim), 0.5), 1.0)
-            even_out(self.decoder, codes, 0.5)
+            images = scale_initial_weights(self.decoder, fixed_codes(options.h_dim), 0.5)
+            codes = scale_initial_weights(self.encoder, images, 1.0)
+            scale_initial_weights(self.decoder, codes, 0.5)
 
     def forward(self, x: Tensor, **given: Tensor) -> Tensor:
         reconstruction: Tensor = self.decoder(self.encoder(x))
@@ -111,7 +113,7 @@ class AutoEncoder(ganzoo.Discriminator):
 class Reconstruction(ganzoo.Loss):
     """Section 3.4:  L_D = L(x) - k_t L(G(z_D)),  L_G = L(G(z_G)),  with L(v) = mean |v - D(v)|, the paper's eta = 1.
 
-    D's terms come apart, and without k: the strategy weighs them.
+    D's two terms are returned separately and without k, which the strategy applies.
     """
 
     def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
@@ -122,9 +124,9 @@ class Reconstruction(ganzoo.Loss):
 
 
 class Equilibrium(ganzoo.Strategy):
-    """Section 3.4: both networks learn at once, and k_t is moved so that L(G(z)) stays at gamma L(x).
+    """Section 3.4: both networks are updated together, then k_t is moved so that L(G(z)) stays at gamma L(x).
 
-    k, the running mean of M and what the learning rate depends on are buffers: a resumed run has them.
+    k, the running mean of M, the learning rate and its schedule's state are buffers, so a resumed run continues from them.
     """
 
     options: EquilibriumOptions
@@ -169,12 +171,12 @@ class Equilibrium(ganzoo.Strategy):
         balance = o.gamma * L_real - L_fake
         self.k.add_(o.lambda_k * balance).clamp_(0, 1)
         M = L_real + balance.abs()
-        # The paper halves the learning rate "when the measure of convergence stalls": here, when its mean over about 500 steps has
-        # not fallen by 1 % for `patience` steps.
+        # The paper halves the learning rate "when the measure of convergence stalls": here, when the mean of M over about 500 steps
+        # has not fallen by 1 % for `patience` steps.
         self.M_mean.lerp_(M, max(1 / (t + 1), 1 / 500))
-        better = self.M_mean < 0.99 * self.M_best
-        self.M_best.copy_(torch.where(better, self.M_mean, self.M_best))
-        self.stalled.copy_(torch.where(better, 0.0, self.stalled + 1))
+        improved = self.M_mean < 0.99 * self.M_best
+        self.M_best.copy_(torch.where(improved, self.M_mean, self.M_best))
+        self.stalled.copy_(torch.where(improved, 0.0, self.stalled + 1))
         halve = self.stalled >= o.patience
         self.lr.copy_(torch.where(halve, (self.lr / 2).clamp_min(min(o.lr_min, o.lr)), self.lr))
         self.stalled.mul_(~halve)

@@ -1,4 +1,4 @@
-"""CGAN: Mirza and Osindero 2014 (arXiv:1411.1784), both players are told the class."""
+"""CGAN: Mirza and Osindero 2014 (arXiv:1411.1784). Both networks receive the class."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ SIZES = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    z_dim: int = option(100, "numbers in a latent, N(0, 1), beside the class", source="section 4.1", min=1)
-    embedding: int = option(32, "numbers that a class becomes; they are learned", min=1)
-    width: int = option(64, "channels of the last hidden layer; each layer before it has twice as many", min=1)
+    z_dim: int = option(100, "size of the latent vector, N(0, 1), without the class", source="section 4.1", min=1)
+    embedding: int = option(32, "size of the learned class embedding", min=1)
+    width: int = option(64, "channels of the last hidden layer; doubled with each layer before it", min=1)
 
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    embedding: int = option(8, "numbers that a class becomes, at every pixel; they are learned", min=1)
-    width: int = option(64, "channels of the first layer; each layer after it has twice as many", min=1)
+    embedding: int = option(8, "size of the learned class embedding, which is added as channels at every pixel", min=1)
+    width: int = option(64, "channels of the first layer; doubled with each layer after it", min=1)
 
 
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
         Part(
-            "generator", "cgan", "ganzoo_cgan.model:Generator", "transposed convolutions on a latent and an embedded class",
+            "generator", "cgan", "ganzoo_cgan.model:Generator", "transposed convolutions on a latent and a class embedding",
             GeneratorOptions, given=("y",), data=("image",), sizes=SIZES,
         ),
         Part(
-            "discriminator", "cgan", "ganzoo_cgan.model:Discriminator", "convolutions that meet an embedded class; no BatchNorm",
+            "discriminator", "cgan", "ganzoo_cgan.model:Discriminator", "convolutions on an image and a class embedding; no BatchNorm",
             DiscriminatorOptions, gives=("logits",), given=("y",), per_sample=True, data=("image",), sizes=SIZES,
         ),
         Recipe(
@@ -39,7 +39,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="Conditional GAN",
             paper="arXiv:1411.1784",
             year=2014,
-            summary="draws the class that it is told; D is told it too",
+            summary="G generates a given class, and D is given the class too",
             generator="cgan",
             discriminator="cgan",
             loss="non-saturating",

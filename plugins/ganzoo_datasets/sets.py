@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10, and points in the plane.
 
-The fingerprints are the MD5s of the official files: what lies in the data folder is checked against them when it is read, so a
-prepared data set is found again without it.
+A fingerprint stands for the official files, whose MD5s are checked when they are read. So a prepared data set is found again in
+the cache without the files. Only CIFAR-10's unpacked folder is identified by the sizes and times of its files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from ganzoo import GanzooError, Request, Samples
 from ganzoo_datasets import GRID, GRID_SIGMA, RING, RING_SIGMA
-from ganzoo_datasets.download import checked, fetch, found
+from ganzoo_datasets.download import fetch, find_file, verified
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DIGITS = tuple("0123456789")
@@ -25,10 +25,10 @@ CIFAR10_FILE = "cifar-10-binary.tar.gz"
 CIFAR10_URL = CIFAR10_MIRROR + CIFAR10_FILE
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 CIFAR10_FOLDER = "cifar-10-batches-bin"
-#: One record: the label, then 32 x 32 red, green and blue.
+#: Bytes of one record: the label, then the 32 x 32 red, green and blue planes.
 CIFAR10_RECORD = 1 + 3 * 32 * 32
 
-#: MD5s of the training images and labels as torchvision leaves them unpacked; it knows those of the .gz only.
+#: MD5s of the unpacked training images and labels; torchvision has only those of the .gz files.
 UNPACKED = {
     "MNIST": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
     "FashionMNIST": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
@@ -36,7 +36,7 @@ UNPACKED = {
 
 
 def fashion_10k(request: Request) -> Samples:
-    """The 10,000 test images of Fashion-MNIST, which come with this package."""
+    """The 10,000 test images of Fashion-MNIST, which are included in this package."""
     return _idx("FashionMNIST", "t10k", FASHION, request, [Path(__file__).parent / "fashion_10k"])
 
 
@@ -50,10 +50,10 @@ def mnist(request: Request) -> Samples:
     return _idx("MNIST", "train", DIGITS, request)
 
 
-def _idx(kind: str, part: str, class_names: Sequence[str], request: Request, folders: Sequence[Path] = ()) -> Samples:
-    """One part of a data set in MNIST's format. kind: the name of torchvision's class, and of its folder."""
-    base = request.data_dir
-    folders = folders or [base / kind / "raw", base / "raw", base / kind, base]
+def _idx(kind: str, split: str, class_names: Sequence[str], request: Request, folders: Sequence[Path] = ()) -> Samples:
+    """One split, "train" or "t10k", of a data set in MNIST's IDX format. kind: the name of torchvision's class and of its folder."""
+    data_dir = request.data_dir
+    folders = folders or [data_dir / kind / "raw", data_dir / "raw", data_dir / kind, data_dir]
 
     def arrays() -> Mapping[str, Any]:
         from torchvision import datasets  # type: ignore[import-untyped]
@@ -61,28 +61,28 @@ def _idx(kind: str, part: str, class_names: Sequence[str], request: Request, fol
         from torchvision.datasets.utils import extract_archive  # type: ignore[import-untyped]
 
         official = getattr(datasets, kind)
-        resources = [(name, md5) for name, md5 in official.resources if name.startswith(part)]
+        resources = [(name, md5) for name, md5 in official.resources if name.startswith(split)]
         unpacked: list[str] = []
-        # unpacked in the cache, because the data folder may be read-only
+        # the files are unpacked in the cache, because the data folder may be read-only
         with tempfile.TemporaryDirectory(dir=request.cache) as temporary:
-            for (name, md5), plain_md5 in zip(resources, UNPACKED[kind], strict=True):
+            for (name, md5), unpacked_md5 in zip(resources, UNPACKED[kind], strict=True):
                 source = f"{official.mirrors[0]}{name}"
-                if packed := found(name, folders):
-                    extract_archive(str(checked(packed, md5, source)), temporary)
+                if archive := find_file(name, folders):
+                    extract_archive(str(verified(archive, md5, source)), temporary)
                     unpacked.append(str(Path(temporary, name).with_suffix("")))
-                elif plain := found(name.removesuffix(".gz"), folders):
-                    unpacked.append(str(checked(plain, plain_md5, source)))
+                elif file := find_file(name.removesuffix(".gz"), folders):
+                    unpacked.append(str(verified(file, unpacked_md5, source)))
                 else:
-                    packed = fetch(name, base / kind / "raw", source, _mirrors(official.mirrors, md5))
-                    extract_archive(str(packed), temporary)
+                    archive = fetch(name, data_dir / kind / "raw", source, _from_mirrors(official.mirrors, md5))
+                    extract_archive(str(archive), temporary)
                     unpacked.append(str(Path(temporary, name).with_suffix("")))
             return {"x": read_image_file(unpacked[0]), "y": read_label_file(unpacked[1])}
 
-    return Samples(f"{kind} {part} of the official files", arrays=arrays, class_names=tuple(class_names), size=28)
+    return Samples(f"{kind} {split} of the official files", arrays=arrays, class_names=tuple(class_names), size=28)
 
 
-def _mirrors(mirrors: Sequence[str], md5: str) -> Any:
-    """For `fetch`: the file from the first of the mirrors that gives it."""
+def _from_mirrors(mirrors: Sequence[str], md5: str) -> Any:
+    """A `get` function for `fetch` that tries the mirrors in order."""
 
     def get(folder: str, name: str) -> None:
         from torchvision.datasets.utils import download_url
@@ -101,11 +101,11 @@ def _mirrors(mirrors: Sequence[str], md5: str) -> Any:
 def cifar10(request: Request) -> Samples:
     """The 50,000 training images of CIFAR-10 (Krizhevsky 2009): 32 x 32, colour.
 
-    From the archive for C programs: that for Python holds pickles, which could run code. It is read without unpacking it.
+    Uses the archive for C programs, because the one for Python holds pickles, which could run code. It is read without unpacking.
     """
-    base = request.data_dir
-    folders = [base, base / "cifar10"]
-    archive = found(CIFAR10_FILE, folders)
+    data_dir = request.data_dir
+    folders = [data_dir, data_dir / "cifar10"]
+    archive = find_file(CIFAR10_FILE, folders)
     unpacked = next((folder / CIFAR10_FOLDER for folder in folders if (folder / CIFAR10_FOLDER).is_dir()), None)
     names = [f"data_batch_{i}.bin" for i in range(1, 6)]
 
@@ -114,8 +114,8 @@ def cifar10(request: Request) -> Samples:
         return _cifar10_arrays((name, (unpacked / name).read_bytes()) for name in names)
 
     def from_archive() -> Mapping[str, Any]:
-        path = archive or fetch(CIFAR10_FILE, base / "cifar10", CIFAR10_URL, _mirrors([CIFAR10_MIRROR], CIFAR10_MD5))
-        checked(path, CIFAR10_MD5, CIFAR10_URL)
+        path = archive or fetch(CIFAR10_FILE, data_dir / "cifar10", CIFAR10_URL, _from_mirrors([CIFAR10_MIRROR], CIFAR10_MD5))
+        verified(path, CIFAR10_MD5, CIFAR10_URL)
         with tarfile.open(path, "r:gz") as tar:
             return _cifar10_arrays((name, _member(tar, f"{CIFAR10_FOLDER}/{name}")) for name in names)
 
@@ -123,8 +123,8 @@ def cifar10(request: Request) -> Samples:
         missing = [name for name in names if not (unpacked / name).is_file()]
         if missing:
             raise GanzooError(f"{unpacked} lacks {', '.join(missing)}. Unpack {CIFAR10_URL} there again, or put the archive beside it.")
-        states = [(unpacked / name).stat() for name in names]
-        return Samples(repr([(s.st_size, s.st_mtime_ns) for s in states]), arrays=from_folder, class_names=CIFAR10, size=32)
+        statuses = [(unpacked / name).stat() for name in names]
+        return Samples(repr([(s.st_size, s.st_mtime_ns) for s in statuses]), arrays=from_folder, class_names=CIFAR10, size=32)
     return Samples(CIFAR10_MD5, arrays=from_archive, class_names=CIFAR10, size=32)
 
 
@@ -136,36 +136,36 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _cifar10_arrays(files: Any) -> Mapping[str, Any]:
-    """Images (N, 3, 32, 32) and labels (N,) from (name, content) pairs."""
+    """Images (N, 3, 32, 32) and labels (N,), both uint8, from (name, content) pairs. Raises GanzooError if a file is cut off."""
     import torch
 
-    parts = []
+    batches = []
     for name, content in files:
         if not content or len(content) % CIFAR10_RECORD:
             raise GanzooError(f"{name}: wanted records of {CIFAR10_RECORD} bytes, got {len(content)} bytes. Get {CIFAR10_URL} again.")
-        parts.append(torch.frombuffer(bytearray(content), dtype=torch.uint8).view(-1, CIFAR10_RECORD))
-    records = torch.cat(parts)
+        batches.append(torch.frombuffer(bytearray(content), dtype=torch.uint8).view(-1, CIFAR10_RECORD))
+    records = torch.cat(batches)
     return {"x": records[:, 1:].reshape(-1, 3, 32, 32), "y": records[:, 0]}
 
 
 def ring(request: Request) -> Samples:
-    """100,000 points of 8 Gaussians, standard deviation 0.02, at 2 (cos 2πi/8, sin 2πi/8)."""
+    """100,000 points from 8 Gaussians of standard deviation 0.02, centred at 2 (cos 2πi/8, sin 2πi/8)."""
     return _gaussians("ring", RING, RING_SIGMA)
 
 
 def grid(request: Request) -> Samples:
-    """100,000 points of 25 Gaussians, standard deviation 0.05, at {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}."""
+    """100,000 points from 25 Gaussians of standard deviation 0.05, centred at {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}."""
     return _gaussians("grid", GRID, GRID_SIGMA)
 
 
 def _gaussians(name: str, modes: Sequence[tuple[float, float]], sigma: float, n: int = 100_000) -> Samples:
-    """n points of a balanced mixture, always the same ones."""
+    """n points (n, 2) of a mixture with equal weights; the same points on every call."""
 
     def arrays() -> Mapping[str, Any]:
         import torch
 
         generator = torch.Generator().manual_seed(0)
-        which = torch.randint(len(modes), (n,), generator=generator)
-        return {"x": torch.tensor(modes)[which] + sigma * torch.randn(n, 2, generator=generator)}
+        component = torch.randint(len(modes), (n,), generator=generator)
+        return {"x": torch.tensor(modes)[component] + sigma * torch.randn(n, 2, generator=generator)}
 
     return Samples(f"{name} {list(modes)} {sigma} {n}", arrays=arrays, kind="points")

@@ -1,4 +1,4 @@
-"""DCGAN: Radford et al. 2015 (arXiv:1511.06434), the convolutional networks that made GANs draw."""
+"""DCGAN: Radford et al. 2015 (arXiv:1511.06434): convolutional networks that train stably on images."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ SIZES = (16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    z_dim: int = option(100, "numbers in a latent", source="figure 1", min=1)
+    z_dim: int = option(100, "size of the latent vector", source="figure 1", min=1)
     prior: Literal["normal", "uniform"] = option("normal", "latents are N(0, 1), as in all ports, or uniform in [-1, 1], as in the paper")
-    width: int = option(64, "channels of the last hidden layer; each layer before it has twice as many; the paper has 128", min=1)
+    width: int = option(64, "channels of the last hidden layer; doubled with each layer before it; 128 in the paper", min=1)
 
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    width: int = option(64, "channels of the first layer; each layer after it has twice as many", source="the authors' code", min=1)
+    width: int = option(64, "channels of the first layer; doubled with each layer after it", source="the authors' code", min=1)
 
 
 @dataclass(frozen=True)
 class CriticOptions(DiscriminatorOptions):
-    norm: Literal["none", "layer"] = option("none", "normalisation between layers, of each sample by itself")
+    norm: Literal["none", "layer"] = option("none", "normalisation between layers, for each sample separately")
 
 
 @hookimpl

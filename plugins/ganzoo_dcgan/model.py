@@ -23,25 +23,25 @@ def initialise(module: nn.Module) -> None:
 
 
 def doublings(spec: DataSpec) -> int:
-    """How often 4 pixels must be doubled to make the image: 3 for 32 pixels, 4 for 64, 5 for 128."""
+    """How many times 4 pixels must be doubled to reach the image size: 3 for 32 pixels, 4 for 64, 5 for 128."""
     return int(log2(spec.shape[-1] // 4))
 
 
 class Generator(ganzoo.Generator):
-    """Figure 1: a latent becomes 4 x 4 pixels of many channels; each layer doubles the pixels and halves the channels.
+    """Figure 1: the latent is projected to 4 x 4 pixels with many channels; each layer doubles the size and halves the channels.
 
-    z (N, z_dim) to images (N, C, H, W) in [-1, 1]. Kernels are 4 x 4, as in the ports, which tile evenly where the paper's 5 x 5 do not.
+    Maps z (N, z_dim) to images (N, C, H, W) in [-1, 1]. Kernels are 4 x 4, as in the ports: at stride 2 they overlap evenly, which the
+    paper's 5 x 5 kernels do not.
     """
 
     options: GeneratorOptions
 
     def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
         super().__init__(spec, options)
-        n = doublings(spec)
-        widths = [options.width * 2**i for i in reversed(range(n))]
+        widths = [options.width * 2**i for i in reversed(range(doublings(spec)))]
         layers: list[nn.Module] = [nn.ConvTranspose2d(options.z_dim, widths[0], 4, 1, 0, bias=False)]
-        for before, after in zip(widths, [*widths[1:], spec.shape[0]], strict=True):
-            layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+        for c_in, c_out in zip(widths, [*widths[1:], spec.shape[0]], strict=True):
+            layers += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=False)]
         self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
 
     def latent(self, n: int) -> Tensor:
@@ -54,9 +54,9 @@ class Generator(ganzoo.Generator):
 
 
 class Discriminator(ganzoo.Discriminator):
-    """The generator turned round: strided convolutions down to 4 x 4 pixels, then one number. Images to raw logits (N,).
+    """The mirror of the generator: strided convolutions down to 4 x 4 pixels, then one output. Maps images (N, C, H, W) to raw logits (N,).
 
-    BatchNorm in all layers but the first and the last (section 3); real and fake images pass as batches of their own.
+    BatchNorm in all layers but the first and the last (section 3). Losses pass real and fake images in separate batches.
     """
 
     options: DiscriminatorOptions
@@ -65,8 +65,8 @@ class Discriminator(ganzoo.Discriminator):
         super().__init__(spec, options)
         widths = [options.width * 2**i for i in range(doublings(spec))]
         layers: list[nn.Module] = [nn.Conv2d(spec.shape[0], widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
-        for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), self.norm(after), nn.LeakyReLU(0.2, inplace=True)]
+        for c_in, c_out in pairwise(widths):
+            layers += [nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False), self.norm(c_out), nn.LeakyReLU(0.2, inplace=True)]
         self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)).apply(initialise)
 
     def norm(self, channels: int) -> nn.Module:
@@ -78,10 +78,10 @@ class Discriminator(ganzoo.Discriminator):
 
 
 class Critic(Discriminator):
-    """The discriminator with no normalisation across the batch, so that the gradient of a sample is its own."""
+    """The discriminator without normalisation over the batch, so the gradient at a sample does not depend on the other samples."""
 
     options: CriticOptions
 
     def norm(self, channels: int) -> nn.Module:
-        # One group: mean and variance over the channels and pixels of each sample, which is LayerNorm for images.
+        # With one group, mean and variance are taken over all channels and pixels of a sample: LayerNorm for images.
         return nn.GroupNorm(1, channels) if self.options.norm == "layer" else nn.Identity()

@@ -1,4 +1,4 @@
-"""The GAN of Goodfellow et al. 2014 (arXiv:1406.2661): two perceptrons, the minimax game, Algorithm 1."""
+"""The GAN of Goodfellow et al. 2014 (arXiv:1406.2661): two multilayer perceptrons, the minimax game, Algorithm 1."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ GANZOO_API = 1
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    z_dim: int = option(100, "numbers in a latent", source="section 5", min=1)
-    prior: Literal["normal", "uniform"] = option("normal", "latents are N(0, 1), or uniform in [-1, 1]; the paper's are uniform")
-    width: int = option(256, "units a hidden layer; the paper's MNIST network has 1200", min=1)
-    layers: int = option(3, "hidden layers; the paper has 2", min=1)
+    z_dim: int = option(100, "size of the latent vector", source="section 5", min=1)
+    prior: Literal["normal", "uniform"] = option("normal", "latents are N(0, 1), or uniform in [-1, 1] as in the paper")
+    width: int = option(256, "units per hidden layer; 1200 in the paper's MNIST network", min=1)
+    layers: int = option(3, "hidden layers; 2 in the paper", min=1)
 
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    width: int = option(256, "units a hidden layer", min=1)
-    layers: int = option(3, "hidden layers; the paper has 2, of maxout units", min=1)
+    width: int = option(256, "units per hidden layer", min=1)
+    layers: int = option(3, "hidden layers; 2 of maxout units in the paper", min=1)
 
 
 @dataclass(frozen=True)
 class AlternatingOptions:
-    d_steps: int = option(1, "discriminator steps a generator step: k", source="Algorithm 1", min=1)
+    d_steps: int = option(1, "discriminator steps per generator step: k", source="Algorithm 1", min=1)
     lr_g: float = option(2e-4, "learning rate of G", source="Radford et al. 2015, section 4", min=0)
     lr_d: float = option(2e-4, "learning rate of D", source="Radford et al. 2015, section 4", min=0)
-    beta1: float = option(0.5, "Adam's decay of the gradient's mean", source="Radford et al. 2015, section 4", min=0, max=0.999999)
-    beta2: float = option(0.999, "Adam's decay of the gradient's square", min=0, max=0.999999)
+    beta1: float = option(0.5, "Adam's decay rate of the gradient mean", source="Radford et al. 2015, section 4", min=0, max=0.999999)
+    beta2: float = option(0.999, "Adam's decay rate of the squared gradient", min=0, max=0.999999)
 
 
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part("generator", "mlp", "ganzoo_gan.model:Generator", "perceptron; any shape of data", GeneratorOptions),
+        Part("generator", "mlp", "ganzoo_gan.model:Generator", "multilayer perceptron for data of any shape", GeneratorOptions),
         Part(
-            "discriminator", "mlp", "ganzoo_gan.model:Discriminator", "perceptron; any shape of data", DiscriminatorOptions,
+            "discriminator", "mlp", "ganzoo_gan.model:Discriminator", "multilayer perceptron for data of any shape", DiscriminatorOptions,
             gives=("logits",), per_sample=True,
         ),
-        Part("loss", "minimax", "ganzoo_gan.model:Minimax", "the game's own value; G's gradient fades when D is sure", needs=("logits",)),
+        Part("loss", "minimax", "ganzoo_gan.model:Minimax", "value of the game; G's gradient vanishes when D is sure", needs=("logits",)),
         Part(
-            "loss", "non-saturating", "ganzoo_gan.model:NonSaturating", "G maximises log D(G(z)): the paper's advice, section 3",
+            "loss", "non-saturating", "ganzoo_gan.model:NonSaturating", "G maximises log D(G(z)), as section 3 of the paper advises",
             needs=("logits",),
         ),
         Part(
@@ -55,7 +55,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="Generative adversarial network",
             paper="arXiv:1406.2661",
             year=2014,
-            summary="two perceptrons play the minimax game",
+            summary="two multilayer perceptrons play the minimax game",
             generator="mlp",
             discriminator="mlp",
             loss="non-saturating",

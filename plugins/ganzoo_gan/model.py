@@ -15,15 +15,15 @@ from ganzoo_gan import AlternatingOptions, DiscriminatorOptions, GeneratorOption
 
 
 def perceptron(sizes: list[int]) -> nn.Sequential:
-    """Linear layers with LeakyReLU(0.2) between them; the last one is bare."""
+    """Linear layers with LeakyReLU(0.2) between them; no activation after the last."""
     layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+    for n_in, n_out in pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers[:-1])
 
 
 class Generator(ganzoo.Generator):
-    """Latents (N, z_dim) to samples (N, *spec.shape); tanh for images, no bound for points."""
+    """Maps z (N, z_dim) to samples (N, *spec.shape): tanh for images, unbounded for points."""
 
     options: GeneratorOptions
 
@@ -41,7 +41,7 @@ class Generator(ganzoo.Generator):
 
 
 class Discriminator(ganzoo.Discriminator):
-    """Samples (N, *spec.shape) to logits (N,)."""
+    """Maps samples (N, *spec.shape) to raw logits (N,)."""
 
     options: DiscriminatorOptions
 
@@ -57,7 +57,7 @@ class Discriminator(ganzoo.Discriminator):
 class Minimax(ganzoo.Loss):
     """The value of the game, equation 1:  min_G max_D  E log D(x) + E log(1 - D(G(z))),  D = sigmoid of the logits.
 
-    With logits f: -log D = softplus(-f) and -log(1 - D) = softplus(f), which never take the logarithm of 0.
+    With logits f: -log D = softplus(-f) and -log(1 - D) = softplus(f), so the logarithm of 0 is never taken.
     """
 
     d_won = 0.02
@@ -70,7 +70,7 @@ class Minimax(ganzoo.Loss):
 
 
 class NonSaturating(Minimax):
-    """G maximises E log D(G(z)) in the place of minimising E log(1 - D(G(z))): section 3. D's terms are the game's."""
+    """G maximises E log D(G(z)) instead of minimising E log(1 - D(G(z))): section 3. D's terms are those of the minimax game."""
 
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
         return {"fake": softplus(-D(x_fake)).mean()}

@@ -1,4 +1,4 @@
-"""A loss that any GAN may take in the place of its own: R1, Mescheder et al. 2018 (arXiv:1801.04406)."""
+"""A loss that can replace the loss of any GAN: R1, Mescheder et al. 2018 (arXiv:1801.04406)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ GANZOO_API = 1
 
 @dataclass(frozen=True)
 class R1Options:
-    gamma: float = option(10.0, "of the gradient penalty on real samples: gamma / 2 times its square", source="section 4.1", min=0)
+    gamma: float = option(10.0, "weight of the penalty on real samples, gamma / 2 times the squared gradient", source="section 4.1", min=0)
 
 
 @hookimpl
 def ganzoo_register() -> list[Part]:
     return [
         Part(
-            "loss", "r1", "ganzoo_losses.model:R1", "non-saturating, D's gradient at real samples pulled to 0, arXiv:1801.04406",
+            "loss", "r1", "ganzoo_losses.model:R1", "non-saturating, with a gradient penalty on real samples, arXiv:1801.04406",
             R1Options, needs=("logits",), per_sample=True,
         ),
     ]  # fmt: skip

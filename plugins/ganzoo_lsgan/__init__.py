@@ -1,4 +1,4 @@
-"""LSGAN: Mao et al. 2016 (arXiv:1611.04076), squared distances from targets in the place of logarithms."""
+"""LSGAN: Mao et al. 2016 (arXiv:1611.04076). Squared distances from targets replace the logarithms."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ GANZOO_API = 1
 
 @dataclass(frozen=True)
 class LeastSquaresOptions:
-    a: float = option(0.0, "what D should say of fakes", source="section 3.2")
-    b: float = option(1.0, "what D should say of real samples", source="section 3.2")
-    c: float = option(1.0, "what G wants D to say of fakes; a = -1, b = 1, c = 0 is the Pearson form", source="section 3.2")
+    a: float = option(0.0, "D's target output for fakes", source="section 3.2")
+    b: float = option(1.0, "D's target output for real samples", source="section 3.2")
+    c: float = option(1.0, "the output of D that G aims for; a = -1, b = 1, c = 0 is the Pearson form", source="section 3.2")
 
 
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
         Part(
-            "loss", "least-squares", "ganzoo_lsgan.model:LeastSquares", "squared distances from targets", LeastSquaresOptions,
+            "loss", "least-squares", "ganzoo_lsgan.model:LeastSquares", "squared distances from target outputs", LeastSquaresOptions,
             needs=("logits",),
         ),
         Recipe(
@@ -28,7 +28,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="Least-squares GAN",
             paper="arXiv:1611.04076",
             year=2016,
-            summary="squared errors in the place of logarithms: what lies far from the boundary is pulled back to it",
+            summary="squared errors instead of logarithms: samples far from the decision boundary are pulled back to it",
             generator="dcgan",
             discriminator="dcgan",
             loss="least-squares",

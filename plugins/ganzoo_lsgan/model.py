@@ -12,8 +12,8 @@ from ganzoo_lsgan import LeastSquaresOptions
 class LeastSquares(ganzoo.Loss):
     """Equation 2:  D: E (f(x) - b)^2 / 2 + E (f(G(z)) - a)^2 / 2,  G: E (f(G(z)) - c)^2 / 2.
 
-    f is D's raw output, without a sigmoid. Where b - c = 1 and b - a = 2, G minimises Pearson's chi^2 divergence between the sum of
-    both densities and twice its own.
+    f is D's raw output, without a sigmoid. If b - c = 1 and b - a = 2, G minimises the Pearson chi^2 divergence between the sum of
+    both densities and twice G's own density.
     """
 
     options: LeastSquaresOptions

@@ -1,4 +1,4 @@
-"""R3GAN: Huang et al. 2024 (arXiv:2501.05441), a relativistic loss with two gradient penalties, and modern networks."""
+"""R3GAN: Huang et al. 2024 (arXiv:2501.05441): a relativistic loss with two gradient penalties, and modern residual networks."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ SIZES = (16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    width: int = option(96, "channels at full size; twice as many with each halving of the pixels", source="FFHQ at 256 pixels", min=1)
-    widest: int = option(768, "but no more than these; the paper has 768 throughout for CIFAR-10", min=1)
-    blocks: int = option(2, "residual blocks a size", source="section 3", min=1)
-    expansion: int = option(2, "within a block, this many times the channels", source="section 3", min=1)
-    group: int = option(16, "channels a group of the 3 x 3 convolutions", source="section 3", min=1)
+    width: int = option(96, "channels at full size; doubled with each halving of the size", source="FFHQ at 256 pixels", min=1)
+    widest: int = option(768, "maximum of channels; the paper has 768 at all sizes for CIFAR-10", min=1)
+    blocks: int = option(2, "residual blocks per size", source="section 3", min=1)
+    expansion: int = option(2, "factor by which a block expands the channels inside", source="section 3", min=1)
+    group: int = option(16, "channels per group of the 3 x 3 convolutions", source="section 3", min=1)
 
 
 @dataclass(frozen=True)
 class GeneratorOptions(DiscriminatorOptions):
-    z_dim: int = option(64, "numbers in a latent, N(0, 1)", min=1)
+    z_dim: int = option(64, "size of the latent vector, N(0, 1)", min=1)
 
 
 @dataclass(frozen=True)
 class RelativisticOptions:
-    gamma: float = option(0.05, "of both penalties, at the start: gamma / 2 times the gradient's square", source="CIFAR-10", min=0)
-    gamma_end: float = option(0.005, "the same, at the end", source="CIFAR-10", min=0)
-    anneal: int = option(50_000, "steps from the one to the other, along a cosine", min=1)
+    gamma: float = option(0.05, "initial weight of both penalties: gamma / 2 times the squared gradient", source="CIFAR-10", min=0)
+    gamma_end: float = option(0.005, "final weight of both penalties", source="CIFAR-10", min=0)
+    anneal: int = option(50_000, "steps from gamma to gamma_end, along a cosine", min=1)
 
 
 @dataclass(frozen=True)
 class AnnealedOptions:
-    lr: float = option(2e-4, "learning rate of both networks, at the start", source="CIFAR-10", min=0)
-    lr_end: float = option(5e-5, "the same, at the end", source="CIFAR-10", min=0)
-    beta1: float = option(0.0, "Adam's decay of the gradient's mean", source="CIFAR-10", min=0, max=0.999999)
-    beta2: float = option(0.9, "Adam's decay of the gradient's square, at the start", source="CIFAR-10", min=0, max=0.999999)
-    beta2_end: float = option(0.99, "the same, at the end", source="CIFAR-10", min=0, max=0.999999)
-    anneal: int = option(50_000, "steps from the start to the end, along a cosine", min=1)
+    lr: float = option(2e-4, "initial learning rate of both networks", source="CIFAR-10", min=0)
+    lr_end: float = option(5e-5, "final learning rate of both networks", source="CIFAR-10", min=0)
+    beta1: float = option(0.0, "Adam's decay rate of the gradient mean", source="CIFAR-10", min=0, max=0.999999)
+    beta2: float = option(0.9, "initial decay rate of the squared gradient in Adam", source="CIFAR-10", min=0, max=0.999999)
+    beta2_end: float = option(0.99, "final decay rate of the squared gradient in Adam", source="CIFAR-10", min=0, max=0.999999)
+    anneal: int = option(50_000, "steps from the initial to the final values, along a cosine", min=1)
 
 
 @hookimpl
@@ -49,15 +49,15 @@ def ganzoo_register() -> list[Part | Recipe]:
             GeneratorOptions, data=("image",), sizes=SIZES,
         ),
         Part(
-            "discriminator", "r3gan", "ganzoo_r3gan.model:Discriminator", "the same turned round", DiscriminatorOptions,
+            "discriminator", "r3gan", "ganzoo_r3gan.model:Discriminator", "the mirror of the generator", DiscriminatorOptions,
             gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
         ),
         Part(
-            "loss", "relativistic", "ganzoo_r3gan.model:Relativistic", "real against fake in pairs, D's gradient pulled to 0 at both",
+            "loss", "relativistic", "ganzoo_r3gan.model:Relativistic", "real against fake in pairs, with gradient penalties on both",
             RelativisticOptions, needs=("logits",), per_sample=True,
         ),
         Part(
-            "strategy", "annealed", "ganzoo_r3gan.model:Annealed", "a step of D, one of G; learning rate and Adam's beta2 follow a cosine",
+            "strategy", "annealed", "ganzoo_r3gan.model:Annealed", "one D step, one G step; learning rate and Adam's beta2 follow a cosine",
             AnnealedOptions, keys=("x",),
         ),
         Recipe(
@@ -65,7 +65,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="R3GAN",
             paper="arXiv:2501.05441",
             year=2024,
-            summary="a relativistic game with R1 and R2, and residual networks without normalisation",
+            summary="a relativistic loss with R1 and R2 penalties, and residual networks without normalisation",
             generator="r3gan",
             discriminator="r3gan",
             loss="relativistic",

@@ -18,7 +18,7 @@ SLOPE = 0.2
 
 
 def msra(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
-    """Normal weights with standard deviation gain / fan_in^(1/2), no bias to start with."""
+    """Initialises a layer: normal weights with standard deviation gain / fan_in^(1/2), biases 0. Returns the layer."""
     nn.init.normal_(layer.weight, 0.0, gain / sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -26,10 +26,10 @@ def msra(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Line
 
 
 class Block(nn.Module):
-    """x + W3 a(W2 a(W1 x)): a 1 x 1 convolution to more channels, a grouped 3 x 3, a 1 x 1 back; a is LeakyReLU(0.2) after a bias.
+    """x + W3 a(W2 a(W1 x)): a 1 x 1 convolution to more channels, a grouped 3 x 3 one, a 1 x 1 one back; a is a bias and LeakyReLU(0.2).
 
-    Nothing is normalised and nothing stands between the blocks. So that the variance does not grow with the depth, W3 starts at 0 and
-    W1 and W2 smaller by L^(-1 / (2 m - 2)), for L blocks of m = 3 layers: Fixup, Zhang et al. 2019 (arXiv:1901.09321).
+    There is no normalisation and no activation between blocks. So that the variance does not grow with the depth, W3 starts at 0, and
+    W1 and W2 are scaled by L^(-1 / (2 m - 2)), for L blocks of m = 3 layers: Fixup, Zhang et al. 2019 (arXiv:1901.09321).
     """
 
     def __init__(self, width: int, options: DiscriminatorOptions, depth: int) -> None:
@@ -42,50 +42,50 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = leaky_relu(self.expand(x), SLOPE)
-        taken: Tensor = x + self.reduce(leaky_relu(self.mix(h), SLOPE))
-        return taken
+        y: Tensor = x + self.reduce(leaky_relu(self.mix(h), SLOPE))
+        return y
 
 
 class Resample(nn.Module):
-    """Twice or half the pixels by the bilinear filter [1 2 1] x [1 2 1], and a 1 x 1 convolution where the channels change.
+    """Doubles or halves the size with the bilinear filter [1 2 1] x [1 2 1], with a 1 x 1 convolution if the channels change.
 
-    The convolution is done where there are fewer pixels.
+    The convolution is applied at the smaller size.
     """
 
     kernel: Tensor
 
-    def __init__(self, before: int, after: int, up: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.change = nn.Identity() if before == after else msra(nn.Conv2d(before, after, 1, bias=False))
-        line = torch.tensor([1.0, 2.0, 1.0]) / (2 if up else 4)
-        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
+        self.change = nn.Identity() if c_in == c_out else msra(nn.Conv2d(c_in, c_out, 1, bias=False))
+        filter_1d = torch.tensor([1.0, 2.0, 1.0]) / (2 if up else 4)
+        self.register_buffer("kernel", torch.outer(filter_1d, filter_1d)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.change(x) if self.up else x
-        n = x.shape[1]
-        kernel = self.kernel.expand(n, 1, 3, 3)
+        c = x.shape[1]
+        kernel = self.kernel.expand(c, 1, 3, 3)
         if self.up:
-            return conv_transpose2d(x, kernel, stride=2, padding=1, output_padding=1, groups=n)
-        taken: Tensor = self.change(conv2d(x, kernel, stride=2, padding=1, groups=n))
-        return taken
+            return conv_transpose2d(x, kernel, stride=2, padding=1, output_padding=1, groups=c)
+        y: Tensor = self.change(conv2d(x, kernel, stride=2, padding=1, groups=c))
+        return y
 
 
 def tower(spec: DataSpec, options: DiscriminatorOptions, up: bool) -> tuple[list[int], list[nn.Module]]:
-    """Channels of each size, first to last, and the layers between them: blocks, half or twice the pixels, blocks, ..."""
+    """The channels at each size, from input to output, and the layers: blocks, resampling, blocks, ..."""
     widths = [min(options.width * 2**i, max(options.widest, options.width)) for i in range(int(log2(spec.shape[-1] // 2)))]
     widths = widths[::-1] if up else widths
     layers: list[nn.Module] = []
-    for before, width in pairwise([widths[0], *widths]):
-        layers += [Resample(before, width, up)] if layers else []
-        layers += [Block(width, options, depth=options.blocks * len(widths)) for _ in range(options.blocks)]
+    for c_in, c_out in pairwise([widths[0], *widths]):
+        layers += [Resample(c_in, c_out, up)] if layers else []
+        layers += [Block(c_out, options, depth=options.blocks * len(widths)) for _ in range(options.blocks)]
     return widths, layers
 
 
 class Generator(ganzoo.Generator):
-    """Latents (N, z_dim) weigh a learned 4 x 4 basis, channel by channel; blocks; twice the pixels; blocks; ...; a 1 x 1 to the colours.
+    """Latents weight a learned 4 x 4 basis, channel by channel; then blocks, upsampling, blocks, ..., and a 1 x 1 convolution to colours.
 
-    Images (N, C, H, W), about in [-1, 1]: the output is linear.
+    Maps z (N, z_dim) to images (N, C, H, W), roughly in [-1, 1]: the output is linear.
     """
 
     options: GeneratorOptions
@@ -106,8 +106,8 @@ class Generator(ganzoo.Generator):
 
 
 class Discriminator(ganzoo.Discriminator):
-    """The generator turned round: a 1 x 1 from the colours; blocks; half the pixels; blocks; ...; each channel of 4 x 4 pixels is weighed
-    by a filter of its own; a dense layer. Images to raw logits (N,).
+    """The mirror of the generator: a 1 x 1 convolution from colours; blocks, downsampling, blocks, ...; a 4 x 4 filter per channel; a dense
+    layer. Maps images (N, C, H, W) to raw logits (N,).
     """
 
     options: DiscriminatorOptions
@@ -124,26 +124,26 @@ class Discriminator(ganzoo.Discriminator):
         return logits.squeeze(1)
 
 
-def annealed(start: float, end: float, t: int, over: int) -> float:
-    """From start, at t = 0, to end, from t = over on, along half a cosine."""
-    return end + (start - end) * 0.5 * (1 + cos(pi * min(t / over, 1.0)))
+def cosine(start: float, end: float, t: int, steps: int) -> float:
+    """A schedule along half a cosine: `start` at t = 0, `end` from t = steps on."""
+    return end + (start - end) * 0.5 * (1 + cos(pi * min(t / steps, 1.0)))
 
 
 class Relativistic(ganzoo.Loss):
-    """Section 2, the game of pairs:  D: E softplus(f(G(z)) - f(x)),  G: E softplus(f(x) - f(G(z)))
+    """Section 2, a loss on pairs:  D: E softplus(f(G(z)) - f(x)),  G: E softplus(f(x) - f(G(z)))
 
-    and, for D at every step, gamma / 2 (E |grad f(x)|_2^2 + E |grad f(G(z))|_2^2): R1 and R2. A fake is judged against one
-    real sample and not against a boundary, so G cannot leave a mode out and stay on the right side of it. gamma follows a cosine.
+    D's loss also has, at every step, gamma / 2 (E |grad f(x)|_2^2 + E |grad f(G(z))|_2^2): R1 and R2. Each fake is compared with one
+    real sample instead of a fixed boundary, so G cannot drop a mode and still be on the right side of it. gamma follows a cosine.
     """
 
     options: RelativisticOptions
 
     def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
         o = self.options
-        half = 0.5 * annealed(o.gamma, o.gamma_end, self.t, o.anneal)
-        real, slope_real = ganzoo.gradient_norms(D, x_real, logits=True)
-        fake, slope_fake = ganzoo.gradient_norms(D, x_fake, logits=True)
-        penalties = {"r1": half * slope_real.square().mean(), "r2": half * slope_fake.square().mean()}
+        weight = 0.5 * cosine(o.gamma, o.gamma_end, self.t, o.anneal)
+        real, norms_real = ganzoo.gradient_norms(D, x_real, logits=True)
+        fake, norms_fake = ganzoo.gradient_norms(D, x_fake, logits=True)
+        penalties = {"r1": weight * norms_real.square().mean(), "r2": weight * norms_fake.square().mean()}
         return {"pair": softplus(fake - real).mean(), **penalties}
 
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
@@ -153,7 +153,7 @@ class Relativistic(ganzoo.Loss):
 
 
 class Annealed(ganzoo.Strategy):
-    """A step of D, then one of G, on the same real samples, with Adam; its learning rate and beta2 follow a cosine."""
+    """One step of D, then one of G, on the same real samples, with Adam. The learning rate and Adam's beta2 follow a cosine."""
 
     options: AnnealedOptions
 
@@ -167,9 +167,9 @@ class Annealed(ganzoo.Strategy):
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         o = self.options
         for optimiser in (self.opt_G, self.opt_D):
-            ganzoo.set_lr(optimiser, annealed(o.lr, o.lr_end, t, o.anneal))
+            ganzoo.set_lr(optimiser, cosine(o.lr, o.lr_end, t, o.anneal))
             for group in optimiser.param_groups:
-                group["betas"] = (o.beta1, annealed(o.beta2, o.beta2_end, t, o.anneal))
+                group["betas"] = (o.beta1, cosine(o.beta2, o.beta2_end, t, o.anneal))
         batch = next(batches)
         x_real, given = batch["x"], self.given(batch)
         D = self.view(self.D, given)

@@ -1,4 +1,4 @@
-"""SNGAN: Miyato et al. 2018 (arXiv:1802.05957), a discriminator whose layers all have spectral norm 1."""
+"""SNGAN: Miyato et al. 2018 (arXiv:1802.05957). Every layer of the discriminator has spectral norm 1."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SIZES = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    z_dim: int = option(128, "numbers in a latent, N(0, 1)", source="tables 3 and 4", min=1)
-    width: int = option(64, "channels of the last hidden layer; each before it has twice as many, up to 8 times", source="table 3", min=1)
+    z_dim: int = option(128, "size of the latent vector, N(0, 1)", source="tables 3 and 4", min=1)
+    width: int = option(64, "channels of the last hidden layer; doubled with each layer before it, up to 8 times", source="table 3", min=1)
 
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    width: int = option(64, "channels of the first layer; doubled with each halving of the pixels, up to 8 times", source="table 3", min=1)
+    width: int = option(64, "channels of the first layer; doubled with each halving of the size, up to 8 times", source="table 3", min=1)
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def ganzoo_register() -> list[Part | Recipe]:
             "discriminator", "sngan-resnet", "ganzoo_sngan.model:ResNetDiscriminator", "residual blocks of spectral norm 1: table 4",
             ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES, small={"width": 16},
         ),
-        Part("loss", "hinge", "ganzoo_sngan.model:Hinge", "margins of 1 for D", needs=("logits",)),
+        Part("loss", "hinge", "ganzoo_sngan.model:Hinge", "hinge loss with margins of 1 for D", needs=("logits",)),
         Recipe(
             "sngan",
             title="Spectrally normalised GAN",
             paper="arXiv:1802.05957",
             year=2018,
-            summary="every layer of D is divided by its spectral norm; the hinge loss",
+            summary="every layer of D is divided by its spectral norm; hinge loss",
             generator="sngan",
             discriminator="sngan",
             loss="hinge",

@@ -1,4 +1,4 @@
-"""TensorBoard watches a run: `ganzoo run RECIPE --track tensorboard`. Needs the extra `pyganzoo[tensorboard]`."""
+"""Tracks a run in TensorBoard: `ganzoo run RECIPE --track tensorboard`. Needs the extra `pyganzoo[tensorboard]`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _writers: dict[Path, Writer] = {}
 def ganzoo_run_started(run: RunInfo) -> None:
     try:
         from ganzoo_tensorboard.writer import Writer
-    except ImportError as e:
-        raise UsageError(f"--track tensorboard: {e}. `pip install tensorboard` brings it; or leave --track out.") from e
+    except ImportError as error:
+        raise UsageError(f"--track tensorboard: {error}. Install it with `pip install tensorboard`, or leave --track out.") from error
     _writers[run.folder] = Writer(run)
 
 

@@ -12,12 +12,12 @@ from ganzoo import RunInfo
 
 
 class Writer:
-    """Writes RUN/tensorboard: terms and images a second as scalars, the sample sheets, and at the end the hyper-parameters."""
+    """Writes RUN/tensorboard: loss terms and images per second as scalars, the sample sheets, and at the end the hyper-parameters."""
 
     def __init__(self, run: RunInfo) -> None:
         self.run = run
         self.last: dict[str, float] = {}
-        # What a sitting that was killed wrote of later steps is hidden: the run goes on from run.step.
+        # A resumed run continues after run.step. Later steps that a killed process has already written are hidden.
         self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step + 1 if run.step else None)
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:
@@ -30,7 +30,7 @@ class Writer:
             self.writer.add_scalar(f"evaluation/{name}", value, step)
 
     def sampled(self, step: int, x: Tensor) -> None:
-        """x: uint8 images (N, C, H, W), or points (N, D), of which a histogram of each axis is kept."""
+        """Writes x as a grid of uint8 images (N, C, H, W), or points (N, D) as one histogram per axis."""
         if self.run.spec.kind == "image":
             from torchvision.utils import make_grid  # type: ignore[import-untyped]
 
@@ -40,11 +40,11 @@ class Writer:
                 self.writer.add_histogram(f"samples/{axis}", values, step)
 
     def close(self, step: int) -> None:
-        """Hyper-parameters go with the last values of what was logged, so that TensorBoard's table can sort runs by them."""
+        """Writes the hyper-parameters with the last logged values, so that TensorBoard's table can sort runs by them."""
         config = self.run.config
         hparams: dict[str, Any] = {"recipe": config["recipe"], **config["parts"]}
         hparams |= {f"{kind}.{name}": value for kind, values in config["options"].items() for name, value in values.items()}
         hparams |= {name: value for name, value in config["run"].items() if name not in ("data_dir", "track")}
-        plain = {name: value for name, value in hparams.items() if isinstance(value, bool | int | float | str)}
-        self.writer.add_hparams(plain, {f"last/{name}": value for name, value in self.last.items()}, run_name=".", global_step=step)
+        scalars = {name: value for name, value in hparams.items() if isinstance(value, bool | int | float | str)}
+        self.writer.add_hparams(scalars, {f"last/{name}": value for name, value in self.last.items()}, run_name=".", global_step=step)
         self.writer.close()

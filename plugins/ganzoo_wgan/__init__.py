@@ -1,4 +1,4 @@
-"""WGAN: Arjovsky et al. 2017 (arXiv:1701.07875), and its gradient penalty, Gulrajani et al. 2017 (arXiv:1704.00028)."""
+"""WGAN: Arjovsky et al. 2017 (arXiv:1701.07875). WGAN with gradient penalty: Gulrajani et al. 2017 (arXiv:1704.00028)."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ GANZOO_API = 1
 
 @dataclass(frozen=True)
 class ClippedCriticOptions:
-    n_critic: int = option(5, "critic steps a generator step", source="Algorithm 1", min=1)
-    warmup_critic: int = option(100, "critic steps a generator step in the warm-up", source="the authors' code", min=1)
-    warmup: int = option(25, "generator steps at the start that are warm-up; and one in every 500", source="the authors' code", min=0)
-    clip: float = option(0.01, "every weight of the critic stays in [-clip, clip]", source="Algorithm 1: c", min=1e-6)
+    n_critic: int = option(5, "critic steps per generator step", source="Algorithm 1", min=1)
+    warmup_critic: int = option(100, "critic steps per generator step during warm-up", source="the authors' code", min=1)
+    warmup: int = option(25, "generator steps of warm-up at the start; also every 500th step after it", source="the authors' code", min=0)
+    clip: float = option(0.01, "the critic's weights are clipped to [-clip, clip]", source="Algorithm 1: c", min=1e-6)
     lr: float = option(5e-5, "learning rate of both networks, with RMSprop", source="Algorithm 1: alpha", min=0)
 
 
 @dataclass(frozen=True)
 class PenaltyOptions:
-    weight: float = option(10.0, "of the gradient penalty; 0.1 for the toy sets", source="Algorithm 1: lambda", min=0)
+    weight: float = option(10.0, "weight of the gradient penalty; 0.1 for toy data", source="Algorithm 1: lambda", min=0)
 
 
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part("loss", "wasserstein", "ganzoo_wgan.model:Wasserstein", "difference of the critic's means", needs=("logits",)),
+        Part("loss", "wasserstein", "ganzoo_wgan.model:Wasserstein", "difference of the critic's means, real and fake", needs=("logits",)),
         Part(
-            "loss", "wgan-gp", "ganzoo_wgan.model:WassersteinGP", "the same, the critic's gradient pulled towards norm 1", PenaltyOptions,
+            "loss", "wgan-gp", "ganzoo_wgan.model:WassersteinGP", "the same, with the critic's gradient norm pulled to 1", PenaltyOptions,
             needs=("logits",), per_sample=True,
         ),
         Part(
-            "strategy", "clipped-critic", "ganzoo_wgan.model:ClippedCritic", "RMSprop, many critic steps, clipped weights: Algorithm 1",
+            "strategy", "clipped-critic", "ganzoo_wgan.model:ClippedCritic", "RMSprop, several critic steps, clipped weights: Algorithm 1",
             ClippedCriticOptions, keys=("x",),
         ),
         Recipe(
@@ -40,7 +40,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="Wasserstein GAN",
             paper="arXiv:1701.07875",
             year=2017,
-            summary="an estimate of the Wasserstein distance in the place of a probability",
+            summary="the critic estimates a Wasserstein distance instead of a probability",
             generator="dcgan",
             discriminator="dcgan",
             loss="wasserstein",
@@ -63,7 +63,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             title="Wasserstein GAN with gradient penalty",
             paper="arXiv:1704.00028",
             year=2017,
-            summary="a penalty on the critic's gradient in the place of clipped weights",
+            summary="a penalty on the critic's gradient instead of clipped weights",
             generator="dcgan",
             discriminator="dcgan-critic",
             loss="wgan-gp",

@@ -15,8 +15,8 @@ from ganzoo_wgan import ClippedCriticOptions, PenaltyOptions
 class Wasserstein(ganzoo.Loss):
     """The critic f maximises E f(x) - E f(G(z)); G maximises E f(G(z)). Arjovsky et al., equation 2.
 
-    What the critic reaches estimates the distance of Wasserstein-1, up to the factor of f's Lipschitz constant: compare estimates
-    of one configuration only.
+    The value that the critic reaches, logged as `wasserstein`, estimates the Wasserstein-1 distance up to the factor of f's Lipschitz
+    constant: compare estimates of one configuration only.
     """
 
     def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
@@ -29,11 +29,11 @@ class Wasserstein(ganzoo.Loss):
 
 
 def gradient_penalty(f: View, x_real: Tensor, x_fake: Tensor) -> Tensor:
-    """Pull of the critic's gradient towards norm 1, on lines between real and fake; a scalar.
+    """A 0-d penalty that pulls the norm of the critic's gradient to 1, on lines between real and fake samples.
 
-    Gulrajani et al., equation 3:  E[(|grad f(x_hat)|_2 - 1)^2],  x_hat = e x_real + (1 - e) x_fake,  one e of U(0, 1) a sample.
+    Gulrajani et al., equation 3:  E[(|grad f(x_hat)|_2 - 1)^2],  x_hat = e x_real + (1 - e) x_fake,  one e from U(0, 1) per sample.
 
-    Args: f maps (N, ...) to (N,), each sample by itself. x_real, x_fake: (N, ...). Raises ValueError if their shapes differ.
+    Args: f maps (N, ...) to (N,), each sample separately. x_real, x_fake: (N, ...). Raises ValueError if their shapes differ.
     """
     if x_real.shape != x_fake.shape:
         raise ValueError(f"x_real and x_fake must have one shape, got {tuple(x_real.shape)} and {tuple(x_fake.shape)}")
@@ -43,7 +43,7 @@ def gradient_penalty(f: View, x_real: Tensor, x_fake: Tensor) -> Tensor:
 
 
 class WassersteinGP(Wasserstein):
-    """Gulrajani et al., Algorithm 1: the critic's loss and lambda times the gradient penalty."""
+    """Gulrajani et al., Algorithm 1: the critic's loss plus lambda times the gradient penalty."""
 
     options: PenaltyOptions
 
@@ -53,19 +53,19 @@ class WassersteinGP(Wasserstein):
 
 
 class ClippedCritic(ganzoo.Strategy):
-    """Arjovsky et al., Algorithm 1."""
+    """Arjovsky et al., Algorithm 1: several critic steps with clipped weights, then one generator step."""
 
     options: ClippedCriticOptions
 
     def __init__(self, build: Builders, options: ClippedCriticOptions) -> None:
         super().__init__(build, options)
         self.G, self.f = build.generator(), build.discriminator()
-        # Momentum makes it unstable (section 4), so RMSprop; 0.99 and 1e-8 are what the authors' code has.
+        # Momentum makes training unstable (section 4), so RMSprop; 0.99 and 1e-8 are the values in the authors' code.
         self.opt_G = torch.optim.RMSprop(self.G.parameters(), options.lr, alpha=0.99, eps=1e-8)
         self.opt_f = torch.optim.RMSprop(self.f.parameters(), options.lr, alpha=0.99, eps=1e-8)
 
     def n_critic(self, t: int) -> int:
-        """Critic steps before generator step t: many at the start and now and then, so that the critic stays near its optimum."""
+        """Critic steps before generator step t: more at the start and at every 500th step, to keep the critic near its optimum."""
         return self.options.warmup_critic if self.options.warmup and (t < self.options.warmup or t % 500 == 0) else self.options.n_critic
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
@@ -84,6 +84,6 @@ class ClippedCritic(ganzoo.Strategy):
 
     @torch.no_grad()
     def clip(self) -> None:
-        """All of the critic's parameters; where it has BatchNorm, its scale and shift too, as in the authors' code."""
-        for w in self.f.parameters():
-            w.clamp_(-self.options.clip, self.options.clip)
+        """Clip all parameters of the critic, including BatchNorm's scale and shift, as in the authors' code."""
+        for parameter in self.f.parameters():
+            parameter.clamp_(-self.options.clip, self.options.clip)
