@@ -83,10 +83,10 @@ def check(
     return reports
 
 
-def check_recipe(name: str, zoo: Catalogue | None = None) -> Report:
-    """Run all rules on one recipe. Raises UsageError where there is none of that name."""
-    (zoo or catalogue()).recipe(name)
-    return check(name, zoo=zoo)[0]
+def check_recipe(name: str) -> Report:
+    """Run all rules on one installed recipe. Raises UsageError where there is none of that name."""
+    catalogue().recipe(name)
+    return check(name)[0]
 
 
 def judge(case: Case, rule: Rule) -> Result:
