@@ -63,7 +63,7 @@ def evaluator(n: int, *metrics: str) -> Evaluator:
     """A new one, which knows nothing yet of the real samples. The classifier is trained if it is not in the cache."""
     data = compose.find_data(catalogue(), RunOptions(**DATA)).prepare()
     reference = Reference(data, "train")
-    request = requested(catalogue(), reference, ",".join(metrics), "classifier", n)
+    request = requested(catalogue(), reference, catalogue().measures(",".join(metrics), "classifier"), n)
     return Evaluator(request, reference, lambda: data, torch.device("cpu"))
 
 

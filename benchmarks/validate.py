@@ -44,6 +44,7 @@ from ganzoo.config import Config, RunOptions
 from ganzoo.data import Batches
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.request import Reference, requested
+from ganzoo.files import read_lines
 from ganzoo.pictures import stored
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs.exported import Exported, load
@@ -185,12 +186,12 @@ def _same(written: Mapping[str, Any], config: Config) -> bool:
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return read_lines(folder / "metrics.jsonl")
 
 
 def draw(exported: Exported, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """n samples, and the classes that they were drawn for, each as often as the next; images as they would be saved, in [-1, 1]."""
-    x = torch.cat(list(exported.outputs(n, seed)))
+    x = torch.cat(list(exported.samples(n, seed)))
     return seen_by_networks(x, exported.spec), torch.arange(n) % max(exported.spec.classes, 1)
 
 
@@ -216,7 +217,7 @@ class Judge:
         held_out = compose.find_data(catalogue(), RunOptions(dataset="fashion-10k", image_size=32)).prepare()
         data = source.prepare()
         reference = Reference(data, "train", source.record)
-        request = requested(catalogue(), reference, "fid", "classifier", SAMPLES)
+        request = requested(catalogue(), reference, catalogue().measures("fid", "classifier"), SAMPLES)
         self.evaluator = Evaluator(request, reference, lambda: data, torch.device("cpu"))
         self.extractor, self.spec = self.evaluator.extractor, data.spec
         self.real, self.y = seen_by_networks(held_out.load()["x"], self.spec), held_out.load()["y"]
@@ -274,7 +275,7 @@ def ring_figures(x: Tensor) -> Figures:
     """Of points (N, 2): modes covered, share of high quality, KL of the modes' histogram to uniform: ganzoo's own `modes`."""
     source = compose.find_data(catalogue(), RunOptions(dataset="ring"))
     ring = Reference(source.prepare(), "train", source.record)
-    evaluator = Evaluator(requested(catalogue(), ring, "modes"), ring, lambda: ring.data, torch.device("cpu"))
+    evaluator = Evaluator(requested(catalogue(), ring, catalogue().measures("modes", "")), ring, lambda: ring.data, torch.device("cpu"))
     figures = evaluator([x], len(x))[0].figures
     return {"modes": figures["modes"], "high_quality": figures["high-quality"], "KL": figures["mode-kl"]}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import options
 from ganzoo.config import DEFAULT_POINTS, Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.registry.catalogue import Catalogue, Entry
+from ganzoo.registry.catalogue import Catalogue, Entry, Measures
 from ganzoo.registry.discovery import Plugin
 from ganzoo.types import KINDS, DataSet, DataSpec, Part, Recipe
 
@@ -85,7 +85,7 @@ def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
     return tuple(sorted(common))
 
 
-# --- What `--dataset` names ---
+# --- The data that `--dataset` names ---
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class DataSource:
             raise GanzooError(f"data set {self.name!r}{whose} cannot be prepared: {type(e).__name__}: {e}") from e
 
     def check_unchanged(self, data: Prepared, checksum: str) -> None:
-        """Raise UsageError where the data is not what the checksum was taken of; "": it is not known."""
+        """Raise UsageError where the data has another checksum than this; "": it is not known."""
         if checksum and data.checksum != checksum:
             raise UsageError(
                 f"data set {self.name!r} has changed since the run was started: its checksum is {data.checksum[:12]}, "
@@ -134,7 +134,7 @@ class DataSource:
 
 
 def find_data(zoo: Catalogue, run: RunOptions) -> DataSource:
-    """What the options of a run name as its data: a data set of that name, else a path.
+    """The data that the options of a run name: a data set of that name, else a path.
 
     Raises UsageError for what is neither, with the names that look like it.
     """
@@ -155,8 +155,9 @@ def find_data(zoo: Catalogue, run: RunOptions) -> DataSource:
 class Resolved:
     """A run before its first step: recipe, parts, options and data set, looked up once and checked against each other.
 
-    parts: entries by kind. options: the parts' option objects by kind. trackers: what watches it. zoo: the catalogue, for what only the
-    data decides (which metric is usual for it) and for errors that name what would fit.
+    parts: entries by kind. options: the parts' option objects by kind. measures: the metrics that are named for its evaluation. trackers:
+    the plugins that watch it. zoo: the catalogue, for what only the data decides (which metric is usual for it) and for errors that name
+    what would fit.
     """
 
     zoo: Catalogue
@@ -165,6 +166,7 @@ class Resolved:
     options: Mapping[str, Any]
     run: RunOptions
     data: DataSource
+    measures: Measures
     trackers: tuple[Plugin, ...]
 
     @cached_property
@@ -198,7 +200,7 @@ class Resolved:
         return data
 
     def _expected(self, sizes: tuple[int, ...]) -> DataSpec | None:
-        """What the data will be, as far as that is known before it is prepared, which may take minutes; None where nothing is."""
+        """The description of the data, as far as it is known before the preparation, which may take minutes; None where nothing is."""
         record, size = self.data.record, self.data.image_size
         if record is None and size is None:
             return None
@@ -255,53 +257,86 @@ class Resolved:
         return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def recipe_defaults(recipe: Recipe, kind: str, exchanged: Mapping[str, str]) -> dict[str, Any]:
-    """The recipe's defaults for the options of one part; none where another part is taken in the place of the recipe's own."""
-    if exchanged.get(kind) not in (None, recipe.part(kind)):
-        return {}
-    return {name.removeprefix(f"{kind}."): v for name, v in recipe.defaults.items() if name.startswith(f"{kind}.")}
+@dataclass(frozen=True)
+class Draft:
+    """A recipe with its parts, perhaps some of them exchanged, before options are chosen. parts: entries by kind."""
+
+    zoo: Catalogue
+    entry: Entry
+    parts: Mapping[str, Entry]
+    exchanged: Mapping[str, str]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The record."""
+        assert isinstance(self.entry.record, Recipe)
+        return self.entry.record
+
+    @property
+    def run_defaults(self) -> dict[str, Any]:
+        """The run options where they differ from the usual ones."""
+        defaults = {key: value for key, value in self.recipe.defaults.items() if "." not in key}
+        if any("image" not in entry.part.data for entry in self.parts.values()):
+            defaults.setdefault("dataset", DEFAULT_POINTS)
+        return defaults
+
+    def defaults(self, kind: str) -> dict[str, Any]:
+        """The recipe's defaults for the options of one part; none where another part is taken in the place of the recipe's own."""
+        if self.exchanged.get(kind) not in (None, self.recipe.part(kind)):
+            return {}
+        return {name.removeprefix(f"{kind}."): v for name, v in self.recipe.defaults.items() if name.startswith(f"{kind}.")}
+
+    def resolve(self, run: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> Resolved:
+        """The run. Later wins: the part's own defaults, the recipe's, those of the user.
+
+        run: run options by name. chosen: options of parts, by kind and name.
+
+        Raises UsageError for what does not exist or cannot work together.
+        """
+        run_options: RunOptions = options.make(RunOptions, {**self.run_defaults, **run}, "--")
+        values = {}
+        for kind in self.parts:
+            usual = {key: run_options.steps if value == STEPS else value for key, value in self.defaults(kind).items()}
+            values[kind] = {**usual, **chosen.get(kind, {})}
+        return _checked(self.zoo, self.entry, self.parts, values, run_options)
+
+
+def draft(zoo: Catalogue, name: str, exchanged: Mapping[str, str]) -> Draft:
+    """A recipe with its parts looked up. exchanged: names of parts by kind, in the place of the recipe's own."""
+    entry = zoo.get("recipe", name)
+    assert isinstance(entry.record, Recipe)
+    return Draft(zoo, entry, zoo.parts_of(entry.record, exchanged), exchanged)
 
 
 def resolve(
     zoo: Catalogue, name: str, run: Mapping[str, Any], exchanged: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
 ) -> Resolved:
-    """A recipe with what the user changed. Later wins: the part's own defaults, the recipe's, what the user chose.
-
-    Args:
-        run: run options by name.
-        exchanged: names of parts by kind, in the place of the recipe's own.
-        chosen: options of parts, by kind and name.
-
-    Raises UsageError for what does not exist or cannot work together.
-    """
-    recipe = zoo.recipe(name)
-    parts = zoo.parts_of(recipe, exchanged)
-    defaults = {key: value for key, value in recipe.defaults.items() if "." not in key}
-    if "dataset" not in defaults and any("image" not in entry.part.data for entry in parts.values()):
-        defaults["dataset"] = DEFAULT_POINTS
-    run_options = options.make(RunOptions, {**defaults, **run}, "--")
-    values = {}
-    for kind in parts:
-        usual = {key: run_options.steps if value == STEPS else value for key, value in recipe_defaults(recipe, kind, exchanged).items()}
-        values[kind] = {**usual, **chosen.get(kind, {})}
-    return from_config(zoo, Config(name, {kind: entry.qualified for kind, entry in parts.items()}, values, run_options))
+    """The run of a recipe with changes: `draft`, then `Draft.resolve`."""
+    return draft(zoo, name, exchanged).resolve(run, chosen)
 
 
 def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
-    """What a configuration names, looked up and checked. warn: told of trackers that are gone; without it they are an error."""
-    recipe = zoo.get("recipe", config.recipe)
+    """The run that a configuration names, looked up and checked. warn: told of trackers that are gone; without it they are an error."""
     parts = {kind: zoo.get(kind, config.parts[kind]) for kind in KINDS}
-    run, min_batch = config.run, zoo.recipe(config.recipe).min_batch
+    return _checked(zoo, zoo.get("recipe", config.recipe), parts, config.options, config.run, warn)
+
+
+def _checked(
+    zoo: Catalogue, recipe: Entry, parts: Mapping[str, Entry], values: Mapping[str, Mapping[str, Any]], run: RunOptions,
+    warn: Callable[[str], None] | None = None,
+) -> Resolved:  # fmt: skip
+    """The run of these entries and options; its data, metrics and trackers are looked up here."""
+    assert isinstance(recipe.record, Recipe)
     if reason := misfit({kind: entry.part for kind, entry in parts.items()}):
         raise reason.error(zoo)
-    chosen = {kind: entry.options(config.options[kind], f"--{kind}.") for kind, entry in parts.items()}
-    if run.batch_size < min_batch:
+    chosen = {kind: entry.options(values[kind], f"--{kind}.") for kind, entry in parts.items()}
+    if run.batch_size < (min_batch := recipe.record.min_batch):
         raise UsageError(f"--batch-size: {recipe.name} needs at least {min_batch}, got {run.batch_size}.")
     if unable := [f"{kind} {entry.name!r}" for kind, entry in parts.items() if run.precision == "bf16" and not entry.part.bf16]:
         raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
-    data = find_data(zoo, run)
+    data, measures = find_data(zoo, run), zoo.measures(run.metric, run.features)
     run = replace(run, dataset=data.name, data_dir=data.data_dir)
-    return Resolved(zoo, recipe, parts, chosen, run, data, tuple(zoo.trackers(run.track, warn)))
+    return Resolved(zoo, recipe, parts, chosen, run, data, measures, tuple(zoo.trackers(run.track, warn)))
 
 
 def _quoted(names: Any) -> str:

@@ -18,7 +18,7 @@ DEFAULT_IMAGES, DEFAULT_POINTS = "fashion-10k", "ring"
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is, whatever the GAN."""
+    """The options of a run, whatever the GAN."""
 
     dataset: str = option(DEFAULT_IMAGES, "data set, or path of a folder or zip of images, or of an array", metavar="NAME|PATH")
     data_dir: str | None = option(None, "where downloaded data lies and goes", metavar="DIR")

@@ -1,4 +1,4 @@
-"""What is done with files, each in one way: written whole or not at all, locked, read and written as JSON. No torch."""
+"""Files: written whole or not at all, locked, read and written as JSON, each in one way. No torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNFINISHED = ".tmp-"  # how the name of a file begins that is still being writte
 
 @contextlib.contextmanager
 def writing(path: Path, advice: str = "Nothing that was there is lost.") -> Iterator[None]:
-    """Turns what the disk refuses while `path` is written into a GanzooError that ends with the advice."""
+    """Turns an error of the disk while `path` is written into a GanzooError that ends with the advice."""
     try:
         yield
     except Exception as e:
@@ -105,7 +105,8 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines; none where there is no file.
 
-    A line that cannot be used is left out and told to `problem`; of the last one, which may just be written, nothing is said.
+    A line that cannot be used is left out and told to `problem`. A last line that is cut off is skipped silently: another process may be
+    writing it.
     """
     try:
         texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -132,23 +133,24 @@ def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -
 def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
     """Hold a lock file until `release()`; it is let go as well when this process dies, however it dies.
 
-    waiting: called once where another process holds it, which is then waited for. Without it, UsageError names the holder.
+    waiting: called once where another process holds it, which is then waited for. Without it, UsageError names the holder. Raises
+    UsageError too where the folder cannot be written, or its file system has no locks that end with their process.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, thread_local=False)
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
     try:
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            if waiting is None:
-                holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
-                raise UsageError(f"{path.parent} is held by {holder}. Wait for it, or stop it with Ctrl-C there.") from None
-            waiting()
-            lock.acquire()
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        lock.acquire(blocking=False)
+    except Timeout:
+        if waiting is None:
+            holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+            raise UsageError(f"{path.parent} is held by {holder}. Wait for it, or stop it with Ctrl-C there.") from None
+        waiting()
+        lock.acquire()
     except OSError as e:
-        raise UsageError(f"{path.parent} cannot be written: {e.strerror or e}.") from e
+        raise UsageError(f"{path.parent} cannot be locked: {e.strerror or e}. Take a folder on a local disk that can be written.") from e
+    with contextlib.suppress(OSError):  # only for the message above
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     return lock
 
 

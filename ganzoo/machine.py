@@ -1,4 +1,4 @@
-"""The machine that this process runs on: cores, devices, and what a run writes down of it."""
+"""The machine that this process runs on: its cores, its devices, and the description that a run keeps of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,15 @@ def set_threads() -> None:
     torch.set_num_threads(threads())
 
 
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """A context for networks whose numbers are kept: one algorithm on every call, and whole fp32, which NVIDIA's GPUs round to 10 bits."""
+    import torch
+
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
 def pick_device(name: str) -> torch.device:
     """The device of that name; "auto" is CUDA, then Apple's, then the processor. Raises UsageError where the machine has none."""
     import torch
@@ -64,7 +74,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def describe() -> dict[str, Any]:
-    """What a run ran on, for its config.json."""
+    """The machine that a run ran on, for its config.json."""
     import torch
 
     return {

@@ -19,6 +19,7 @@ from ganzoo.comparison.state import Cell, Comparison
 from ganzoo.comparison.table import table
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.record import Evaluation
+from ganzoo.files import hold
 from ganzoo.runs.folder import Run
 from ganzoo.testing import fresh
 
@@ -76,6 +77,19 @@ def test_another_comparison_is_not_mixed_into_the_folder(finished, images, ganzo
     done = ganzoo(*words(images(), "--seeds", "2", "--steps", "5", "--out", out))
     assert done.returncode == 2
     assert "holds a comparison with other budget" in done.stderr
+
+
+def test_a_comparison_at_work_is_not_touched_by_a_second_command(finished, images, ganzoo):
+    out, _, _ = finished
+    before = (out / "compare.json").read_bytes()
+    lock = hold(out / "LOCK")
+    try:
+        done = ganzoo(*words(images(), "--seeds", "0,5", "--steps", "4", "--out", out))
+    finally:
+        lock.release()
+    assert done.returncode == 2
+    assert "is held by process" in done.stderr
+    assert (out / "compare.json").read_bytes() == before
 
 
 def test_an_interrupted_comparison_goes_on_where_it_was(images, ganzoo, tmp_path):

@@ -49,10 +49,15 @@ def copied(run, tmp_path):
     return tmp_path / "run"
 
 
+def request(reference, metrics="", features="", **asked):
+    """The request for named metrics and an extractor; asked: further arguments of `requested`."""
+    return requested(catalogue(), reference, catalogue().measures(metrics, features), **asked)
+
+
 def measured(source, asked=ASKED, all_checkpoints=False, **more):
-    """The evaluations of a subject; asked: arguments of `requested`."""
+    """The evaluations of a subject; asked: arguments of `request`."""
     zoo = catalogue()
-    return evaluate(zoo, find_subject(zoo, source, all_checkpoints), lambda reference: requested(zoo, reference, **asked), **more)
+    return evaluate(zoo, find_subject(zoo, source, all_checkpoints), lambda reference: request(reference, **asked), **more)
 
 
 def test_a_run_its_last_checkpoint_and_its_generators_file_get_the_same_figures(copied):
@@ -197,7 +202,7 @@ def test_samples_of_classes_are_drawn_as_often_as_the_data_has_them(images, tmp_
     save_file(data, tmp_path / "uneven.safetensors")
     prepared = find_data(catalogue(), RunOptions(dataset=str(tmp_path / "uneven.safetensors"))).prepare()
     reference = Reference(prepared, "train")
-    made = Evaluator(requested(catalogue(), reference, **ASKED), reference, lambda: prepared, torch.device("cpu"))
+    made = Evaluator(request(reference, **ASKED), reference, lambda: prepared, torch.device("cpu"))
     y = made.labels(4000)
     assert y is not None
     assert float(y.float().mean()) == pytest.approx(0.25, abs=0.03)

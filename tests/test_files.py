@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -36,6 +37,17 @@ def test_a_lock_goes_with_its_holder_though_a_child_of_it_lives(tmp_path):
         holder.wait()
         hold(path, lambda: None).release()  # the child may not have been given a turn yet
         os.kill(child, signal.SIGKILL)
+
+
+def test_where_no_lock_ends_with_its_holder_there_is_none(tmp_path, monkeypatch):
+    import fcntl
+
+    def flock(descriptor, how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UsageError, match="cannot be locked"):
+        hold(tmp_path / "LOCK")
 
 
 def test_a_lock_is_waited_for_where_that_is_wanted(tmp_path):

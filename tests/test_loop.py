@@ -13,7 +13,7 @@ from PIL import Image
 from zoo import flags, small
 
 from ganzoo import machine
-from ganzoo.errors import RunStopped, UsageError
+from ganzoo.errors import GanzooError, RunStopped, UsageError
 from ganzoo.files import read_lines
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import catalogue
@@ -220,7 +220,6 @@ def test_a_run_is_resumed_from_another_folder(images, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_costs_a_warning_and_only_a_last_checkpoint_the_run(images, tmp_path, monkeypatch):
-    from ganzoo.errors import GanzooError
     from ganzoo.runs.folder import Run
 
     def full(*_, **__):
@@ -322,9 +321,13 @@ def test_health_warns_when_all_samples_are_one(images, tmp_path):
 def test_a_generator_that_draws_one_picture_is_reported_while_it_trains(images, tmp_path, monkeypatch):
     config = small("gan", images(), steps=6, sample_every=1)
     monkeypatch.setattr("ganzoo_gan.model.Generator.latent", lambda self, n: torch.zeros(n, self.options.z_dim))
-    told = Told()
-    start(config, tmp_path / "run", told)
-    assert any("collapsed" in text for text in told.warnings)
+    for name, refuse in (("run", False), ("no sheets", True)):
+        if refuse:
+            monkeypatch.setattr("ganzoo.pictures.save", lambda *_: (_ for _ in ()).throw(GanzooError("disk full")))
+        told = Told()
+        start(config, tmp_path / name, told)
+        assert any("collapsed" in text for text in told.warnings), name
+        assert any("disk full" in text for text in told.warnings) == refuse
 
 
 def test_the_first_bad_term_is_named():

@@ -192,9 +192,9 @@ def test_relativistic_weighs_its_penalties_less_as_the_training_goes_on():
 def test_r3gan_anneals_its_learning_rate_and_beta2_as_functions_of_the_step(images):
     config = small("r3gan", images(), parts={"strategy": {"lr": 1e-3, "lr_end": 1e-4, "beta2": 0.9, "beta2_end": 0.99, "anneal": 10}})
     session = built(config)
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     for t, lr, beta2 in ((10, 1e-4, 0.99), (0, 1e-3, 0.9), (5, 5.5e-4, 0.945)):
-        strategy.step(batches, t)
+        session.step(t)
         for optimiser in strategy.optimisers().values():
             assert [(g["lr"], *g["betas"]) for g in optimiser.param_groups] == [pytest.approx((lr, 0.0, beta2))]
 
@@ -243,13 +243,13 @@ def norms(D):
 def test_every_layer_of_sngans_discriminator_keeps_spectral_norm_one_while_it_learns(name, images):
     config = small("sngan", images(), {"generator": name, "discriminator": name}, parts={"strategy": {"lr_d": 1e-3, "lr_g": 1e-3}})
     session = built(config)
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     before = norms(strategy.D)
     assert len(before) == sum(isinstance(m, nn.Conv2d | nn.Linear) for m in strategy.D.modules()) > 5
     assert before == pytest.approx([1.0] * len(before), abs=1e-4)
     start = {name: p.detach().clone() for name, p in strategy.D.named_parameters()}
     for t in range(40):
-        strategy.step(batches, t)
+        session.step(t)
     assert all(not torch.equal(start[name], p) for name, p in strategy.D.named_parameters())
     assert norms(strategy.D) == pytest.approx([1.0] * len(before), abs=0.05)
 
@@ -259,10 +259,10 @@ def test_the_power_iteration_of_sngan_is_saved_moves_in_training_only_and_finds_
 
     session = built(small("sngan", images()))
 
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     us = {name: value for name, value in checkpoint.tensors_of(strategy).items() if name.endswith(".u")}
     assert len(us) == 6
-    x = next(batches)["x"]
+    x = next(session.batches)["x"]
     with torch.no_grad():
         for u in us.values():
             u.copy_(torch.nn.functional.normalize(torch.randn(u.shape), dim=0))
@@ -294,7 +294,7 @@ def test_sngan_counts_its_singular_vectors_as_constants_and_works_in_fp32_under_
 
 def test_cgan_gives_both_players_the_labels_of_the_batch(images):
     session = built(small("cgan", images()))
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     seen = []
     for network in (strategy.G, strategy.D):
         forward = network.forward
@@ -302,7 +302,7 @@ def test_cgan_gives_both_players_the_labels_of_the_batch(images):
     drawn = []
 
     def watched():
-        for batch in batches:
+        for batch in session.batches:
             drawn.append(batch["y"])
             yield batch
 
@@ -315,10 +315,10 @@ def test_cgan_gives_both_players_the_labels_of_the_batch(images):
 
 def test_another_class_changes_what_cgan_draws_and_what_its_discriminator_says(images):
     session = built(small("cgan", images()))
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     z = strategy.G.latent(1).repeat(3, 1)
     x = samples(session, z, torch.arange(3))
-    said = strategy.D(next(batches)["x"][:1].repeat(3, 1, 1, 1), y=torch.arange(3)).detach()
+    said = strategy.D(next(session.batches)["x"][:1].repeat(3, 1, 1, 1), y=torch.arange(3)).detach()
     for i, j in ((0, 1), (1, 2), (0, 2)):
         assert not torch.allclose(x[i], x[j])
         assert abs(float(said[i] - said[j])) > 1e-4
@@ -327,8 +327,7 @@ def test_another_class_changes_what_cgan_draws_and_what_its_discriminator_says(i
 @pytest.mark.parametrize("name", ["minimax", "least-squares", "hinge", "wasserstein", "wgan-gp", "r1", "relativistic"])
 def test_cgan_takes_every_loss_on_logits(name, images):
     session = built(small("cgan", images(), {"loss": name}))
-    strategy, batches = session.strategy, session.batches
-    assert all(value.isfinite() for value in strategy.step(batches, 0).values())
+    assert all(value.isfinite() for value in session.step(0).values())
 
 
 def test_acgan_with_nothing_learned_has_the_value_of_guessing():
@@ -361,10 +360,10 @@ def test_wasserstein_reports_the_estimate_that_the_critic_maximises():
 
 def test_wgan_clips_every_parameter_of_its_critic_after_its_step(images):
     session = built(small("wgan", images()))
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     assert max(float(p.detach().abs().max()) for p in strategy.f.parameters()) > 0.01
     for t in range(2):
-        strategy.step(batches, t)
+        session.step(t)
         assert max(float(p.detach().abs().max()) for p in strategy.f.parameters()) <= strategy.options.clip + 1e-9
 
 
@@ -396,7 +395,7 @@ def test_began_moves_k_by_its_law(images):
 def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
     config = small("began", images(), parts={"strategy": {"patience": 10, "lr": 1e-4, "lr_min": 4e-5}})
     session = built(config)
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     rates = []
     for t in range(60):
         strategy.control(torch.tensor(1.0), torch.tensor(0.5), t)
@@ -404,7 +403,7 @@ def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
     assert rates[5] == pytest.approx(1e-4)
     assert rates[15] == pytest.approx(5e-5)
     assert rates[-1] == pytest.approx(4e-5)
-    strategy.step(batches, 60)
+    session.step(60)
     assert strategy.options.g_rate == 4
     assert strategy.opt_D.param_groups[0]["lr"] == float(strategy.lr)
     assert strategy.opt_G.param_groups[0]["lr"] == 4 * float(strategy.lr)
@@ -412,9 +411,9 @@ def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
 
 def test_began_weighs_the_fakes_by_k_and_keeps_the_generator_out_of_it(images):
     session = built(small("began", images()))
-    strategy, batches = session.strategy, session.batches
+    strategy = session.strategy
     strategy.k.fill_(0.25)
-    told = strategy.step(batches, 0)
+    told = session.step(0)
     assert float(told["d/fake"]) < 0
     assert float(told["d/real"]) > 0
     assert float(told["began/M"]) > 0

@@ -124,6 +124,16 @@ def test_a_tracker_may_refuse_a_run_before_its_first_step(images, plugin, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_tracker_that_refuses_to_go_on_with_a_run_leaves_it_as_it_was(images, plugin, tmp_path):
+    path = plugin("@hookimpl\ndef ganzoo_run_started(run):\n    if run.step: raise UsageError('no server')")
+    zoo = catalogue_with(path)
+    folder = launch.start(small("gan", images(), zoo=zoo, steps=2, track="zz_watcher"), tmp_path / "run", Told())
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file() and file.name != "LOCK"}
+    with pytest.raises(UsageError, match="no server"):
+        launch.resume(zoo, folder, 3, Told())
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file() and file.name != "LOCK"} == before
+
+
 def test_an_unknown_tracker_is_refused_for_a_new_run_and_left_out_of_a_resumed_one(images, plugin, tmp_path):
     path = plugin(EVERY)
     with pytest.raises(UsageError, match="Did you mean 'zz_watcher'"):

@@ -152,8 +152,9 @@ def _option_rows(entry: Entry) -> list[dict[str, Any]]:
     record = entry.record
     rows = []
     if isinstance(record, Recipe):
-        for kind, part in catalogue().parts_of(record, {}).items():
-            rows += _rows_of(part.part, f"{kind}.", compose.recipe_defaults(record, kind, {}))
+        draft = compose.draft(catalogue(), entry.name, {})
+        for kind, part in draft.parts.items():
+            rows += _rows_of(part.part, f"{kind}.", draft.defaults(kind))
     elif isinstance(record, Part):
         rows = _rows_of(record, f"{record.name if record.kind in JUDGES else record.kind}.", {})
     return rows

@@ -66,6 +66,7 @@ def compare_command(
     if len(given) != 1:
         raise UsageError(f"wanted one of --budget, --steps and --images; got {' and '.join(given) or 'none'}.")
     spent = Budget(steps or 0, images or 0, seconds(budget) if budget else 0.0)
+    named = catalogue().measures(typed["metric"] or "", typed["features"] or "")
     shared = _words(typed, ("dataset", "image_size", "data_dir", "labels", "device"))
     evaluation = [*_words(typed, ("metric", "features", "n", "n_real", "data_dir", "device")), "--against", against]
     for part, chosen in settings(typed).items():
@@ -83,23 +84,23 @@ def compare_command(
         plan = Plan(each, fingerprints, _seeds(seeds), spent, tuple(shared), tuple(evaluation), checkpoints, jobs)
         comparison = Comparison(folder, plan)
         reference = common_reference(resolved, against, bar.progress)
-        request = requested(
-            catalogue(), reference, typed["metric"], typed["features"], typed["n"], typed["n_real"], settings=settings(typed)
-        )
+        request = requested(catalogue(), reference, named, typed["n"], typed["n_real"], settings=settings(typed))
         device = machine.pick_device(typed["device"] or "auto")
         # Fills the caches that all runs share, and refuses what cannot be before anything is trained.
         Evaluator(request, reference, lambda: reference.data, device, bar.progress, typed["data_dir"]).look_at_real()
-        comparison.begin(lambda new: share_out(plan, new, configured, bar.progress))
-    click.echo(f"{len(comparison.cells)} runs into {folder}, {plan.budget_line}")
-    try:
-        _follow(comparison)
-    except KeyboardInterrupt:
-        done = sum(cell.state == "done" for cell in comparison.cells)
-        raise RunStopped(f"stopped; {done} of {len(comparison.cells)} runs are done and kept. The same command goes on.", 130) from None
-    finally:
-        why = "Not drawn for a comparison: `ganzoo report` of the comparison's folder, or of this run, draws them."
-        with contextlib.suppress(Exception) if sys.exc_info()[0] else contextlib.nullcontext():
-            results.write(comparison, lambda folder, name: facts_of(folder, name, why))
+    with comparison.held():
+        with Bar() as bar:
+            comparison.begin(lambda new: share_out(plan, new, configured, bar.progress))
+        click.echo(f"{len(comparison.cells)} runs into {folder}, {plan.budget_line}")
+        try:
+            _follow(comparison)
+        except KeyboardInterrupt:
+            done = sum(cell.state == "done" for cell in comparison.cells)
+            raise RunStopped(f"stopped; {done} of {len(comparison.cells)} runs are done and kept. The same command goes on.", 130) from None
+        finally:
+            why = "Not drawn for a comparison: `ganzoo report` of the comparison's folder, or of this run, draws them."
+            with contextlib.suppress(Exception) if sys.exc_info()[0] else contextlib.nullcontext():
+                results.write(comparison, lambda folder, name: facts_of(folder, name, why))
     if is_terminal():
         for head, rows in results.tables(comparison):  # one a figure: all in one is wider than a terminal
             table(head, rows)

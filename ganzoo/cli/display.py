@@ -1,4 +1,4 @@
-"""What a run looks like on a terminal; lines of text where it is piped."""
+"""A run on a terminal: bars and a sheet; lines of text where it is piped."""
 
 from __future__ import annotations
 

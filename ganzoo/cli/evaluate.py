@@ -34,7 +34,7 @@ class Settled(click.Command):
 
 
 def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was typed of those options, by part and name."""
+    """Those of the options that were typed, by part and name."""
     chosen: dict[str, dict[str, Any]] = {}
     for key, value in typed.items():
         part, dot, name = key.partition("__")
@@ -74,15 +74,12 @@ def evaluate_command(
     # What can be told without torch is told at once.
     if not source.exists() and catalogue().find("dataset", str(source)) is None:
         raise UsageError(f"{source} does not exist. Wanted a run, a checkpoint, a generator.safetensors, a folder of images, a data set.")
-    for name in options.listed(metric or ""):
-        catalogue().get("metric", name)
-    if features:
-        catalogue().get("features", features.partition("@")[0])
+    named = catalogue().measures(metric or "", features or "")
     from ganzoo.evaluation.request import requested
     from ganzoo.evaluation.subject import evaluate, find_subject
 
     def request(reference: Reference) -> EvaluationRequest:
-        return requested(catalogue(), reference, metric, features, n, n_real, seed, settings(typed))
+        return requested(catalogue(), reference, named, n, n_real, seed, settings(typed))
 
     def evaluated(evaluation: Evaluation) -> None:
         if all_checkpoints and not as_json:

@@ -46,13 +46,11 @@ def sample_command(
     chosen = _classes(labels, spec.classes, spec.class_names) if labels is not None else []
     columns = 8 if interpolate or not by_class or chosen else min(spec.classes, 10)
     n = n or len(chosen) or (64 if columns == 8 else 8 * columns)
-    z = None
-    if interpolate:
-        n = -(-n // STEPS) * STEPS
-        z = between(generator.latents(n // STEPS * 2, seed), STEPS)
+    n = -(-n // STEPS) * STEPS if interpolate else n
+    z = between(generator.latents(n // STEPS * 2, seed), STEPS) if interpolate else generator.latents(n, seed)
     y = torch.arange(n) // STEPS if interpolate else torch.arange(n)
     y = torch.tensor(chosen)[y % len(chosen)] if chosen else y % max(spec.classes, 1)
-    x = torch.cat(list(generator.outputs(n, seed, y, z)))
+    x = torch.cat(list(generator.outputs(z, y)))
     beside = source if source.is_dir() else source.parent
     if grid:
         path = out or beside / f"sample-{seed}.png"

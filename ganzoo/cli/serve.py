@@ -1,6 +1,7 @@
 """A process that has imported torch and the commands, and nothing of a plugin, and forks for each command that it is asked to run.
 
-So a command begins where `ganzoo` begins once torch is there: with a catalogue, a working directory and an environment of its own.
+It is started by `ganzoo.testing.fresh`. A command begins where `ganzoo` begins once torch is there: with a catalogue, a working directory
+and an environment of its own.
 """
 
 from __future__ import annotations
@@ -39,19 +40,21 @@ def serve() -> None:
 
 def _answer(request: Mapping[str, Any]) -> None:
     """Run the command of a request, and end."""
-    status: Any = 1
+    status = 1
     try:
         _become(request)
         main(request["words"])
     except SystemExit as e:
-        status = e.code
+        status = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
+        if isinstance(e.code, str):
+            print(e.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         atexit._run_exitfuncs()
-        os._exit(status or 0)  # taking torch's modules apart would take as long as many a command
+        os._exit(status)  # taking torch's modules apart would take as long as many a command
 
 
 def _become(request: Mapping[str, Any]) -> None:
@@ -63,6 +66,4 @@ def _become(request: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    for entry in reversed(request["env"].get("PYTHONPATH", "").split(os.pathsep)):
-        if entry and entry not in sys.path:
-            sys.path.insert(0, entry)
+    sys.path[:0] = [entry for entry in request["env"].get("PYTHONPATH", "").split(os.pathsep) if entry]

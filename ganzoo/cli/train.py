@@ -73,24 +73,22 @@ def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | 
     then: what is done with the run, --out and --dry-run; by default it is trained.
     """
     zoo = catalogue()
-    recipe = zoo.recipe(name)
     run, exchanged, chosen = _from_config(_typed(args, "--config"), zoo.get("recipe", name).name)
     exchanged |= {kind: typed for kind in KINDS if (typed := _typed(args, f"--{kind}"))}
-    parts = zoo.parts_of(recipe, exchanged)
-    run_defaults = {k: v for k, v in recipe.defaults.items() if "." not in k} | run
-    params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=run_defaults)]
+    draft = compose.draft(zoo, name, exchanged)
+    recipe = draft.recipe
+    params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=draft.run_defaults | run)]
     for param in params:
         if param.name == "dataset":
             param._custom_shell_complete = _completes("dataset")
     params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
     params.append(click.Option(["--config"], type=click.Path(), help="Options from a JSON file, as a run's config.json; those typed win."))
     params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
-    for kind, entry in parts.items():
+    for kind, entry in draft.parts.items():
         names = ", ".join(e.name for e in zoo.entries(kind))
         default = exchanged.get(kind) or recipe.part(kind)
         params.append(click.Option([f"--{kind}"], metavar="NAME", help=f"{names}  [{default}]", shell_complete=_completes(kind)))
-        defaults = compose.recipe_defaults(recipe, kind, exchanged) | chosen.get(kind, {})
-        params += options.click_options(entry.part.options, f"{kind}.", defaults)
+        params += options.click_options(entry.part.options, f"{kind}.", draft.defaults(kind) | chosen.get(kind, {}))
 
     def callback(**typed: Any) -> None:
         out, dry = typed["out"], typed["dry_run"]
@@ -102,7 +100,7 @@ def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | 
                 chosen.setdefault(kind, {})[option] = value
             else:
                 run[key] = value
-        (then or _run)(compose.resolve(zoo, name, run, exchanged, chosen), out, dry)
+        (then or _run)(draft.resolve(run, chosen), out, dry)
 
     text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
     return Command(name, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
@@ -181,13 +179,13 @@ def _ended(folder: Path) -> None:
 
 
 def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
-    """What the run's config.json would hold, as JSON on stdout, with parameter counts and shapes."""
+    """Print the run's config.json, with parameter counts and shapes."""
     from ganzoo.runs.exported import Exported
     from ganzoo.training.launch import describe
 
     exported = Exported.of(session.strategy)
     z = exported.latents(2, 0)
-    x_fake = next(exported.outputs(2, z=z))
+    x_fake = next(exported.outputs(z))
     values = describe(resolved, data) | {
         "parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in session.strategy.named_children()},
         "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *x_fake.shape[1:]], "x_real": ["N", *data.spec.shape]},

@@ -1,4 +1,4 @@
-"""What the commands have in common on the terminal: tables, warnings, progress, options that several have. No torch."""
+"""Shared by the commands: tables, warnings, progress bars, options that several have. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="For a progra
 
 
 def is_terminal() -> bool:
-    """Whether a person reads along."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 

@@ -1,4 +1,4 @@
-"""What is compared, under which budget, and what that budget comes to for each entrant."""
+"""The plan of a comparison: entrants, budget, and the share of the budget that each entrant gets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_TIMED_STEP = 1001  # neither a warm-up of some strategy nor in a round num
 
 @dataclass(frozen=True)
 class Budget:
-    """What every entrant may spend: generator steps, real images seen, or seconds; one of them."""
+    """The budget of each entrant: generator steps, real images seen, or seconds; one of them."""
 
     steps: int = 0
     images: int = 0
@@ -87,7 +87,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Share:
-    """What the budget comes to for one entrant: its steps, and the images after which it ends earlier; 0: it does not."""
+    """The share of one entrant: its steps, and the images after which it ends earlier; 0: it does not."""
 
     steps: int
     images: int = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,7 @@ from ganzoo import __version__
 from ganzoo.comparison.plan import Budget, Plan, Share, slug
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.record import Evaluation, parsed
-from ganzoo.files import read_json, read_lines, write_json
+from ganzoo.files import hold, read_json, read_lines, write_json
 from ganzoo.training import launch
 from ganzoo.training.health import COLLAPSED, REPEATED
 
@@ -35,7 +37,7 @@ class Cell:
 
     @property
     def log(self) -> Path:
-        """What its commands printed."""
+        """The file with the output of its commands."""
         return self.folder.with_suffix(".log")
 
     @property
@@ -88,6 +90,22 @@ class Comparison:
             raise UsageError(f"{folder / 'compare.json'} is no comparison's ({e!r}).") from e
         return comparison
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, which is made first, so that no other process works in it. Raises UsageError where one does.
+
+        A folder that was made here and stays empty is removed again.
+        """
+        self._check_free()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(self.folder / "LOCK")
+        try:
+            yield
+        finally:
+            if [file.name for file in self.folder.iterdir()] == ["LOCK"]:
+                shutil.rmtree(self.folder)
+            lock.release()
+
     def begin(self, share: Callable[[Sequence[Sequence[str]]], list[Share]]) -> None:
         """Take the shares that an earlier sitting wrote down, and let `share` make those of entrants that are new.
 
@@ -101,8 +119,7 @@ class Comparison:
             before = self._checked(written, plan, fingerprints)
             self.shares = {label: Share(**values) for label, values in written["shares"].items()}
             fingerprints = before | fingerprints
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise UsageError(f"--out: {self.folder} is not empty. Name a new folder.")
+        self._check_free()
         new = [words for words, label in zip(self.plan.entrants, self.plan.labels, strict=True) if label not in self.shares]
         self.shares |= dict(zip([shlex.join(words) for words in new], share(new), strict=True))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +128,11 @@ class Comparison:
         for cell in self.cells:
             if launch.finished(cell.folder) and cell.results.exists():
                 cell.finish()
+
+    def _check_free(self) -> None:
+        """Raise UsageError where the folder holds something else than a comparison."""
+        if self.folder.exists() and not (self.folder / "compare.json").exists() and any(f.name != "LOCK" for f in self.folder.iterdir()):
+            raise UsageError(f"--out: {self.folder} is not empty. Name a new folder.")
 
     def _checked(self, written: dict[str, Any], plan: dict[str, Any], fingerprints: dict[str, str]) -> dict[str, str]:
         """The fingerprints that an earlier sitting wrote down, by label. Raises UsageError where it was another comparison."""

@@ -58,7 +58,7 @@ def _row(cells: Sequence[Cell], keys: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def remark(cell: Cell) -> str:
-    """What stands beside a cell's figures: that it failed and why, or that its samples are all alike."""
+    """The remark beside a cell's figures: that it failed and why, or that its samples are all alike."""
     if cell.state == "done":
         return cell.health
     return f"{cell.state}: {cell.reason}" if cell.reason else cell.state

@@ -23,7 +23,10 @@ PATIENCE = 60  # seconds
 
 
 class Work:
-    """Trains and evaluates the cells of a comparison that are not done. changed: called with a cell whenever its state changes."""
+    """Trains and evaluates the cells of a comparison that are not done. changed: called with a cell whenever its state changes.
+
+    Whoever calls `run` holds the comparison's folder.
+    """
 
     def __init__(self, comparison: Comparison, changed: Callable[[Cell], None] = lambda cell: None) -> None:
         self.comparison, self.plan, self.changed = comparison, comparison.plan, changed
@@ -31,10 +34,7 @@ class Work:
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped.
-
-        Raises UsageError where another process works in the folder.
-        """
+        """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             raise KeyboardInterrupt
@@ -42,7 +42,6 @@ class Work:
         # SIGINT too: what a shell starts in the background has it ignored.
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         pool = ThreadPoolExecutor(self.plan.jobs)
-        lock = hold(self.comparison.folder / "LOCK")
         try:
             # Seed by seed, so that a comparison which is stopped has something of every entrant.
             cells = sorted(self.comparison.cells, key=lambda cell: self.plan.seeds.index(cell.seed))
@@ -55,7 +54,6 @@ class Work:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            lock.release()
             for number, handler in before.items():
                 signal.signal(number, handler)
 

@@ -118,7 +118,7 @@ def arrays_in_file(path: Path) -> Samples:
 
 
 def layout(shape: tuple[int, ...], dtype: Any, what: str) -> str:
-    """What an array is: "NHW", "NHWC" or "NCHW" for uint8 images, "points" for float points; UsageError for all else.
+    """The layout of an array: "NHW", "NHWC" or "NCHW" for uint8 images, "points" for float points; UsageError for all else.
 
     dtype: numpy's, torch's or its name. (N, 3, H, 3) counts as NCHW.
     """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, options
+from ganzoo import __version__, machine, options
 from ganzoo.compose import Progress
 from ganzoo.data.cache import cache_dir, data_folder
 from ganzoo.errors import GanzooError, UsageError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ganzoo.data import Prepared
 
 READ = 250  # real samples that are read at once
-BATCH = 50  # samples that an extractor is given at once; changes nothing but the speed
+BATCH = 50  # samples that an extractor is given at once
 
 
 def hash_of(protocol: Mapping[str, Any]) -> str:
@@ -38,7 +38,7 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 
 
 class Evaluator:
-    """Measures samples by one protocol, as often as it is called; what it knows of the real samples is computed once and cached.
+    """Measures samples by one protocol, as often as it is called; its accumulators of the real samples are filled once and cached.
 
     training: prepares the data that the generator learns from, for extractors that learn from it too.
     """
@@ -180,15 +180,14 @@ class Evaluator:
         """The accumulators by key, each filled with all samples. Raises GanzooError where the extractor gives what is no number."""
         filled = {accumulator.key: accumulator for accumulator in accumulators}
         done = 0
-        # NVIDIA's GPUs would round the factors of convolutions to 10 bits.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            for lot in samples:
-                for x in lot.split(BATCH):
+        for rows in samples:
+            for x in rows.split(BATCH):
+                with machine.exact():
                     batch = self._extracted(x)
-                    for accumulator in filled.values():
-                        accumulator.add(batch)
-                    done += len(x)
-                    self.progress(what, done, n)
+                for accumulator in filled.values():
+                    accumulator.add(batch)
+                done += len(x)
+                self.progress(what, done, n)
         if done != n:
             raise GanzooError(f"wanted {n} samples, got {done}.")
         return filled

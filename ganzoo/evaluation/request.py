@@ -1,17 +1,16 @@
-"""What is to be measured, and against which real samples: names looked up, options checked, nothing computed."""
+"""Requests for an evaluation: metrics, extractor and real samples, looked up and checked; nothing is computed here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
 from ganzoo.compose import DataSource, Progress, find_data
 from ganzoo.config import RunOptions
 from ganzoo.errors import UsageError
-from ganzoo.registry.catalogue import Catalogue, Entry
+from ganzoo.registry.catalogue import Catalogue, Entry, Measures
 from ganzoo.types import DataSet, DataSpec, Part
 
 if TYPE_CHECKING:
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be measured.
+    """The metrics that are to be measured, and on how much.
 
     metrics, extractor: entries; no extractor where no metric looks at features. layer: of the extractor. n: how many samples. n_real: how
-    many real ones; None: all that there are. seed: of the latents. settings: options of the metrics and the extractor, by name.
+    many real ones; None: all that there are. seed: of the latents. options: the option objects of the metrics and the extractor, by name.
     """
 
     metrics: tuple[Entry, ...]
@@ -32,19 +31,10 @@ class EvaluationRequest:
     n: int = 10_000
     n_real: int | None = None
     seed: int = 0
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @cached_property
-    def options(self) -> dict[str, Any]:
-        """The option objects of the metrics and the extractor, by name. Raises UsageError for options that they do not take."""
-        parts = {entry.part.name: entry for entry in (*self.metrics, *([self.extractor] if self.extractor else []))}
-        if idle := [name for name in self.settings if name not in parts]:
-            raise UsageError(f"{options.flag(next(iter(self.settings[idle[0]])), f'{idle[0]}.')}: {idle[0]} is not asked for.")
-        return {name: entry.options(self.settings.get(name, {}), f"--{name}.") for name, entry in parts.items()}
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self, spec: DataSpec) -> None:
-        """Raise UsageError where the metrics, the extractor, their options and the data do not fit."""
-        assert self.options is not None
+        """Raise UsageError where the metrics or the extractor do not take such data."""
         for entry in (*self.metrics, *([self.extractor] if self.extractor else [])):
             if spec.kind not in entry.part.data:
                 takes = " or ".join(entry.part.data)
@@ -76,29 +66,24 @@ def needs_features(metric: Part) -> bool:
 
 
 def requested(
-    zoo: Catalogue, reference: Reference, metrics: str | None = None, features: str | None = None, n: int | None = None,
-    n_real: int | None = None, seed: int = 0, settings: Mapping[str, Mapping[str, Any]] | None = None,
+    zoo: Catalogue, reference: Reference, named: Measures | None = None, n: int | None = None, n_real: int | None = None, seed: int = 0,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> EvaluationRequest:  # fmt: skip
-    """The request that comma-separated names of metrics and "extractor@layer" stand for; None or "": what is usual for the data.
+    """The request for the metrics and the extractor that the user named, or else those that are usual for the data.
 
-    Raises UsageError for names that there are not, and where metrics, extractor, options and data do not fit.
+    settings: options of the metrics and the extractor, by name. Raises UsageError where metrics, extractor, options and data do not fit.
     """
-    spec = reference.data.spec
-    usual_metrics, usual_features, usual_n = usual(reference.record, spec)
-    entries = tuple(zoo.get("metric", name) for name in options.listed(metrics or usual_metrics))
-    if not entries:
-        raise UsageError(f"--metric: wanted names, as fid,kid; got none. There is {', '.join(e.name for e in zoo.entries('metric'))}.")
-    extractor, layer = None, ""
-    if any(needs_features(entry.part) for entry in entries):
-        name, _, layer = (features or usual_features).partition("@")
-        extractor = zoo.get("features", name)
-        layers = extractor.part.gives
-        if layer and layer not in layers:
-            raise UsageError(f"--features {features}: {name} has no layer {layer!r}. It has {', '.join(layers)}.")
-        layer = layer or layers[0]
-    request = EvaluationRequest(entries, extractor, layer, n or usual_n, n_real, seed, settings or {})
-    request.check(spec)
-    return request
+    usual_metrics, usual_features, usual_n = usual(reference.record, reference.data.spec)
+    named = named or Measures()
+    metrics = named.metrics or zoo.measures(usual_metrics, "").metrics
+    looks = any(needs_features(entry.part) for entry in metrics)
+    chosen = (named if named.extractor else zoo.measures("", usual_features)) if looks else Measures()
+    parts = {entry.part.name: entry for entry in (*metrics, *([chosen.extractor] if chosen.extractor else []))}
+    if idle := [name for name in settings or {} if name not in parts]:
+        option = next(iter((settings or {})[idle[0]]))
+        raise UsageError(f"{options.flag(option, f'{idle[0]}.')}: {idle[0]} is not asked for.")
+    objects = {name: entry.options((settings or {}).get(name, {}), f"--{name}.") for name, entry in parts.items()}
+    return EvaluationRequest(metrics, chosen.extractor, chosen.layer, n or usual_n, n_real, seed, objects)
 
 
 def find_reference(

@@ -1,4 +1,4 @@
-"""What can be evaluated (a run, its checkpoints, a generator's file, samples that are there already), and how."""
+"""Subjects of an evaluation: a run, its checkpoints, a generator's file, samples that are there already."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Subject:
 
 
 def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool) -> Subject:
-    """What a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array.
+    """The subject that a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array.
 
     What is no path may be the name of a data set: its real samples, measured, tell what the best figure is. Raises UsageError where it is
     nothing of that, or where all checkpoints are asked for and there are none.
@@ -54,7 +54,7 @@ def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool) -> Subject:
             return Subject(samples=find_data(zoo, RunOptions(dataset=str(path))))
         raise UsageError(f"{path} does not exist. Wanted a run, a checkpoint, a generator.safetensors, or a folder of images.")
     run = next((folder for folder in (path, path.parent, path.parent.parent) if (folder / "config.json").is_file()), None)
-    if run is not None and (path == run or path.suffix == ".safetensors"):
+    if run is not None and path in (run, run / exported.FILE, *(run / "checkpoints").glob("*.safetensors")):
         written = read_config(run)
         files: tuple[Path, ...] = (path / exported.FILE if path == run else path,)
         if all_checkpoints:
@@ -107,7 +107,8 @@ def evaluate(
         samples = found.prepare(progress=progress)
         name, spec = found.name, samples.spec
     else:
-        name, spec = str(subject.files[0]), exported.load(zoo, subject.files[0], warn).spec
+        first = exported.load(zoo, subject.files[0], warn)
+        name, spec = str(subject.files[0]), first.spec
     size = spec.shape[-1] if spec.kind == "image" else None
     source = subject.source
     if source is None:
@@ -130,11 +131,14 @@ def evaluate(
         return evaluator(*_samples(samples, evaluator, warn), None, Path(subject.samples.name).name)
     evaluations = []
     for file in subject.files:
-        generator = exported.load(zoo, file)
+        if len(subject.files) > 1 and not file.exists():
+            warn(f"{file.name} is gone: the run, which is going on, keeps only its last checkpoints.")
+            continue
+        generator = first if file == subject.files[0] else exported.load(zoo, file)
         generator.network.to(place)
         n = evaluator.request.n
         labels = evaluator.labels(n) if evaluator.spec.classes == generator.spec.classes else None
-        drawn = generator.outputs(n, evaluator.request.seed, labels)
+        drawn = generator.samples(n, evaluator.request.seed, labels)
         for evaluation in evaluator(drawn, n, generator.step, str(file.relative_to(subject.run)) if subject.run else file.name):
             evaluated(evaluation)
             evaluations.append(evaluation)

@@ -1,1 +1,1 @@
-"""What is installed: plugins found, their records checked, everything by name."""
+"""Installed plugins: found, their records checked, everything by name."""

@@ -63,7 +63,8 @@ class Entry:
         return base
 
     def options(self, values: Mapping[str, Any], prefix: str) -> Any:
-        """The part's options from plain values. Raises UsageError, which names them with the prefix, for what it has not or cannot take."""
+        """The part's options from plain values. Raises UsageError for unknown names and bad values, which it
+        names with the prefix."""
         return options.make(self.part.options, values, prefix)
 
     def build(self, *args: Any) -> Any:
@@ -77,6 +78,15 @@ class Entry:
             raise
         except Exception as e:
             raise GanzooError(f"{self.kind} {self.name!r} of {self.plugin.origin} cannot be built: {type(e).__name__}: {e}") from e
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Metrics and a feature extractor that were named, with the extractor's layer; empty where none was."""
+
+    metrics: tuple[Entry, ...] = ()
+    extractor: Entry | None = None
+    layer: str = ""
 
 
 class Catalogue:
@@ -143,7 +153,7 @@ class Catalogue:
     def trackers(self, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:
         """The plugins that a comma-separated list names for watching a run.
 
-        warn: told of each that is not loaded, or watches nothing. Raises UsageError for it where there is no `warn`.
+        warn: told of each that is not loaded, or watches nothing. Without `warn`, UsageError is raised in that case.
         """
         able = {plugin.name: plugin for plugin in self.plugins if plugin.tracks}
         wanted = options.listed(names)
@@ -154,6 +164,24 @@ class Catalogue:
                 raise UsageError(text)
             warn(f"{text} The run goes on without it.")
         return [able[name] for name in wanted if name in able]
+
+    def measures(self, metrics: str, features: str) -> Measures:
+        """The metrics in a comma-separated list, and the extractor that "name@layer" stands for; "": none.
+
+        Raises UsageError for what there is not.
+        """
+        entries = tuple(self.get("metric", name) for name in options.listed(metrics))
+        if metrics and not entries:
+            there = ", ".join(e.name for e in self.entries("metric"))
+            raise UsageError(f"--metric: wanted names, as fid,kid; got none. There is {there}.")
+        if not features:
+            return Measures(entries)
+        name, _, layer = features.partition("@")
+        extractor = self.get("features", name)
+        layers = extractor.part.gives
+        if layer and layer not in layers:
+            raise UsageError(f"--features {features}: {name} has no layer {layer!r}. It has {', '.join(layers)}.")
+        return Measures(entries, extractor, layer or layers[0])
 
     def check_versions(self, file: object, used: Mapping[str, str], warn: Callable[[str], None]) -> None:
         """Compare the plugins that a run or a file was made with, "distribution/plugin" to version, with those that are loaded.

@@ -126,7 +126,7 @@ def _without_duplicates(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
 
 @functools.cache
 def installed() -> tuple[Plugin, ...]:
-    """What `discover` finds, and the plugins that `--plugin` names; found once a process."""
+    """The plugins that `discover` finds, and those that `--plugin` names; found once a process."""
     return discover(paths=named)
 
 

@@ -1,4 +1,4 @@
-"""What kind of record a plugin returns, and what is wrong with one."""
+"""The kind of a record, and its faults."""
 
 from __future__ import annotations
 

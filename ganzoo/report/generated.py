@@ -66,7 +66,7 @@ def generate(exported: Exported, data: Mapping[str, Tensor] | None = None, no_da
     latents = exported.latents(2 * ROWS + SAMPLES, seed)
     steps = STEPS if spec.kind == "image" else POINT_STEPS
     classes = torch.arange(ROWS * steps) // steps % max(spec.classes, 1)
-    rows = torch.cat(list(exported.outputs(len(classes), labels=classes, z=between(latents[: 2 * ROWS], steps))))
+    rows = torch.cat(list(exported.outputs(between(latents[: 2 * ROWS], steps), classes)))
     if spec.kind == "image":
         way = pictures.sheet(rows, steps)
         caption = f"{ROWS} rows of {steps} samples; each row goes from one latent to another" + (", of one class" if by_class else "")
@@ -76,7 +76,7 @@ def generate(exported: Exported, data: Mapping[str, Tensor] | None = None, no_da
     if real is None:
         return Generated(exported.step, packed(way), caption, no_neighbours=no_data)
     y = torch.arange(SAMPLES) % max(spec.classes, 1)
-    x = torch.cat(list(exported.outputs(SAMPLES, labels=y, z=latents[2 * ROWS :])))
+    x = torch.cat(list(exported.outputs(latents[2 * ROWS :], y)))
     captions = [_class_name(spec.class_names, int(k)) if by_class else "" for k in y]
     return Generated(exported.step, packed(way), caption, neighbours(x, real, captions))
 

@@ -1,4 +1,4 @@
-"""Facts to one HTML file that may load nothing and run nothing but its own two scripts. What stands where is in page.html."""
+"""Facts to one HTML file that may load nothing and run nothing but its own two scripts. Its layout is page.html."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Page:
         return sections + [(f"run-{i}", run.name) for i, run in enumerate(self.runs)]
 
     def _view(self, run: RunFacts, one: bool) -> dict[str, Any]:
-        """What page.html says of a run."""
+        """The values of one run that page.html shows."""
         problems = list(run.problems)
         sheets = charts.sheets(run, self.budget, problems, self.most)
         changed = sum(setting.changed for setting in run.settings)

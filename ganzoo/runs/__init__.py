@@ -1,1 +1,1 @@
-"""What a run leaves on the disk: its folder, its checkpoints, its exported generator."""
+"""A run on the disk: its folder, its checkpoints, its exported generator."""

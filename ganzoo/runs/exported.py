@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import pictures
+from ganzoo import machine, pictures
 from ganzoo.config import Config
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.randomness import seed_of
@@ -51,7 +51,7 @@ class Exported:
 
     @property
     def spec(self) -> DataSpec:
-        """What its samples are."""
+        """The description of its samples."""
         return self.network.spec
 
     def latents(self, n: int, seed: int) -> Tensor:
@@ -64,7 +64,7 @@ class Exported:
         return torch.cat(drawn)
 
     def raw(self, z: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
-        """What the network makes of the latents z (n, ...): on the CPU, up to BATCH samples at a time.
+        """The network's own outputs for the latents z (n, ...): on the CPU, up to BATCH samples at a time.
 
         In eval mode, without gradients, on the network's device, and always BATCH latents at once, the last ones filled up: so the bits of
         a sample do not depend on how many are asked for. labels: classes (n,); None: each class in turn. Raises UsageError where the
@@ -82,7 +82,7 @@ class Exported:
             training = self.network.training
             self.network.eval()
             try:
-                with torch.no_grad():
+                with torch.no_grad(), machine.exact():
                     x = self.network(z[rows].to(device), **{key: value[rows].to(device) for key, value in given.items()})
             finally:
                 self.network.train(training)
@@ -90,12 +90,16 @@ class Exported:
                 raise GanzooError(f"generator {self.name!r} makes {len(x)} samples of {BATCH} latents.")
             yield x[: len(z) - start].cpu()
 
-    def outputs(self, n: int, seed: int = 0, labels: Tensor | None = None, z: Tensor | None = None) -> Iterator[Tensor]:
-        """n samples as they would be saved: uint8 images (N, C, H, W) or float32 points (N, D), up to BATCH at a time.
+    def outputs(self, z: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
+        """The samples of the latents z as they would be saved: uint8 images (N, C, H, W) or float32 points (N, D), up to BATCH at a time.
 
-        labels: as in `raw`. z: latents (n, ...) in the place of the seed's. Raises GanzooError where a sample is not a finite number.
+        labels: as in `raw`. Raises GanzooError where a sample is not a finite number.
         """
-        return map(self._stored, self.raw(self.latents(n, seed) if z is None else z, labels))
+        return map(self._stored, self.raw(z, labels))
+
+    def samples(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Iterator[Tensor]:
+        """`outputs` of the first n latents of a seed."""
+        return self.outputs(self.latents(n, seed), labels)
 
     def _stored(self, x: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):
@@ -104,7 +108,7 @@ class Exported:
 
 
 def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:
-    """What a generator's file says of itself: all that sampling from it needs."""
+    """The metadata of a generator's file: all that sampling from it needs."""
     config = resolved.config
     return {
         "recipe": config.recipe,
@@ -150,7 +154,7 @@ def load(zoo: Catalogue, path: Path, warn: Callable[[str], None] = lambda text: 
 
 
 def _file_meta(path: Path, file: Path) -> dict[str, Any]:
-    """What a generator.safetensors says of itself."""
+    """The metadata of a generator.safetensors."""
     if not file.exists():
         if path.is_dir() and (path / "config.json").exists():
             raise UsageError(f"{path} has no generator yet: a run writes it with its first checkpoint, every --save-every steps.")

@@ -21,8 +21,8 @@ class Run:
     where it is no run.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any] | None = None) -> None:
-        self.folder, self.config = folder, config or {}
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.config = folder, dict[str, Any]()
         self.checkpoints, self.samples = folder / "checkpoints", folder / "samples"
         self._lock = hold(folder / "LOCK")
         for place in (folder, self.checkpoints, self.samples):
@@ -45,7 +45,14 @@ class Run:
     @classmethod
     def open(cls, folder: Path) -> Run:
         """An earlier run, with what its config.json says."""
-        return cls(folder, read_config(folder))
+        read_config(folder)  # before a lock file is made where there is no run
+        run = cls(folder)
+        try:
+            run.config = read_config(folder)  # again: it may have changed until the lock was ours
+        except BaseException:
+            run.close()
+            raise
+        return run
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         write_json(self.folder / "config.json", config)
@@ -123,9 +130,9 @@ class Run:
 EVALUATIONS = "evaluations.jsonl"
 
 
-def add_evaluation(folder: Path, told: Mapping[str, Any]) -> None:
+def add_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
     """One line of evaluations.jsonl. The run may be training meanwhile: the line is written at once."""
-    append_line(folder / EVALUATIONS, told)
+    append_line(folder / EVALUATIONS, evaluation)
 
 
 def new_folder(root: Path, stem: str) -> Path:

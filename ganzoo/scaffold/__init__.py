@@ -1,1 +1,1 @@
-"""What `ganzoo new` writes."""
+"""The projects that `ganzoo new` writes."""

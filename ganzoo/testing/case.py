@@ -1,4 +1,4 @@
-"""What the rules are run on, and what a rule is."""
+"""Cases, which the rules are run on, and the rules' own class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Skip(Exception):
 
 @dataclass
 class Case:
-    """What the rules are run on: a plugin, or one of its records; `folder` is a rule's own.
+    """A plugin, or one of its records, that the rules are run on; `folder` is a rule's own.
 
     recipe, exchanged: the combination that a recipe or a part is tried in.
     """

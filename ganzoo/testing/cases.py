@@ -1,4 +1,4 @@
-"""What there is to check under a name, and the combination of parts that each part is tried in."""
+"""The cases under a name, and the combination of parts that each part is tried in."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,11 @@ class Process:
         environment = dict(os.environ if env is None else env)
         if FORKS:
             files = {"cwd": str(cwd or Path.cwd()), "out": str(self._out), "err": str(self._err)}
-            self.pid: int = _ask({"run": {"words": list(words), "env": environment, **files}})
+            try:
+                self.pid: int = _ask({"run": {"words": list(words), "env": environment, **files}})
+            except BaseException:
+                self._folder.cleanup()
+                raise
         else:
             with open(self._out, "wb") as out, open(self._err, "wb") as err:
                 self._popen = Popen([sys.executable, "-m", "ganzoo", *words], stdout=out, stderr=err, env=environment, cwd=cwd)
@@ -49,18 +54,22 @@ class Process:
 
     def wait(self, timeout: float = 300) -> CompletedProcess[str]:
         """Wait for its end: exit status, and what it printed. Raises subprocess.TimeoutExpired, when it has been killed."""
-        end, pause = time.monotonic() + timeout, 0.002
-        while self.poll() is None:
-            if time.monotonic() > end:
-                self.kill()
-                raise TimeoutExpired(self.words, timeout)
-            time.sleep(pause)
-            pause = min(2 * pause, 0.05)
-        texts = (file.read_text(encoding="utf-8", errors="replace") if file.exists() else "" for file in (self._out, self._err))
+        end, pause, late = time.monotonic() + timeout, 0.002, False
+        try:
+            while self.poll() is None:
+                if not late and time.monotonic() > end:
+                    self.kill()
+                    late = True
+                time.sleep(pause)
+                pause = min(2 * pause, 0.05)
+            out, err = (file.read_text(encoding="utf-8", errors="replace") if file.exists() else "" for file in (self._out, self._err))
+        finally:
+            if self.returncode is not None:
+                self._folder.cleanup()
+        if late:
+            raise TimeoutExpired(self.words, timeout, out, err)
         assert self.returncode is not None
-        done = CompletedProcess(self.words, self.returncode, *texts)
-        self._folder.cleanup()
-        return done
+        return CompletedProcess(self.words, self.returncode, out, err)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to it, if it still runs."""
@@ -81,25 +90,34 @@ def ganzoo(
 
 @functools.cache
 def _server() -> Popen[str]:
-    # -P: what lies in the working directory does not pass for installed. A session of its own: Ctrl-C is for the one who waits.
+    # -P: files in the working directory do not pass for installed. A session of its own: Ctrl-C is for the one who waits. Each command gets
+    # an environment of its own; of the server's only the variables count that torch reads when it is imported, as `ganzoo` sets them.
     command = [sys.executable, "-P", "-c", "from ganzoo.cli.serve import serve; serve()"]
-    server = Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"GOMP_SPINCOUNT": "10000"}
+    server = Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=env)
     atexit.register(_end, server)
     return server
 
 
+_one_at_a_time = threading.Lock()
+
+
 def _ask(question: Mapping[str, Any]) -> Any:
-    """The server's answer."""
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(question) + "\n")
-    server.stdin.flush()
-    answer = server.stdout.readline()
-    if not answer:
-        _server.cache_clear()
-        raise RuntimeError("the process that runs ganzoo's commands has ended")
-    return json.loads(answer)
+    """The server's answer. Raises RuntimeError where the server has ended; the next question is for a new one."""
+    with _one_at_a_time:
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            server.stdin.write(json.dumps(question) + "\n")
+            server.stdin.flush()
+            return json.loads(server.stdout.readline())
+        except BaseException as e:  # an interruption too: its answer would be taken for that of the next question
+            _server.cache_clear()
+            _end(server)
+            if isinstance(e, OSError | ValueError):
+                raise RuntimeError("the process that runs ganzoo's commands has ended") from e
+            raise
 
 
 def _end(server: Popen[str]) -> None:

@@ -41,7 +41,7 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
 
 
 def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:
-    """What config.json says of a run, but for the machine."""
+    """The content of a run's config.json, but for the machine."""
     return {
         **resolved.config.to_json(),
         "data": {"name": data.name, "checksum": data.checksum, "count": data.count, **data.spec.to_json()},
@@ -70,7 +70,7 @@ def resume(zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device
 
 
 def _warn_of_changes(written: Mapping[str, Any], device: str, watch: Watch) -> None:
-    """Tell what of the machine has changed that decides the bits of a step."""
+    """Warn of changes of the machine that decide the bits of a step."""
     before = written.get("machine", {}) | {"device": written["run"].get("device")}
     now = machine.describe() | {"device": device}
     if changes := [f"{key} {now[key]} (was {before.get(key)})" for key in ("torch", "threads", "device") if now[key] != before.get(key)]:
@@ -78,7 +78,7 @@ def _warn_of_changes(written: Mapping[str, Any], device: str, watch: Watch) -> N
 
 
 def _evaluator(resolved: Resolved, data: Prepared, session: Session, progress: Progress) -> Evaluator | None:
-    """What measures a run against its own training data while it trains; None where it is not to be measured."""
+    """The evaluator that measures a run against its own training data while it trains; None where it is not to be measured."""
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.evaluation.request import Reference, requested
 
@@ -86,7 +86,7 @@ def _evaluator(resolved: Resolved, data: Prepared, session: Session, progress: P
     if not run.eval_every:
         return None
     reference = Reference(data, "train", resolved.data.record)
-    request = requested(resolved.zoo, reference, run.metric, run.features, run.eval_n)
+    request = requested(resolved.zoo, reference, resolved.measures, run.eval_n)
     return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir)
 
 
@@ -109,15 +109,15 @@ def _train(
             )
     if _ended(resolved.run, t, session.batches.position):
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
-    run.forget_after(t)
-    run.write_config(written)
     tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, data.spec, t))
-    tracked.started()
-    tracked.opened(run.folder, resolved, data, session)
+    tracked.started()  # a tracker may refuse the run: nothing in its folder has been changed until then
     made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
     generator = exported.describe(resolved, data)
     error = "it was ended from outside"
     try:
+        run.forget_after(t)
+        run.write_config(written)
+        tracked.opened(run.folder, resolved, data, session)
         train(session, run, resolved.run, tracked, made_with=made_with, generator=generator, t=t, evaluator=evaluator)
         error = ""
     except Exception as e:

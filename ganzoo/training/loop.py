@@ -35,7 +35,7 @@ POINTS = 2500  # on a scatter plot
 
 
 class Watch:
-    """Follows a run and is told of each event; this one ignores them all."""
+    """Callbacks of a run, one an event; here they do nothing."""
 
     def progress(self, what: str, done: int, total: int) -> None: ...
     def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None: ...
@@ -53,7 +53,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train from step t to the last one, leaving metrics, sample sheets and checkpoints in the run folder.
 
-    made_with: what checkpoints say of themselves. generator: what the generator's file says of itself. evaluator: measures the samples
+    made_with: the metadata of checkpoints. generator: that of the generator's file. evaluator: measures the samples
     every --eval-every steps. Raises RunStopped after a signal or a term that is not finite, when the state that was reached is saved.
     """
     batches, preview, clock = session.batches, _Preview(session), _Clock(run, session, watch)
@@ -102,7 +102,7 @@ def train(
 def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, t: int, n: int) -> None:
     """Measure n samples of the generator as it stands; a failure costs a warning."""
     try:
-        samples = Exported.of(strategy, t).outputs(n, evaluator.request.seed, evaluator.labels(n))
+        samples = Exported.of(strategy, t).samples(n, evaluator.request.seed, evaluator.labels(n))
         evaluations = evaluator(samples, n, t, str(checkpoint.path_of(Path("checkpoints"), t)))
         for evaluation in evaluations:
             add_evaluation(run.folder, evaluation.to_json())
@@ -177,11 +177,12 @@ class _Preview:
         """Write the sheet of step t and how varied its samples are, with a warning where they have collapsed."""
         path = run.folder / "samples" / f"{t:06d}.png"
         with _best_effort(watch):
-            x = torch.cat(list(Exported.of(self.session.strategy, t).outputs(self.n, self.session.seed, self.labels)))
+            x = torch.cat(list(Exported.of(self.session.strategy, t).samples(self.n, self.session.seed, self.labels)))
             figures = {"spread": spread(x, self.real), "apartness": apartness(x, self.real)}
-            pictures.save(pictures.picture(x, self.spec, self.columns, self.real), path)
-            run.samples_were(t, **figures)
-            watch.sampled(t, path, x)
+            with _best_effort(watch):
+                pictures.save(pictures.picture(x, self.spec, self.columns, self.real), path)
+                run.samples_were(t, **figures)
+                watch.sampled(t, path, x)
             # At the start nothing has been learnt that could collapse.
             for warning in health.sampled(**figures) if t else []:
                 _warn(run, watch, t, warning)

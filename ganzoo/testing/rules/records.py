@@ -11,7 +11,7 @@ from ganzoo.types import JUDGES, KINDS
 
 @rule(*KINDS, *JUDGES, "dataset")
 def target_resolves(case: Case) -> None:
-    """What the record's target names can be imported, and is what the record says: a class of that kind, or a function."""
+    """The record's target can be imported, and is what the record says: a class of that kind, or a function."""
     target = case.known_entry.load()
     if case.kind == "dataset":
         assert callable(target), f"wanted a function, got {target!r}"
