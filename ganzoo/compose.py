@@ -13,7 +13,7 @@ from ganzoo.config import DEFAULT_POINTS, Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue, Entry, Measures
 from ganzoo.registry.discovery import Plugin
-from ganzoo.types import KINDS, DataSet, DataSpec, Part, Recipe
+from ganzoo.types import DataSet, DataSpec, Part, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -298,7 +298,22 @@ class Draft:
         for kind in self.parts:
             usual = {key: run_options.steps if value == STEPS else value for key, value in self.defaults(kind).items()}
             values[kind] = {**usual, **chosen.get(kind, {})}
-        return _checked(self.zoo, self.entry, self.parts, values, run_options)
+        return self.checked(values, run_options)
+
+    def checked(
+        self, values: Mapping[str, Mapping[str, Any]], run: RunOptions, warn: Callable[[str], None] | None = None
+    ) -> Resolved:
+        """The run with all options of the parts given; its data, metrics and trackers are looked up here. warn: as in `from_config`."""
+        if reason := misfit({kind: entry.part for kind, entry in self.parts.items()}):
+            raise reason.error(self.zoo)
+        chosen = {kind: entry.options(values[kind], f"--{kind}.") for kind, entry in self.parts.items()}
+        if run.batch_size < self.recipe.min_batch:
+            raise UsageError(f"--batch-size: {self.entry.name} needs at least {self.recipe.min_batch}, got {run.batch_size}.")
+        if unable := [f"{kind} {entry.name!r}" for kind, entry in self.parts.items() if run.precision == "bf16" and not entry.part.bf16]:
+            raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
+        data, measures = find_data(self.zoo, run), self.zoo.measures(run.metric, run.features)
+        run = replace(run, dataset=data.name, data_dir=data.data_dir)
+        return Resolved(self.zoo, self.entry, self.parts, chosen, run, data, measures, tuple(self.zoo.trackers(run.track, warn)))
 
 
 def draft(zoo: Catalogue, name: str, exchanged: Mapping[str, str]) -> Draft:
@@ -317,26 +332,7 @@ def resolve(
 
 def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
     """The run that a configuration names, looked up and checked. warn: told of trackers that are gone; without it they are an error."""
-    parts = {kind: zoo.get(kind, config.parts[kind]) for kind in KINDS}
-    return _checked(zoo, zoo.get("recipe", config.recipe), parts, config.options, config.run, warn)
-
-
-def _checked(
-    zoo: Catalogue, recipe: Entry, parts: Mapping[str, Entry], values: Mapping[str, Mapping[str, Any]], run: RunOptions,
-    warn: Callable[[str], None] | None = None,
-) -> Resolved:  # fmt: skip
-    """The run of these entries and options; its data, metrics and trackers are looked up here."""
-    assert isinstance(recipe.record, Recipe)
-    if reason := misfit({kind: entry.part for kind, entry in parts.items()}):
-        raise reason.error(zoo)
-    chosen = {kind: entry.options(values[kind], f"--{kind}.") for kind, entry in parts.items()}
-    if run.batch_size < (min_batch := recipe.record.min_batch):
-        raise UsageError(f"--batch-size: {recipe.name} needs at least {min_batch}, got {run.batch_size}.")
-    if unable := [f"{kind} {entry.name!r}" for kind, entry in parts.items() if run.precision == "bf16" and not entry.part.bf16]:
-        raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
-    data, measures = find_data(zoo, run), zoo.measures(run.metric, run.features)
-    run = replace(run, dataset=data.name, data_dir=data.data_dir)
-    return Resolved(zoo, recipe, parts, chosen, run, data, measures, tuple(zoo.trackers(run.track, warn)))
+    return draft(zoo, config.recipe, config.parts).checked(config.options, config.run, warn)
 
 
 def _quoted(names: Any) -> str:

@@ -192,7 +192,15 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
         if not isinstance(config[section], dict) or not all(isinstance(v, dict) for v in config["options"].values()):
             raise UsageError(f"{folder / 'config.json'} cannot be read: {section} is not what it must be.")
     problems: list[str] = []
-    defaults, no_defaults = _defaults(config, catalogue)
+    defaults, no_defaults = {}, "The recipe was not looked up."
+    if catalogue is not None:
+        try:
+            own = compose.draft(catalogue, config["recipe"], {})
+            parts = {kind: entry.stored for kind, entry in own.parts.items()}
+            taken = compose.draft(catalogue, config["recipe"], {k: name for k, name in config["parts"].items() if parts.get(k) != name})
+            defaults, no_defaults = _flags(taken.resolve({}, {}).config.to_json() | {"parts": parts}), ""
+        except (GanzooError, TypeError, AttributeError) as e:
+            no_defaults = f"The recipe's defaults are not known: {e}"
     settings = [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in _flags(config).items()]
     metrics, health = (_measured(folder / name, problems) for name in ("metrics.jsonl", "health.jsonl"))
     evaluations = []
@@ -234,18 +242,6 @@ def _parameters(folder: Path) -> dict[str, int]:
                 counted[network] = counted.get(network, 0) + math.prod(header[f"model:{name}"]["shape"])
         return counted
     return {}
-
-
-def _defaults(config: Mapping[str, Any], zoo: Catalogue | None) -> tuple[dict[str, Any], str]:
-    """The recipe's defaults by flag, with the parts that the run has, and why they are not known, or ""."""
-    if zoo is None:
-        return {}, "The recipe was not looked up."
-    try:
-        own = {kind: entry.stored for kind, entry in zoo.parts_of(zoo.recipe(config["recipe"]), {}).items()}
-        exchanged = {kind: name for kind, name in config["parts"].items() if own.get(kind) != name}
-        return _flags(compose.resolve(zoo, config["recipe"], {}, exchanged, {}).config.to_json() | {"parts": own}), ""
-    except (GanzooError, TypeError, AttributeError) as e:
-        return {}, f"The recipe's defaults are not known: {e}"
 
 
 def _flags(config: Mapping[str, Any]) -> dict[str, Any]:
