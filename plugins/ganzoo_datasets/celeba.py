@@ -88,7 +88,7 @@ def _classes(table: Path, labels: tuple[str, ...]) -> tuple[dict[str, int], list
     classes = {}
     for row in rows:
         if len(row) != len(attributes) + 1 or not {row[1 + column] for column in columns} <= {"1", "-1", "0"}:
-            raise GanzooError(f"{table}: wanted a file name and {len(attributes)} times 1, 0 or -1 in each row; got {' '.join(row)[:80]!r}.")
+            raise GanzooError(f"{table}: wanted a name and {len(attributes)} times 1, 0 or -1 in each row; got {' '.join(row)[:80]!r}.")
         classes[PurePosixPath(row[0]).stem] = sum((row[1 + column] == "1") << i for i, column in enumerate(columns))
     names = [attributes[column] for column in columns]
     none = f"not {names[0]}" if len(names) == 1 else "neither" if len(names) == 2 else "none"
