@@ -45,8 +45,7 @@ from ganzoo.data import Batches
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.request import Reference, requested
 from ganzoo.files import read_lines
-from ganzoo.pictures import stored
-from ganzoo.registry.catalogue import catalogue
+from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.runs.exported import Exported, load
 from ganzoo.runs.folder import read_config
 from ganzoo.training import launch
@@ -197,7 +196,7 @@ def draw(exported: Exported, n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def seen_by_networks(x: Tensor, spec: DataSpec) -> Tensor:
     """Stored samples as networks see them: images in [-1, 1]."""
-    return x.float().div_(127.5).sub_(1) if spec.kind == "image" else x
+    return medium(spec.kind).to_batch(x)
 
 
 def untrained(resolved: Resolved) -> Exported:
@@ -225,7 +224,7 @@ class Judge:
 
     @torch.no_grad()
     def _look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        seen = [self.extractor(some) for some in stored(x, self.spec).split(250)]
+        seen = [self.extractor(some) for some in medium(self.spec.kind).stored(x, self.spec.x).split(250)]
         return torch.cat([features for features, _ in seen]), torch.cat([logits for _, logits in seen])
 
     def figures(self, x: Tensor) -> tuple[Figures, Tensor, Tensor]:
@@ -234,7 +233,7 @@ class Judge:
         seen = logits.argmax(1)
         shares = seen.bincount(minlength=10) / len(x)
         figures = {
-            **self.evaluator(stored(x, self.spec).split(250), len(x))[0].figures,
+            **self.evaluator(medium(self.spec.kind).stored(x, self.spec.x).split(250), len(x))[0].figures,
             "classes": float((shares >= 0.01).sum()),
             "largest_class": float(shares.max()),
             "confidence": float(logits.softmax(1).amax(1).mean()),

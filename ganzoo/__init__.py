@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.hookspecs import hookimpl
 from ganzoo.options import option
-from ganzoo.types import API_VERSION, Batch, DataSet, DataSpec, Part, Recipe, RunInfo, Terms
+from ganzoo.types import API_VERSION, Batch, DataSet, DataSpec, Field, MediumPart, Part, Recipe, RunInfo, Terms
 
 if TYPE_CHECKING:
-    from ganzoo.data import Batches, Request, Samples, arrays_in_file, images_in_folder, images_in_zip
+    from ganzoo.data import Batches, Files, Request, Samples, arrays_in_file, images_in_folder, images_in_zip
     from ganzoo.interfaces import (
         Builders,
         Discriminator,
@@ -28,10 +28,14 @@ if TYPE_CHECKING:
         set_lr,
         update,
     )
+    from ganzoo.media.medium import Medium
     from ganzoo.metrics import Accumulator, ExtractorContext, FeatureBatch, FeatureExtractor, FeatureRows, Metric, Moments
+    from ganzoo.registry.catalogue import medium
 
 _LAZY = {
-    **dict.fromkeys(("Batches", "Request", "Samples", "arrays_in_file", "images_in_folder", "images_in_zip"), "ganzoo.data"),
+    "Medium": "ganzoo.media.medium",
+    "medium": "ganzoo.registry.catalogue",
+    **dict.fromkeys(("Batches", "Files", "Request", "Samples", "arrays_in_file", "images_in_folder", "images_in_zip"), "ganzoo.data"),
     **dict.fromkeys(
         ("Builders", "Discriminator", "Generator", "Loss", "Strategy", "View", "full_precision", "gradient_norms", "set_lr", "update"),
         "ganzoo.interfaces",
@@ -54,9 +58,13 @@ __all__ = [
     "FeatureBatch",
     "FeatureExtractor",
     "FeatureRows",
+    "Field",
+    "Files",
     "GanzooError",
     "Generator",
     "Loss",
+    "Medium",
+    "MediumPart",
     "Metric",
     "Moments",
     "Part",
@@ -75,6 +83,7 @@ __all__ = [
     "hookimpl",
     "images_in_folder",
     "images_in_zip",
+    "medium",
     "option",
     "set_lr",
     "update",

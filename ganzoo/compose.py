@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
-from ganzoo.config import DEFAULT_POINTS, Config, RunOptions
+from ganzoo.config import DEFAULT_POINTS, Config, DataOptions, RunOptions, size_of, written_size
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.registry.catalogue import Catalogue, Entry, Measures
+from ganzoo.registry.catalogue import Catalogue, Entry, Measures, medium
 from ganzoo.registry.discovery import Plugin
 from ganzoo.types import DataSet, DataSpec, Part, Recipe
 
@@ -90,17 +90,18 @@ def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set that was asked for, before it is prepared.
+    """Data that was asked for, before it is prepared.
 
-    name: the data set's, or an absolute path. entry: its record; None of a path. image_size: in pixels; None: what is usual for it.
-    data_dir: where downloads lie and go. labels: the attributes that become labels.
+    asked: its name, or an absolute path, and what is to be made of it. entry: its record; None of a path.
     """
 
-    name: str
+    asked: DataOptions
     entry: Entry | None
-    image_size: int | None = None
-    data_dir: str | None = None
-    labels: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The data set's name, or an absolute path."""
+        return self.asked.dataset
 
     @property
     def record(self) -> DataSet | None:
@@ -109,15 +110,16 @@ class DataSource:
         assert record is None or isinstance(record, DataSet)
         return record
 
+    def asking(self, **changed: Any) -> DataSource:
+        """The same with other options."""
+        return replace(self, asked=replace(self.asked, **changed))
+
     def prepare(self, sizes: tuple[int, ...] = (), progress: Progress | None = None) -> Prepared:
         """The data from the cache, which is filled first if it must be. sizes: of images, of which one is wanted; empty: any."""
         from ganzoo.data import prepare
 
-        data_dir = Path(self.data_dir) if self.data_dir else None
         try:
-            return prepare(
-                self.name, self.record, image_size=self.image_size, sizes=sizes, data_dir=data_dir, labels=self.labels, progress=progress
-            )
+            return prepare(self.asked, self.record, sizes=sizes, progress=progress)
         except GanzooError:
             raise
         except (Exception, SystemExit) as e:
@@ -133,19 +135,19 @@ class DataSource:
             )
 
 
-def find_data(zoo: Catalogue, run: RunOptions) -> DataSource:
-    """The data that the options of a run name: a data set of that name, else a path.
+def find_data(zoo: Catalogue, asked: DataOptions) -> DataSource:
+    """The data that options name: a data set of that name, else a path.
 
     Raises UsageError for what is neither, with the names that look like it.
     """
-    name, entry = run.dataset, zoo.find("dataset", run.dataset)
+    name, entry = asked.dataset, zoo.find("dataset", asked.dataset)
     if entry is None and (Path(name).exists() or "/" in name or "." in name or name.startswith("~")):
         name = str(Path(name).expanduser().resolve())  # a run is resumed from anywhere
     else:
         entry = zoo.get("dataset", name)
         name = entry.stored
-    data_dir = str(Path(run.data_dir).expanduser().resolve()) if run.data_dir else None
-    return DataSource(name, entry, run.image_size, data_dir, options.listed(run.labels))
+    data_dir = str(Path(asked.data_dir).expanduser().resolve()) if asked.data_dir else None
+    return DataSource(replace(asked, dataset=name, data_dir=data_dir), entry)
 
 
 # --- A whole run ---
@@ -201,14 +203,14 @@ class Resolved:
 
     def _expected(self, sizes: tuple[int, ...]) -> DataSpec | None:
         """The description of the data, as far as it is known before the preparation, which may take minutes; None where nothing is."""
-        record, size = self.data.record, self.data.image_size
+        record, size = self.data.record, size_of(self.data.asked.image_size)
         if record is None and size is None:
             return None
-        if record is not None and record.kind == "points":
-            return DataSpec("points", (2,))
-        size = size or (sizes[0] if sizes else 1)
-        labelled = record is None or "y" in record.keys or (record.attributes and self.data.labels)
-        return DataSpec("image", (3, size, size), 1 if labelled else 0)
+        if record is not None and not medium(record.kind).pictures:
+            return DataSpec.of(record.kind, ())
+        size = size or ((sizes[0], sizes[0]) if sizes else (1, 1))
+        labelled = record is None or "y" in record.keys or (record.attributes and self.data.asked.labels)
+        return DataSpec.of("image", (3, *size), 1 if labelled else 0)
 
     def check(self, spec: DataSpec) -> None:
         """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
@@ -230,9 +232,10 @@ class Resolved:
                     f"Those that take it: {', '.join(able) or 'none'}."
                 )
         sizes = common_sizes(parts)
-        if spec.kind == "image" and sizes and spec.shape[-1] not in sizes:
+        if sizes and medium(spec.kind).pictures and not (spec.shape[-1] == spec.shape[-2] and spec.shape[-1] in sizes):
+            got = written_size(spec.shape)
             raise UsageError(
-                f"--image-size: {recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {spec.shape[-1]}. "
+                f"--image-size: {recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {got}. "
                 f"Choose one of them, or a generator and a discriminator of any size."
             )
 
@@ -312,7 +315,7 @@ class Draft:
         if unable := [f"{kind} {entry.name!r}" for kind, entry in self.parts.items() if run.precision == "bf16" and not entry.part.bf16]:
             raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
         data, measures = find_data(self.zoo, run), self.zoo.measures(run.metric, run.features)
-        run = replace(run, dataset=data.name, data_dir=data.data_dir)
+        run = replace(run, dataset=data.name, data_dir=data.asked.data_dir)
         return Resolved(self.zoo, self.entry, self.parts, chosen, run, data, measures, tuple(self.zoo.trackers(run.track, warn)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -16,14 +17,45 @@ from ganzoo.types import KINDS
 DEFAULT_IMAGES, DEFAULT_POINTS = "fashion-10k", "ring"
 
 
+MAX_SIDE = 2048  # of a picture, in pixels
+
+
+def size_text(value: Any) -> str:
+    """A size in pixels as it is written down: "64" for a square, "64x48" for width and height. Raises ValueError with what is wanted."""
+    sides = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value).strip().lower())
+    width, height = (int(sides[1]), int(sides[2] or sides[1])) if sides else (0, 0)
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ValueError(f"1 to {MAX_SIDE} pixels a side, as 64, or 64x48 for width and height")
+    return str(width) if width == height else f"{width}x{height}"
+
+
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """Height and width of a size as `size_text` gives it."""
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    return int(height or width), int(width)
+
+
+def written_size(shape: tuple[int, ...]) -> str:
+    """The size of a picture (C, H, W) as it is written down."""
+    return size_text(f"{shape[2]}x{shape[1]}")
+
+
 @dataclass(frozen=True)
-class RunOptions:
-    """The options of a run, whatever the GAN."""
+class DataOptions:
+    """The data, and what is made of it before it is stored."""
 
     dataset: str = option(DEFAULT_IMAGES, "data set, or path of a folder or zip of images, or of an array", metavar="NAME|PATH")
     data_dir: str | None = option(None, "where downloaded data lies and goes", metavar="DIR")
     labels: str = option("", "attributes that become labels, as Male,Smiling", metavar="A,B")
-    image_size: int | None = option(None, "pixels a side", min=4)
+    image_size: str | None = option(None, "pixels a side, or width and height as 64x48", metavar="N|WxH", parse=size_text)
+
+
+@dataclass(frozen=True)
+class RunOptions(DataOptions):
+    """The options of a run, whatever the GAN."""
+
     flip: bool = option(False, "mirror half of the images, at random")
     steps: int = option(2000, "generator iterations", min=1)
     images: int = option(0, "end earlier, when G and D have been shown so many real samples; 0: no", min=0)

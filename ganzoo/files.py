@@ -16,6 +16,8 @@ from ganzoo.errors import GanzooError, UsageError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+#: Files with these endings are taken for images; their format is decided by their content.
+IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})
 UNFINISHED = ".tmp-"  # how the name of a file begins that is still being written
 
 

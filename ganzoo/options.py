@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.errors import UsageError, did_you_mean
@@ -24,6 +24,7 @@ def option(
     max: float | None = None,
     metavar: str | None = None,
     bare: Any = None,
+    parse: Callable[[Any], Any] | None = None,
 ) -> Any:
     """A field of an options dataclass: its default, one line of help, where the default comes from, and its bounds (inclusive).
 
@@ -35,8 +36,10 @@ def option(
         max: the largest value.
         metavar: the placeholder of the value in `--help`.
         bare: the value of the flag when it is typed without one.
+        parse: makes a value of the field's type of what was given, of a string with a form of its own; raises ValueError with what is
+            wanted.
     """
-    metadata = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare}
+    metadata = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare, "parse": parse}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -75,6 +78,11 @@ def check_value(cls: type, name: str, value: Any, shown: str) -> Any:
     wanted, choices, optional = field_type(cls, name)
     if value is None and optional:
         return None
+    if parse := fields(cls)[name].metadata.get("parse"):
+        try:
+            value = parse(value)
+        except ValueError as e:
+            raise UsageError(f"{shown}: wanted {e}, got {value!r}.") from e
     if wanted is float and type(value) is int:
         value = float(value)
     if type(value) is not wanted:

@@ -1,26 +1,19 @@
-"""Tensors to PNG files: sheets of images, scatter plots of points, curves of losses."""
+"""Pictures: sheets of cells, texts, curves of losses, PNG files."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ganzoo.files import write_file
-from ganzoo.types import DataSpec
 
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
 COLOURS = [(31, 119, 180), (214, 96, 14), (44, 140, 44), (200, 39, 40), (128, 90, 170), (120, 80, 70), (200, 100, 170), (110, 110, 110)]
-
-
-def stored(x: Tensor, spec: DataSpec) -> Tensor:
-    """Samples as they are saved, on the CPU: images of [-1, 1] as uint8, clipped and rounded; points as they are, in float32."""
-    x = x.detach().float().cpu()
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8) if spec.kind == "image" else x
 
 
 def to_image(x: Tensor) -> Image.Image:
@@ -30,38 +23,27 @@ def to_image(x: Tensor) -> Image.Image:
     return Image.fromarray(x[:3].permute(1, 2, 0).contiguous().numpy())
 
 
-def sheet(images: Tensor, columns: int = 8, gap: int = 2) -> Image.Image:
-    """uint8 images (N, C, H, W) in rows of `columns`; small ones are enlarged by a whole factor."""
-    n, _, height, width = images.shape
-    rows = math.ceil(n / columns)
-    grey = images.shape[1] < 3
-    page = Image.new("L" if grey else "RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), 255 if grey else PAPER)
-    for i in range(n):
-        page.paste(to_image(images[i]), (gap + i % columns * (width + gap), gap + i // columns * (height + gap)))
-    factor = max(1, 640 // page.width)
-    return page.resize((page.width * factor, page.height * factor), Image.Resampling.NEAREST)
-
-
-def scatter(x: Tensor, real: Tensor | None = None, size: int = 512) -> Image.Image:
-    """The first two coordinates of points (N, D): samples in colour over real points in grey, in a square around the real ones."""
-    shown = x if real is None else real
-    reach = float(shown[:, :2].abs().max()) * 1.25 + 1e-6
-    page = Image.new("RGB", (size, size), PAPER)
-    draw = ImageDraw.Draw(page)
-    for points, colour in ((real, FAINT), (x, COLOURS[0])):
-        if points is None:
-            continue
-        across = points[:, 0].detach().float().cpu()
-        up = points[:, 1].detach().float().cpu() if points.shape[1] > 1 else torch.zeros_like(across)
-        for a, b in torch.stack(((across / reach + 1) * size / 2, (1 - up / reach) * size / 2), 1).tolist():
-            if math.isfinite(a) and math.isfinite(b):
-                draw.ellipse((a - 1.5, b - 1.5, a + 1.5, b + 1.5), fill=colour)
+def text_cell(text: str, width: int = 40) -> Image.Image:
+    """A text as a picture, in lines of at most so many letters."""
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
+    measure = ImageDraw.Draw(Image.new("L", (1, 1)))
+    box = measure.multiline_textbbox((4, 3), "\n".join(lines))
+    page = Image.new("RGB", (int(box[2]) + 5, int(box[3]) + 5), PAPER)
+    ImageDraw.Draw(page).multiline_text((4, 3), "\n".join(lines), fill=INK)
     return page
 
 
-def picture(x: Tensor, spec: DataSpec, columns: int = 8, real: Tensor | None = None) -> Image.Image:
-    """The picture of samples as they are saved: a sheet of images, or a scatter plot of points over the real ones."""
-    return sheet(x, columns) if spec.kind == "image" else scatter(x, real)
+def grid(cells: Sequence[Image.Image], columns: int = 8, gap: int = 2) -> Image.Image:
+    """Pictures in rows of `columns`, each in the middle of its place; small ones are enlarged by a whole factor."""
+    rows = math.ceil(len(cells) / columns)
+    width, height = max(cell.width for cell in cells), max(cell.height for cell in cells)
+    grey = all(cell.mode == "L" for cell in cells)
+    page = Image.new("L" if grey else "RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), 255 if grey else PAPER)
+    for i, cell in enumerate(cells):
+        left, top = (width - cell.width) // 2, (height - cell.height) // 2
+        page.paste(cell, (gap + i % columns * (width + gap) + left, gap + i // columns * (height + gap) + top))
+    factor = max(1, 640 // page.width)
+    return page.resize((page.width * factor, page.height * factor), Image.Resampling.NEAREST)
 
 
 def save(image: Image.Image, path: Path) -> None:

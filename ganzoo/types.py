@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -26,40 +27,116 @@ JUDGES: tuple[str, ...] = ("metric", "features")
 
 
 @dataclass(frozen=True)
-class DataSpec:
-    """Kind, shape and classes of the samples; every network takes its sizes from here.
+class Field:
+    """What one key of a batch holds.
 
     Attributes:
-        kind: "image" (float32 in [-1, 1]) or "points" (float32, unbounded).
-        shape: of one sample: (C, H, W) of an image, (D,) of a point.
-        classes: number of labels; 0 where there are none.
-        class_names: one a class, or empty.
+        medium: the kind of data: "image" (float32 in [-1, 1]), "points" (float32, unbounded), "tokens" (int64, a text), "label" (int64, a
+            class), or one that a plugin brings.
+        shape: of one row: (C, H, W) of an image, (D,) of a point, (T,) of a text, () of a label.
+        size: the number of classes of a label, or of words in the vocabulary of a text; 0 for media that count nothing.
+        names: of the classes or words, `size` of them, or empty.
     """
 
-    kind: Literal["image", "points"]
-    shape: tuple[int, ...]
-    classes: int = 0
-    class_names: tuple[str, ...] = ()
+    medium: str
+    shape: tuple[int, ...] = ()
+    size: int = 0
+    names: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"medium": self.medium, "shape": list(self.shape), "size": self.size, "names": list(self.names)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Field:
+        return cls(str(data["medium"]), tuple(map(int, data["shape"])), int(data["size"]), tuple(map(str, data["names"])))
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The fields of the data by key, and which of them share rows; every network takes its sizes from here.
+
+    Attributes:
+        fields: by key. The keys that have a meaning to ganzoo: "x" what a generator makes, "y" its label, "source" the picture that an
+            image-to-image generator is given, "mask" where a part of it is missing, "x_a" and "x_b" two domains, "x_l" and "y_l" the
+            labelled few.
+        sets: the keys by the name of their set. Row i of one field of a set belongs to row i of the others: they are drawn, mirrored and
+            cropped together. Each set has an order of its own.
+    """
+
+    fields: Mapping[str, Field]
+    sets: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, medium: str, shape: tuple[int, ...], classes: int = 0, class_names: tuple[str, ...] = ()) -> DataSpec:
+        """Plain data: one set of samples "x", with labels "y" where there are classes."""
+        fields = {"x": Field(medium, tuple(shape))} | ({"y": Field("label", (), classes, tuple(class_names))} if classes else {})
+        return cls(fields, {"": tuple(fields)})
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of a batch."""
-        return ("x", "y") if self.classes else ("x",)
+        return tuple(self.fields)
+
+    @property
+    def x(self) -> Field:
+        """The samples, "x". Raises KeyError where the data has none under that name."""
+        return self.fields["x"]
+
+    @property
+    def kind(self) -> str:
+        """The medium of x."""
+        return self.x.medium
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample x."""
+        return self.x.shape
+
+    @property
+    def classes(self) -> int:
+        """The number of labels; 0 where there are none."""
+        return self.fields["y"].size if "y" in self.fields else 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One a class, or empty."""
+        return self.fields["y"].names if "y" in self.fields else ()
 
     @property
     def numel(self) -> int:
-        """Numbers in one sample."""
-        n = 1
-        for size in self.shape:
-            n *= size
-        return n
+        """Numbers in one sample x."""
+        return prod(self.shape)
+
+    def set_of(self, key: str) -> str:
+        """The name of the set that a key belongs to."""
+        return next(name for name, keys in self.sets.items() if key in keys)
+
+    def renamed(self, **names: str) -> DataSpec:
+        """The data as one network knows it: renamed(source="x_a", x="x_b") calls the field x_a source, and x_b x.
+
+        A field whose name is given away is out of sight. Raises KeyError for a field that there is not.
+        """
+        if unknown := set(names.values()) - self.fields.keys():
+            raise KeyError(f"the data has no {min(unknown)!r}; it has {', '.join(self.fields)}")
+        new = {old: name for name, old in names.items()}
+        kept = [key for key in self.fields if key in new or key not in names]
+        fields = {new.get(key, key): self.fields[key] for key in kept}
+        sets = {name: tuple(new.get(key, key) for key in keys if key in kept) for name, keys in self.sets.items()}
+        return DataSpec(fields, {name: keys for name, keys in sets.items() if keys})
+
+    def adding(self, fields: Mapping[str, Field], beside: str) -> DataSpec:
+        """With further fields, in the set of `beside`."""
+        name = self.set_of(beside)
+        return DataSpec({**self.fields, **fields}, {**self.sets, name: (*self.sets[name], *fields)})
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "shape": list(self.shape), "classes": self.classes, "class_names": list(self.class_names)}
+        sets = {name: list(keys) for name, keys in self.sets.items()}
+        return {"fields": {key: field.to_json() for key, field in self.fields.items()}, "sets": sets}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DataSpec:
-        return cls(data["kind"], tuple(data["shape"]), data["classes"], tuple(data["class_names"]))
+        fields = {str(key): Field.from_json(field) for key, field in data["fields"].items()}
+        return cls(fields, {str(name): tuple(keys) for name, keys in data["sets"].items()})
 
 
 @dataclass(frozen=True)
@@ -106,6 +183,23 @@ class Part:
     bf16: bool = True
     better: Mapping[str, str] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
+    known_failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MediumPart:
+    """A kind of data.
+
+    Attributes:
+        name: what `Field.medium` says.
+        target: "package.module:Name", a class that implements `ganzoo.Medium`.
+        summary: a line for `ganzoo list --kind medium`.
+        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
     known_failures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -163,7 +257,7 @@ class DataSet:
         target: "package.module:function"; the function takes a `ganzoo.Request` and returns `ganzoo.Samples`.
         title: its name in words.
         summary: a line for `ganzoo list --kind dataset`.
-        kind: "image" or "points".
+        kind: the medium of its samples, "image", "points", ...
         keys: the keys of its batches; ("x", "y") where it always has labels.
         classes: the number of classes; 0: none, or it depends.
         image_size: the usual image size in pixels; None: that of the images.
@@ -180,7 +274,7 @@ class DataSet:
     target: str
     title: str
     summary: str = ""
-    kind: Literal["image", "points"] = "image"
+    kind: str = "image"
     keys: tuple[str, ...] = ("x",)
     classes: int = 0
     image_size: int | None = None
@@ -210,4 +304,4 @@ class RunInfo:
     step: int = 0
 
 
-Record: TypeAlias = Part | Recipe | DataSet
+Record: TypeAlias = Part | MediumPart | Recipe | DataSet

@@ -124,7 +124,7 @@ def test_dry_run_prints_everything_and_makes_nothing(ganzoo, images, tmp_path):
     told = json.loads(done.stdout[done.stdout.index("{") :])
     assert told["options"]["strategy"]["clip"] == 0.02
     assert told["options"]["strategy"]["n_critic"] == 5
-    assert told["run"]["image_size"] == 32
+    assert told["run"]["image_size"] == "32"
     assert told["shapes"]["x_fake"] == ["N", 3, 32, 32]
     assert told["parameters"]["G"] > 100_000
     assert list(tmp_path.iterdir()) == []

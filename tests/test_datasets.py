@@ -18,8 +18,9 @@ import torch
 from ganzoo_datasets import celeba as celeba_module
 from ganzoo_datasets import ganzoo_register, sets
 from PIL import Image
+from zoo import prepare
 
-from ganzoo.data import Prepared, prepare
+from ganzoo.data import Prepared
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.types import DataSpec
 
@@ -61,7 +62,7 @@ def everything_in(folder: Path) -> set[tuple[str, int]]:
 def test_fashion_10k_comes_with_the_package(cache):
     prepared = get("fashion-10k")
     data = prepared.load()
-    assert prepared.spec == DataSpec("image", (1, 28, 28), 10, sets.FASHION)
+    assert prepared.spec == DataSpec.of("image", (1, 28, 28), 10, sets.FASHION)
     assert data["x"].shape == (10_000, 1, 28, 28)
     assert data["y"].bincount().tolist() == [1000] * 10
     assert data["y"][:5].tolist() == [9, 2, 1, 1, 6]
@@ -154,7 +155,7 @@ def cifar10_files() -> dict[str, bytes]:
 
 def check_cifar10(prepared: Prepared) -> None:
     data = prepared.load()
-    assert prepared.spec == DataSpec("image", (3, 32, 32), 10, sets.CIFAR10)
+    assert prepared.spec == DataSpec.of("image", (3, 32, 32), 10, sets.CIFAR10)
     assert data["x"][:, 0, 0, 0].tolist() == [10 * i + j for i in range(5) for j in range(4)]
     assert data["x"][7, :, 31, 31].tolist() == [13, 1, 2]
     assert data["y"].tolist() == [k % 10 for k in range(20)]
@@ -193,7 +194,7 @@ def test_cifar10_is_read_from_the_unpacked_folder(tmp_path):
 def test_an_array_of_real_cifar10_images_keeps_its_labels(real_data):
     prepared = prepare(str(real(real_data / "cifar10" / "cifar10_train_5k.npz")), None)
     assert (prepared.name, prepared.count) == ("cifar10_train_5k", 5000)
-    assert prepared.spec == DataSpec("image", (3, 32, 32), 10)
+    assert prepared.spec == DataSpec.of("image", (3, 32, 32), 10)
     assert prepared.load()["y"].bincount().tolist() == [500] * 10
 
 
@@ -254,7 +255,7 @@ def test_celeba_takes_what_people_have(tmp_path, layout, suffix, content):
     data = tmp_path / "data"
     _, home = LAYOUTS[layout](data)
     plain = get("celeba", data_dir=data)
-    assert plain.spec == DataSpec("image", (3, 64, 64))
+    assert plain.spec == DataSpec.of("image", (3, 64, 64))
     assert plain.count == 8
     x = plain.load()["x"]
     assert x[:, 2, 2:-2].min() > 240  # nothing of what is above and below the centre square
@@ -336,7 +337,7 @@ def test_real_celeba_at_the_standard_crop(real_data):
     prepared = get("celeba", data_dir=real_data, labels=("Male",), sizes=(32, 64))
     assert everything_in(real_data / "celeba") == before
     assert (prepared.count, prepared.skipped, prepared.note) == (10_000, (), "")
-    assert prepared.spec == DataSpec("image", (3, 64, 64), 2, ("not Male", "Male"))
+    assert prepared.spec == DataSpec.of("image", (3, 64, 64), 2, ("not Male", "Male"))
     data = prepared.load()
     assert 0.40 < data["y"].float().mean() < 0.44  # 41.7 % in all of CelebA
     mean = data["x"].float().mean((0, 2, 3)) / 255
@@ -365,7 +366,7 @@ def test_real_images_of_many_shapes_and_both_kinds_of_colour(real_data):
 @pytest.mark.parametrize(("name", "modes", "sigma"), [("ring", 8, 0.02), ("grid", 25, 0.05)])
 def test_points_lie_around_their_modes_and_are_always_the_same(name, modes, sigma, monkeypatch, tmp_path):
     prepared = get(name)
-    assert prepared.spec == DataSpec("points", (2,))
+    assert prepared.spec == DataSpec.of("points", (2,))
     x = prepared.load()["x"]
     assert x.shape == (100_000, 2)
     if name == "ring":

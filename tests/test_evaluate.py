@@ -273,10 +273,10 @@ def test_what_is_kept_of_a_stream_for_fid_does_not_grow_with_it():
 
 
 def test_the_usual_question_fits_the_data():
-    assert usual(None, DataSpec("image", (1, 8, 8), 10)) == ("fid", "classifier", 10_000)
-    assert usual(None, DataSpec("image", (1, 8, 8)))[1] == "inception2015"
-    assert usual(catalogue().dataset("ring"), DataSpec("points", (2,)))[0] == "modes"
-    assert usual(None, DataSpec("points", (2,)))[:2] == ("fid", "pixels")
+    assert usual(None, DataSpec.of("image", (1, 8, 8), 10)) == ("fid", "classifier", 10_000)
+    assert usual(None, DataSpec.of("image", (1, 8, 8)))[1] == "inception2015"
+    assert usual(catalogue().dataset("ring"), DataSpec.of("points", (2,)))[0] == "modes"
+    assert usual(None, DataSpec.of("points", (2,)))[:2] == ("fid", "pixels")
 
 
 def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_last(ganzoo, copied):

@@ -32,7 +32,7 @@ class Made(ganzoo.Generator):
         return torch.cat([x, x[: self.options]]) if self.options and not z.is_meta else x
 
 
-POINTS = DataSpec("points", (2,), 3)
+POINTS = DataSpec.of("points", (2,), 3)
 
 
 @pytest.mark.parametrize("recipe", ["dcgan", "acgan", "began", "sngan"])

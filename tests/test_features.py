@@ -18,7 +18,7 @@ from ganzoo import DataSpec, ExtractorContext, GanzooError, UsageError
 from ganzoo.data.cache import data_folder
 
 CPU = torch.device("cpu")
-COLOUR = DataSpec("image", (3, 32, 32))
+COLOUR = DataSpec.of("image", (3, 32, 32))
 TRUNK = "inception2015_trunk768_fp16.safetensors"
 LAYERS = ("64", "192", "768", "2048", "logits_unbiased", "logits")
 
@@ -276,19 +276,19 @@ def test_building_an_extractor_leaves_the_random_state_alone(random_file, tmp_pa
 
 
 def test_pixels_are_taken_as_they_are():
-    spec = DataSpec("image", (1, 2, 2))
+    spec = DataSpec.of("image", (1, 2, 2))
     features, logits = Pixels(spec, None, context("."))(torch.tensor([[[[0, 255], [51, 102]]]], dtype=torch.uint8))
     assert logits is None
     assert features.tolist() == [[0, 1, pytest.approx(0.2), pytest.approx(0.4)]]
     points = torch.randn(5, 2)
-    eye = Pixels(DataSpec("points", (2,)), None, context("."))
+    eye = Pixels(DataSpec.of("points", (2,)), None, context("."))
     assert torch.equal(eye(points)[0], points)
     assert (eye.weights_hash, eye.figure_names, eye.protocol()) == ("", {}, {})
 
 
 # --- The classifier ---
 
-LABELLED = DataSpec("image", (1, 16, 16), 3)
+LABELLED = DataSpec.of("image", (1, 16, 16), 3)
 SMALL = ClassifierOptions(epochs=1, min_steps=40, width=4, batch_size=16)
 
 
@@ -300,7 +300,7 @@ def striped(channels=1, size=16, n=120, spec=None, checksum="abc"):
     flat = torch.full((size, size), 80.0)
     x = torch.stack([line.expand(size, size), line[:, None].expand(size, size), flat])[y][:, None]
     x = (x.expand(-1, channels, -1, -1) + 60 * torch.rand(n, channels, size, size, generator=g)).to(torch.uint8)
-    spec = spec or DataSpec("image", (channels, size, size), 3)
+    spec = spec or DataSpec.of("image", (channels, size, size), 3)
     return SimpleNamespace(name="stripes", spec=spec, checksum=checksum, load=lambda: {"x": x, "y": y})
 
 
@@ -384,11 +384,11 @@ def test_the_classifier_takes_any_size(tmp_path, channels, size):
 
 def test_the_classifier_says_what_it_cannot_learn_from(tmp_path):
     with pytest.raises(UsageError, match=r"this data has none\. Take --features inception2015 or pixels.*--labels for CelebA"):
-        Classifier(DataSpec("image", (1, 16, 16)), SMALL, context(tmp_path, training=unused))
+        Classifier(DataSpec.of("image", (1, 16, 16)), SMALL, context(tmp_path, training=unused))
     with pytest.raises(UsageError, match="8 pixels or more, got 7 x 7"):
-        Classifier(DataSpec("image", (1, 7, 7), 3), SMALL, context(tmp_path, training=unused))
+        Classifier(DataSpec.of("image", (1, 7, 7), 3), SMALL, context(tmp_path, training=unused))
     with pytest.raises(UsageError, match="the labels of stripes, which has none"):
-        Classifier(LABELLED, SMALL, context(tmp_path, training=lambda: striped(spec=DataSpec("image", (1, 16, 16)))))
+        Classifier(LABELLED, SMALL, context(tmp_path, training=lambda: striped(spec=DataSpec.of("image", (1, 16, 16)))))
     with pytest.raises(GanzooError, match="2 images are too few"):
         Classifier(LABELLED, SMALL, context(tmp_path, training=lambda: striped(n=2)))
     with pytest.raises(UsageError, match="there is no data"):

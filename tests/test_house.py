@@ -26,8 +26,10 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 LAYERS = [
     {"errors", "types"},
     {"options", "hookspecs", "randomness", "files", "machine"},
-    {"config", "interfaces", "metrics", "data", "pictures"},
+    {"config", "interfaces", "metrics", "pictures"},
+    {"media"},
     {"registry"},
+    {"data"},
     {"compose", "scaffold"},
     {"runs"},
     {"evaluation"},
@@ -149,11 +151,11 @@ for words in (["run", "gan", "--dataset", {str(data)!r}, "--steps", "2", "--batc
 
 def test_every_plugin_folder_is_an_entry_point_and_has_a_card():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert sorted(project["project"]["entry-points"]["ganzoo"].values()) == FOLDERS
+    assert sorted(project["project"]["entry-points"]["ganzoo"].values()) == sorted([*FOLDERS, "ganzoo.media"])
     for folder in FOLDERS:
         assert len((ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8").splitlines()) > 10, folder
     loaded = {p.module: p for p in catalogue().plugins if p.distribution == "pyganzoo"}
-    assert sorted(loaded) == FOLDERS
+    assert sorted(loaded) == sorted([*FOLDERS, "ganzoo.media"])
     assert all(p.state == "ok" for p in loaded.values()), "install again: pip install -e ."
 
 

@@ -22,6 +22,9 @@ from ganzoo.testing import fresh, toys
 from ganzoo.training import launch
 from ganzoo.training.health import D_WON_LINES, Health, apartness, not_finite, spread
 from ganzoo.training.loop import Watch
+from ganzoo.types import Field
+
+SHAPES = Field("image", (1, 16, 16))
 
 
 class Told(Watch):
@@ -64,7 +67,7 @@ def test_a_run_leaves_what_was_promised(images, tmp_path):
         assert len(chart.getcolors(1 << 20)) > 3
     written = json.loads((folder / "config.json").read_text())
     assert written["recipe"] == "acgan"
-    assert written["run"]["image_size"] == 16
+    assert written["run"]["image_size"] == "16"
     assert written["plugins"]["pyganzoo/acgan"]
     assert len(written["data"]["checksum"]) == 64
     assert written["machine"]["torch"] == torch.__version__
@@ -374,7 +377,7 @@ def test_cgroups_of_both_versions_are_read(files, cores, tmp_path):
 def toy(recipe, folder, **more):
     """A small version, trained on shapes, with a sheet every 10 steps; its warnings."""
     told = Told()
-    config = small(recipe, toys.file("image"), batch_size=32, sample_every=10, **more)
+    config = small(recipe, toys.file(SHAPES), batch_size=32, sample_every=10, **more)
     launch.start(config, folder, told)
     return told.warnings, read_lines(folder / "warnings.jsonl")
 
@@ -387,7 +390,7 @@ def test_health_says_nothing_of_a_gan_that_learns(recipe, tmp_path):
 def test_a_generator_that_does_not_learn_is_told_of_when_D_has_won(tmp_path):
     told = Told()
     rates = {"lr_g": 0.0, "lr_d": 1e-2}
-    launch.start(small("gan", toys.file("image"), parts={"strategy": rates}, batch_size=32, steps=200, log_every=2), tmp_path / "run", told)
+    launch.start(small("gan", toys.file(SHAPES), parts={"strategy": rates}, batch_size=32, steps=200, log_every=2), tmp_path / "run", told)
     (warning,) = told.warnings
     assert warning.startswith("D tells real from fake without error")
     (line,) = read_lines(tmp_path / "run" / "warnings.jsonl")

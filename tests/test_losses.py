@@ -15,7 +15,7 @@ from ganzoo.options import make
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import DataSpec
 
-SPEC = DataSpec("points", (4,), 10)
+SPEC = DataSpec.of("points", (4,), 10)
 LOG2, LOG10 = math.log(2), math.log(10)
 
 

@@ -16,7 +16,7 @@ from ganzoo import DataSet, FeatureBatch, GanzooError, UsageError
 from ganzoo.options import make
 from ganzoo.types import DataSpec
 
-SPEC = DataSpec("points", (2,))
+SPEC = DataSpec.of("points", (2,))
 RECORDS = {record.target.partition(":")[2]: record for record in ganzoo_register()}
 ANGLES = [i * math.pi / 4 for i in range(8)]
 RING = DataSet("ring", "x:y", "", kind="points", sigma=0.02, modes=tuple((2 * math.cos(a), 2 * math.sin(a)) for a in ANGLES))

@@ -28,7 +28,7 @@ from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.report import charts, generated, page
 from ganzoo.runs.exported import Exported
-from ganzoo.types import DataSpec
+from ganzoo.types import DataSpec, Field
 
 EVIL = (
     "<script>window.hacked=1</script>",
@@ -63,7 +63,7 @@ def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, 
     (folder / "samples").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
     made = compose.resolve(catalogue(), recipe, {"steps": steps, **(run or {})}, exchanged or {}, chosen or {}).config.to_json()
-    made["data"] = {"name": "noise", "checksum": "ab" * 32, "count": 48} | DataSpec("image", (1, 16, 16)).to_json()
+    made["data"] = {"name": "noise", "checksum": "ab" * 32, "count": 48} | DataSpec.of("image", (1, 16, 16)).to_json()
     made |= {"ganzoo": "0.1.0", "plugins": {"pyganzoo/dcgan": "0.1.0"}, "machine": {"torch": "2.15", "processor": "a chip", "threads": 1}}
     (folder / "config.json").write_text(json.dumps(made | (config or {})))
     told = [
@@ -159,7 +159,7 @@ def test_two_protocols_never_share_a_column(make):
     "changed",
     [
         {},
-        {"run": {"seed": 7, "flip": True, "ema": 0.0, "batch_size": 8, "labels": "", "image_size": 16, "dataset": "my data/a b.zip"}},
+        {"run": {"seed": 7, "flip": True, "ema": 0.0, "batch_size": 8, "labels": "", "image_size": "16", "dataset": "my data/a b.zip"}},
         {"exchanged": {"loss": "r1", "discriminator": "dcgan-critic"}, "chosen": {"loss": {"gamma": 2.5}, "generator": {"width": 8}}},
         {"recipe": "wgan-gp", "chosen": {"strategy": {"d_steps": 3, "lr_g": 1e-05}}},
     ],
@@ -249,18 +249,18 @@ def test_the_nearest_neighbours_are_those_of_a_plain_search():
     g = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (5000, 1, 6, 6), generator=g, dtype=torch.uint8)
     x = torch.cat([real[[4321, 17]], torch.randint(0, 256, (3, 1, 6, 6), generator=g, dtype=torch.uint8)])
-    found = generated.neighbours(x, real, [""] * 5)
+    found = generated.neighbours(x, real, [""] * 5, Field("image", (1, 6, 6)))
     distances = torch.tensor([one.distances for one in found])
     plain = (x.flatten(1).double()[:, None] - real.flatten(1).double()).square().mean(2).sqrt()
     assert torch.allclose(distances.double(), plain.sort(1).values[:, :4], atol=1e-4)
     assert distances[:2, 0].tolist() == [0.0, 0.0]
     assert found[0].picture == found[0].nearest[0]
-    few = generated.neighbours(x, real[:2], [""] * 5)
+    few = generated.neighbours(x, real[:2], [""] * 5, Field("image", (1, 6, 6)))
     assert [len(one.distances) for one in few] == [2] * 5
 
 
 def test_a_generator_that_wants_more_than_a_class_is_not_asked():
-    spec = DataSpec("points", (2,))
+    spec = DataSpec.of("points", (2,))
     entry = catalogue().get("generator", "mlp")
     generator = entry.build(spec, entry.options({}, ""))
     with pytest.raises(UsageError, match="needs text"):
@@ -314,7 +314,7 @@ def test_text_of_a_run_stays_text(tmp_path):
     folders = evil_runs(tmp_path)
     table = report.Table([*EVIL], [[*EVIL]], EVIL[1])
     picture = generated.packed(Image.new("L", (4, 4)))
-    told = generated.Generated(1, picture, EVIL[1], [generated.Neighbours(EVIL[1], picture, [1.0], [picture], [EVIL[1]])])
+    told = generated.Generated(1, picture, EVIL[1], [generated.Neighbours(EVIL[1], picture, [1.0], [picture])])
     runs = [report.read(f, n, catalogue()) for f, n in report.named(folders)]
     for chosen in (runs[:1], [replace(runs[0], generated=told), replace(runs[1], not_drawn=EVIL[1])]):
         text = page.Page(chosen, EVIL[1], table, EVIL).html()
@@ -402,8 +402,8 @@ def test_a_run_is_reported_while_another_process_holds_it(trained):
     text = (trained / "report.html").read_text(encoding="utf-8")
     (trained / "report.html").unlink()
     assert sorted(p.name for p in trained.iterdir()) == before
-    assert "8 samples; each row goes from one latent to another, of one class, at step 8" in text
-    assert text.count('alt="Training image 4 nearest to sample') == generated.SAMPLES
+    assert "6 ways of 8 samples, each from one latent to another, of one class, at step 8" in text
+    assert text.count('alt="Training sample 4 nearest to sample') == generated.SAMPLES
     assert "class 0" in text
     assert re.search(r"trained parameters</th><td>D [\d,]+, G [\d,]+", text)
     assert len(text) < 6_000_000
@@ -429,7 +429,7 @@ def test_a_run_without_its_data_or_its_generator_says_so(trained, tmp_path):
 def test_changed_data_is_not_shown_as_the_training_data(make, images):
     from ganzoo.cli.report import _data
 
-    run = read(make(run={"dataset": str(images()), "image_size": 32}))
+    run = read(make(run={"dataset": str(images()), "image_size": "32"}))
     data, reason = _data(run)
     assert data is None
     assert "has changed since the run was started" in reason

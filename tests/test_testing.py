@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 import ganzoo
-from ganzoo import DataSet, Part, Recipe, Samples, hookimpl, option
+from ganzoo import DataSet, Field, Part, Recipe, Samples, hookimpl, option
 
 GANZOO_API = 1
 
@@ -72,9 +72,11 @@ class S(ganzoo.Strategy):
         ganzoo.update((self.opt_G, terms_g))
         return self.metrics(d=terms_d, g=terms_g)
 
+FIELDS = {"x": Field("image"), "y": Field("label", (), 4)}
+
 def data(request):
     x = torch.arange(40 * 64).view(40, 8, 8).remainder(256).to(torch.uint8).numpy()
-    return Samples("1", arrays=lambda: {"x": x, "y": torch.arange(40).numpy() % 4}, size=8)
+    return Samples("1", arrays=lambda: {"x": x, "y": torch.arange(40).numpy() % 4}, fields=FIELDS)
 
 class M(ganzoo.Metric):
     def accumulator(self, n): return ganzoo.Moments(n)

@@ -6,16 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganzoo import compose, options
+from ganzoo import compose, data, options
 from ganzoo.compose import Resolved
+from ganzoo.config import DataOptions
+from ganzoo.data import Prepared
 from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.runs.exported import Exported
 from ganzoo.training.session import Session, open_session
-from ganzoo.types import KINDS, Recipe
+from ganzoo.types import KINDS, DataSet, Recipe
+
+
+def prepare(
+    dataset: Path | str, record: DataSet | None = None, *, sizes: tuple[int, ...] = (), progress: Any = None, labels: tuple[str, ...] = (),
+    **asked: Any,
+) -> Prepared:  # fmt: skip
+    """Data as a run prepares it. asked: options of the data."""
+    if labels:
+        asked["labels"] = ",".join(labels)
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
+    return data.prepare(options.make(DataOptions, {"dataset": str(dataset), **asked}, "--"), record, sizes=sizes, progress=progress)
 
 
 def small(
-    recipe: str, data: Path | str, exchanged: Mapping[str, str] | None = None, parts: Mapping[str, Mapping[str, Any]] | None = None,
+    recipe: str, dataset: Path | str, exchanged: Mapping[str, str] | None = None, parts: Mapping[str, Mapping[str, Any]] | None = None,
     zoo: Catalogue | None = None, **run: Any,
 ) -> Resolved:  # fmt: skip
     """The recipe's small version on the given data; exchanged parts are narrow. parts: options of parts, by kind."""
@@ -29,7 +42,7 @@ def small(
         else:
             chosen[kind] = {k.partition(".")[2]: v for k, v in record.small.items() if k.startswith(f"{kind}.")}
         chosen[kind] |= (parts or {}).get(kind, {})
-    values = {"dataset": str(data), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
+    values = {"dataset": str(dataset), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
     return compose.resolve(zoo, recipe, values, exchanged or {}, chosen)
 
 

@@ -13,7 +13,7 @@ from ganzoo.cli.ui import complete_names, json_option, table, title
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.registry.catalogue import ALL_KINDS, Entry, catalogue
 from ganzoo.registry.discovery import CORE
-from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe
+from ganzoo.types import JUDGES, KINDS, DataSet, MediumPart, Part, Recipe
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         values |= {"paper": record.paper, "year": record.year, "parts": {kind: record.part(kind) for kind in KINDS}}
     elif isinstance(record, DataSet):
         values |= {"keys": list(record.keys), "classes": record.classes, "licence": record.licence, "source": record.source}
-    else:
+    elif isinstance(record, Part):
         values |= {"gives": list(record.gives), "needs": list(record.needs), "given": list(record.given), "per_sample": record.per_sample}
     p = entry.plugin
     return {**values, "distribution": p.distribution, "version": p.version, "plugin": p.name, "location": p.location}
@@ -36,6 +36,8 @@ def _origin(entry: Entry) -> str:
 
 def _has(entry: Entry, key: str) -> bool:
     record = entry.record
+    if isinstance(record, MediumPart):
+        return False
     return key in (*record.keys, *(record.given if isinstance(record, Part) else ())) or (
         isinstance(record, DataSet) and record.attributes and key == "y"
     )
@@ -123,6 +125,8 @@ def _show(entry: Entry) -> None:
         _line("image size", record.image_size)
         _line("licence", record.licence)
         _line("source", record.source)
+    elif isinstance(record, MediumPart):
+        _line("what", record.summary)
     else:
         _line("what", record.summary)
         _line("gives", ", ".join(record.gives))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--images", type=click.IntRange(1), help="The budget as real images that are seen.")
 @click.option("--seeds", metavar="N|A,B", default="3", show_default=True, help="How many seeds, from 0; or the seeds.")
 @click.option("--dataset", metavar="NAME|PATH", help="The data of all.  [fashion-10k]")
-@click.option("--image-size", type=click.IntRange(4), help="Pixels a side.")
+@click.option("--image-size", metavar="N|WxH", help="Pixels a side.")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
 @click.option("--labels", metavar="A,B", help="Attributes that become labels.")
 @click.option("--device", type=DEVICES, help="Where to train and to evaluate.  [auto]")

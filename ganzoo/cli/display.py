@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ganzoo.cli.ui import figures, is_terminal
-from ganzoo.pictures import sheet
+from ganzoo.pictures import grid, to_image
 from ganzoo.training.loop import Watch
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Display(Watch):
 def blocks(x: Tensor, width: int, rows: int = 16) -> Text:
     """A few of the uint8 images (N, C, H, W) as text: each character shows two pixels, the upper as its ink, the lower as its paper."""
     columns = max(1, min(len(x), (width - 2) // (2 * rows)))
-    page = sheet(x[:columns], columns, gap=1).convert("RGB").resize((columns * 2 * rows, 2 * rows))
+    page = grid([to_image(image) for image in x[:columns]], columns, gap=1).convert("RGB").resize((columns * 2 * rows, 2 * rows))
     pixels: list[tuple[int, ...]] = list(page.get_flattened_data())  # type: ignore[arg-type]
     text = Text()
     for top in range(0, 2 * rows, 2):

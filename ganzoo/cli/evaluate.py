@@ -11,6 +11,7 @@ import click
 
 from ganzoo import options
 from ganzoo.cli.ui import DEVICES, Bar, figures, json_option, table, warn
+from ganzoo.config import DataOptions
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import JUDGES
@@ -52,13 +53,13 @@ def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other samples.")
 @click.option("--against", metavar="train|test|NAME|PATH", default="train", show_default=True, help="The real samples.")
 @click.option("--all-checkpoints", is_flag=True, help="Each checkpoint of the run, in their order.")
-@click.option("--image-size", type=click.IntRange(4), help="Of samples that are images already.  [that of the first]")
+@click.option("--image-size", metavar="N|WxH", help="Of samples that are images already.  [that of the first]")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
 @click.option("--device", type=DEVICES, default="auto", show_default=True)
 @json_option
 def evaluate_command(
     source: Path, metric: str | None, features: str | None, n: int | None, n_real: int | None, seed: int, against: str,
-    all_checkpoints: bool, image_size: int | None, data_dir: str | None, device: str, as_json: bool, **typed: Any,
+    all_checkpoints: bool, image_size: str | None, data_dir: str | None, device: str, as_json: bool, **typed: Any,
 ) -> None:  # fmt: skip
     """Measure the samples of a run, of a checkpoint, of a generator.safetensors, or in a folder.
 
@@ -86,6 +87,7 @@ def evaluate_command(
             bar.say(f"step {evaluation.step}: {figures(evaluation)}")
 
     subject = find_subject(catalogue(), source, all_checkpoints)
+    image_size = options.check_value(DataOptions, "image_size", image_size, "--image-size")
     if image_size is not None and subject.samples is None:
         raise UsageError("--image-size is for samples that are images already; a generator draws its own size.")
     with Bar() as bar:

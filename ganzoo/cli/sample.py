@@ -9,7 +9,7 @@ import click
 
 from ganzoo.cli.ui import warn
 from ganzoo.errors import UsageError
-from ganzoo.registry.catalogue import catalogue
+from ganzoo.registry.catalogue import catalogue, medium
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ STEPS = 8  # from one latent to another
 @click.command("sample")
 @click.argument("source", metavar="RUN|FILE", type=click.Path(path_type=Path))
 @click.option("-n", "n", type=click.IntRange(1), help="How many.  [64; one a label with --labels]")
-@click.option("--grid/--folder", "grid", default=True, help="One sheet (the default), or a folder with one PNG a sample.")
+@click.option("--grid/--folder", "grid", default=True, help="One sheet (the default), or a folder with a file a sample.")
 @click.option("--labels", metavar="3,3,7", help="Classes to draw, by number or name; repeated until there are n.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other samples.")
 @click.option("--interpolate", is_flag=True, help="Rows that go from one latent to another in 8 steps.")
@@ -40,7 +40,7 @@ def sample_command(
 
     machine.set_threads()
     generator = load(catalogue(), source, warn)
-    spec, by_class = generator.spec, "y" in generator.given
+    spec, kind, by_class = generator.spec, medium(generator.spec.kind), "y" in generator.given
     if labels is not None and not by_class:
         raise UsageError(f"--labels: generator {generator.name!r} takes no class. Leave --labels out.")
     chosen = _classes(labels, spec.classes, spec.class_names) if labels is not None else []
@@ -55,21 +55,15 @@ def sample_command(
     if grid:
         path = out or beside / f"sample-{seed}.png"
         _make(path.parent)
-        pictures.save(pictures.picture(x, spec, min(columns, n)), path)
+        pictures.save(kind.sheet(x, spec.x, min(columns, n)), path)
         click.echo(f"{n} samples of step {generator.step}: {path}")
         return
     folder = out or beside / f"samples-{seed}"
     _make(folder)
     if any(folder.iterdir()):
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
-    if spec.kind != "image":
-        from ganzoo.runs.checkpoint import write
-
-        write(folder / "x.safetensors", {"x": x}, {"seed": seed})
-    else:
-        for i, image in enumerate(x):
-            name = _class_name(y[i], spec.class_names) if by_class else "sample"
-            pictures.save(pictures.to_image(image), folder / f"{i:06d}-{name}.png")
+    names = [_class_name(y[i], spec.class_names) if by_class else "sample" for i in range(n)]
+    kind.write(x, folder, spec.x, [f"{i:06d}-{name}" for i, name in enumerate(names)])
     click.echo(f"{n} samples of step {generator.step}: {folder}")
 
 

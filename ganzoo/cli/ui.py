@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ganzoo.registry.catalogue import Entry, catalogue
-from ganzoo.types import Part
+from ganzoo.types import DataSet, Recipe
 
 if TYPE_CHECKING:
     from ganzoo.evaluation.record import Evaluation
@@ -32,7 +32,7 @@ def warn(text: str) -> None:
 def title(entry: Entry) -> str:
     """An entry in a few words."""
     record = entry.record
-    return record.summary if isinstance(record, Part) else record.title
+    return record.title if isinstance(record, Recipe | DataSet) else record.summary
 
 
 def completion(start: str, kind: str | None = None) -> list[CompletionItem]:

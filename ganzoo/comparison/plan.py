@@ -7,12 +7,14 @@ import shlex
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganzoo import machine
 from ganzoo.compose import Progress, Resolved
+from ganzoo.config import written_size
 from ganzoo.errors import UsageError
+from ganzoo.registry.catalogue import medium
 
 if TYPE_CHECKING:
     from ganzoo.evaluation.request import Reference
@@ -148,12 +150,12 @@ def _timed(resolved: Resolved, least: float, threads: int) -> tuple[float, float
     return (batches.seen - seen) / max(clock() - start, 1e-9), (batches.seen - seen) / n
 
 
-def common_size(entrants: Sequence[Resolved], progress: Progress) -> int | None:
+def common_size(entrants: Sequence[Resolved], progress: Progress) -> str | None:
     """The size of images for all where each would take another if it were alone: the largest of these. None: they agree, or have none."""
     specs = [entrant.prepare(progress).spec for entrant in entrants]
-    sizes = {spec.shape[-1] for spec in specs if spec.kind == "image"}
-    agree = len(sizes) == 1 or any(spec.kind != "image" for spec in specs) or any(entrant.run.image_size for entrant in entrants)
-    return None if agree else max(sizes)
+    shapes = {spec.shape[1:] for spec in specs if medium(spec.kind).pictures}
+    agree = len(shapes) <= 1 or any(entrant.run.image_size for entrant in entrants)
+    return None if agree else written_size((0, *max(shapes)))
 
 
 def common_reference(entrants: Sequence[Resolved], against: str, progress: Progress) -> Reference:
@@ -165,5 +167,5 @@ def common_reference(entrants: Sequence[Resolved], against: str, progress: Progr
         each = ", ".join(f"{e.recipe.name} {'x'.join(map(str, d.spec.shape))}" for e, d in zip(entrants, prepared, strict=True))
         raise UsageError(f"the entrants learn from different data ({each}): name one --dataset and one --image-size.")
     first, spec = entrants[0], prepared[0].spec
-    size = spec.shape[-1] if spec.kind == "image" else None
-    return find_reference(first.zoo, replace(first.data, image_size=size), lambda: prepared[0], against, size, progress)
+    size = written_size(spec.shape) if medium(spec.kind).pictures else None
+    return find_reference(first.zoo, first.data.asking(image_size=size), lambda: prepared[0], against, size, progress)

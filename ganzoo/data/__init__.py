@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from ganzoo.data.batches import Batches
     from ganzoo.data.cache import cache_dir
     from ganzoo.data.prepared import Prepared, prepare
-    from ganzoo.data.samples import Request, Samples
+    from ganzoo.data.samples import Files, Request, Samples
     from ganzoo.data.sources import arrays_in_file, images_in_folder, images_in_zip, samples_at
 
 _LAZY = {
     "Batches": "batches",
+    "Files": "samples",
     "Prepared": "prepared",
     "Request": "samples",
     "Samples": "samples",
@@ -30,6 +31,7 @@ _LAZY = {
 
 __all__ = [
     "Batches",
+    "Files",
     "Prepared",
     "Request",
     "Samples",

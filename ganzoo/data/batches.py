@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ganzoo.randomness import generator
+from ganzoo.registry.catalogue import medium
 from ganzoo.types import DataSpec
+
+#: Where a window is cut in previews: in the middle.
+MIDDLE = 0.5
 
 
 class Batches(Iterator[dict[str, Tensor]]):
     """An endless iterator of batches, and its position.
 
-    Sample k of the stream is sample permutation(seed, epoch)[k % n] with epoch = k // n: every epoch shows every sample once,
-    a batch may reach into the next epoch, and no image is left out. `position` (batches given so far) is the whole state:
-    no random state is kept, and the global one is never touched.
+    The sets of the data go side by side, each in an order of its own: row k of a set's stream is row permutation(seed, epoch)[k % n] with
+    epoch = k // n. So every epoch shows every row once, a batch may reach into the next epoch, and no row is left out. All fields of a set
+    get one index, one mirroring and one crop a row. `position` (batches given so far) is the whole state: no random state is kept, and the
+    global one is never touched.
 
-    A batch: "x" float32 on `device`, images in [-1, 1]; "y" int64.
+    A batch holds the fields as networks see them, on `device`: images float32 in [-1, 1], labels int64.
 
     Args:
-        data: "x" uint8 (N, C, H, W) or float32 (N, D), perhaps "y" int64 (N,).
-        spec: the description of the data.
-        batch_size: samples a batch.
-        seed: of the order and the mirroring.
+        data: the stored rows by key, as `Prepared.load` gives them.
+        spec: the description of the data as it is stored; `self.spec` is that of the batches.
+        batch_size: rows a batch, of each set.
+        seed: of the order, the mirroring and the crops.
         device: of the batches.
-        flip: mirror each image left to right with probability 1/2, drawn from (seed, position).
+        flip: mirror each picture left to right with probability 1/2, drawn from (seed, position).
+        crop: height and width of the windows that are cut from larger pictures, as `cropped` says; None: pictures are taken whole.
         position: batches given already.
+
+    Raises ValueError for arrays that no field declares.
     """
 
     def __init__(
@@ -39,27 +48,23 @@ class Batches(Iterator[dict[str, Tensor]]):
         seed: int,
         device: torch.device,
         flip: bool = False,
+        crop: tuple[int, int] | None = None,
         position: int = 0,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: wanted at least 1, got {batch_size}")
-        self.spec, self.batch_size, self.seed, self.device, self.flip = spec, batch_size, seed, device, flip and spec.kind == "image"
+        if data.keys() != spec.fields.keys():
+            raise ValueError(f"data: wanted the fields {', '.join(spec.fields)}; got {', '.join(data)}")
+        self.stored, self.spec = spec, cropped(spec, crop)
+        self.batch_size, self.seed, self.device, self.flip, self.crop = batch_size, seed, device, flip, crop
         self.position = position
-        self.n = len(data["x"])
         self._data = dict(data)
         if device.type != "cpu" and _fits(data, device):
             self._data = {key: tensor.to(device) for key, tensor in data.items()}
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._orders: dict[str, tuple[int, Tensor]] = {}
 
     def __next__(self) -> dict[str, Tensor]:
-        place = self._places().to(self._data["x"].device)
-        batch = {key: self._to_device(tensor.index_select(0, place)) for key, tensor in self._data.items()}
-        if self.flip:
-            mirror = torch.rand(self.batch_size, generator=generator(self.seed, "flip", self.position)) < 0.5
-            x = batch["x"]
-            batch["x"] = torch.where(mirror.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
-        if self.spec.kind == "image":
-            batch["x"] = batch["x"].float().div_(127.5).sub_(1)
+        batch = self._at(self.position, self.batch_size, preview=False)
         self.position += 1
         return batch
 
@@ -69,17 +74,43 @@ class Batches(Iterator[dict[str, Tensor]]):
         return self.position * self.batch_size
 
     def peek(self, n: int) -> dict[str, Tensor]:
-        """The first n samples of the stream, not mirrored; the position stays."""
-        return next(Batches(self._data, self.spec, n, seed=self.seed, device=self.device))
+        """The first n rows of every set, not mirrored, cropped in the middle; the position stays."""
+        return self._at(0, n, preview=True)
 
-    def _places(self) -> Tensor:
-        """The indices of the samples in the batch at `position`: int64 (batch_size,)."""
-        k, left, parts = self.position * self.batch_size, self.batch_size, []
+    def _at(self, position: int, n: int, preview: bool) -> dict[str, Tensor]:
+        batch = {}
+        for name, keys in self.stored.sets.items():
+            rows = self._rows(name, position * n, n)
+            g = generator(self.seed, "flip", *filter(None, [name]), position)
+            which = torch.rand(n, generator=g) < 0.5
+            place = torch.full((n, 2), MIDDLE) if preview else torch.rand(n, 2, generator=g)
+            grid = self._grid(keys)
+            for key in keys:
+                kind, field = medium(self.stored.fields[key].medium), self.spec.fields[key]
+                x = self._data[key].index_select(0, rows.to(self._data[key].device))
+                if self.crop is not None and kind.pictures:
+                    step = x.shape[2] // grid[0]  # so windows of a set's fields show the same place, whatever their sizes
+                    free = torch.tensor([grid[0] - field.shape[1] // step + 1, grid[1] - field.shape[2] // step + 1])
+                    x = kind.crop(x, (place * free).long() * step, field)
+                x = self._to_device(x)
+                if self.flip and not preview:
+                    x = kind.mirror(x, which.to(x.device))
+                batch[key] = kind.to_batch(x)
+        return batch
+
+    def _grid(self, keys: tuple[str, ...]) -> tuple[int, int]:
+        """Height and width of the coarsest picture of a set: windows begin at its pixels."""
+        shapes = [self.stored.fields[key].shape[1:] for key in keys if medium(self.stored.fields[key].medium).pictures]
+        return min(((h, w) for h, w in shapes), default=(0, 0))
+
+    def _rows(self, name: str, k: int, left: int) -> Tensor:
+        """The indices of the rows from number k of a set's stream on: int64 (left,)."""
+        total, parts = len(self._data[self.stored.sets[name][0]]), []
         while left:
-            epoch, place = divmod(k, self.n)
-            if self._order[0] != epoch:
-                self._order = epoch, torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
-            parts.append(self._order[1][place : place + left])
+            epoch, place = divmod(k, total)
+            if self._orders.get(name, (-1,))[0] != epoch:
+                self._orders[name] = epoch, torch.randperm(total, generator=generator(self.seed, "order", *filter(None, [name]), epoch))
+            parts.append(self._orders[name][1][place : place + left])
             k, left = k + len(parts[-1]), left - len(parts[-1])
         return torch.cat(parts)
 
@@ -97,3 +128,22 @@ def _fits(data: Mapping[str, Tensor], device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return sum(tensor.nbytes for tensor in data.values()) < free / 2
+
+
+def cropped(spec: DataSpec, size: tuple[int, int] | None) -> DataSpec:
+    """The data with windows of the size, height and width, in the place of pictures; of the pictures of a set the largest has it, and
+    smaller ones get windows that show the same.
+
+    Raises ValueError where a picture is too small, or where the windows of a set cannot show the same.
+    """
+    if size is None:
+        return spec
+    fields = dict(spec.fields)
+    for keys in spec.sets.values():
+        shapes = {key: spec.fields[key].shape for key in keys if medium(spec.fields[key].medium).pictures}
+        height, width = max((shape[1:] for shape in shapes.values()), default=size)
+        for key, (channels, h, w) in shapes.items():
+            if size[0] > height or size[1] > width or size[0] * h % height or size[1] * w % width:
+                raise ValueError(f"windows of {size[1]} x {size[0]} pixels cannot be cut from {key} of {w} x {h}")
+            fields[key] = replace(spec.fields[key], shape=(channels, size[0] * h // height, size[1] * w // width))
+    return DataSpec(fields, spec.sets)

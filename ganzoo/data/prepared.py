@@ -6,32 +6,34 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ganzoo import options
+from ganzoo.config import DataOptions, size_of, written_size
 from ganzoo.data.cache import ADVICE, cache_dir, data_folder
-from ganzoo.data.samples import Request, Samples
-from ganzoo.data.sources import layout, samples_at
+from ganzoo.data.samples import Files, Request, Samples
+from ganzoo.data.sources import dtype_name, samples_at
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import hold, remove_unfinished, replacing, safetensors_header, unfinished, writing
 from ganzoo.machine import allowed_cores
-from ganzoo.types import DataSet, DataSpec
+from ganzoo.registry.catalogue import medium
+from ganzoo.types import DataSet, DataSpec, Field
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: Part of every key: raise it when the same input is prepared into something else.
-FORMAT = 1
+FORMAT = 2
 #: The size of images whose data set names none.
-USUAL_SIZE = 64
-MAX_SIZE = 2048
+USUAL_SIZE = (64, 64)
 MAX_BAD = 0.01
-#: Images decoded between two looks at the progress; bounds what is in memory.
+#: Rows prepared between two looks at the progress; bounds what is in memory.
 CHUNK = 256
 
 Progress = Callable[[str, int, int], None]
@@ -41,57 +43,56 @@ Progress = Callable[[str, int, int], None]
 class Prepared:
     """A data set in the cache.
 
-    path: the file. name: of the data set, or of the file, fit for a folder's name. checksum: SHA-256 of the content. count: of samples.
-    skipped: (image, reason) for each that could not be read. note: a warning for the user, or "".
+    path: the file. name: of the data set, or of the file, fit for a folder's name. checksum: SHA-256 of the content. counts: of rows, by
+    set. skipped: (image, reason) for each that could not be read. note: a warning for the user, or "".
     """
 
     path: Path
     name: str
     spec: DataSpec
     checksum: str
-    count: int
+    counts: Mapping[str, int]
     skipped: tuple[tuple[str, str], ...] = ()
     note: str = ""
 
+    @property
+    def count(self) -> int:
+        """Rows of the largest set."""
+        return max(self.counts.values())
+
     def load(self) -> dict[str, Tensor]:
-        """The file mapped, not read: "x" uint8 (N, C, H, W) or float32 (N, D); "y" int64 (N,) where there are labels."""
+        """The stored rows by key. The file is mapped, not read."""
         from safetensors.torch import load_file
 
         return load_file(self.path)
 
 
 def prepare(
-    dataset: str,
-    record: DataSet | None,
-    *,
-    image_size: int | None = None,
-    sizes: tuple[int, ...] = (),
-    data_dir: Path | None = None,
-    labels: tuple[str, ...] = (),
-    progress: Progress | None = None,
+    asked: DataOptions, record: DataSet | None = None, *, sizes: tuple[int, ...] = (), progress: Progress | None = None
 ) -> Prepared:
     """The data set from the cache, which is filled first where it must be.
 
     Args:
-        dataset: the record's name, or a path if record is None.
-        image_size: in pixels; None: the usual size, or if that is not in `sizes`, the next larger one in them, else their largest.
-        sizes: the sizes to choose from; empty: any.
-        data_dir: where downloads lie and go.
-        labels: attributes.
+        asked: its name, or a path if record is None, and what is to be made of it. Without an image size: the usual one, or if that is
+            not in `sizes`, the next larger one in them, else their largest.
+        record: of the data set.
+        sizes: the sides in pixels to choose from; empty: any.
         progress: called with (what, done, total) now and then.
 
     Raises UsageError for a request that cannot be met, GanzooError if the data cannot be read or the cache not written.
     """
     report = progress or (lambda what, done, total: None)
+    dataset, labels = asked.dataset, options.listed(asked.labels)
     if labels and not (record and record.attributes):
         raise UsageError(f"--labels {','.join(labels)}: data set '{dataset}' has no attributes to make labels of. Leave --labels out.")
-    samples = _samples(dataset, record, data_dir, labels)
+    samples = _samples(asked, record, labels)
     try:
-        size = _size(dataset, samples, record, image_size, sizes)
+        size = _size(asked, samples, record, sizes)
         name = record.name if record else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).expanduser().resolve().stem).strip("-.") or "data"
         source = [record.name, record.target] if record else []
         key = hashlib.blake2b(repr((FORMAT, source, samples.fingerprint, size, labels)).encode(errors="surrogateescape"), digest_size=8)
-        path = cache_dir() / "prepared" / f"{name}-{size or 'points'}-{key.hexdigest()}.safetensors"
+        shown = written_size((0, *size)) if size else next(iter(samples.keys))
+        path = cache_dir() / "prepared" / f"{name}-{shown}-{key.hexdigest()}.safetensors"
         if found := _read(path, name):
             return found
         with writing(path, ADVICE):
@@ -110,33 +111,33 @@ def prepare(
         samples.close()
 
 
-def _samples(dataset: str, record: DataSet | None, data_dir: Path | None, labels: tuple[str, ...]) -> Samples:
+def _samples(asked: DataOptions, record: DataSet | None, labels: tuple[str, ...]) -> Samples:
     if record is None:
-        return samples_at(Path(dataset).expanduser())
+        return samples_at(Path(asked.dataset).expanduser())
     cache = cache_dir()
     with writing(cache, ADVICE):
         cache.mkdir(parents=True, exist_ok=True)
     module, _, function = record.target.partition(":")
-    samples = getattr(import_module(module), function)(Request(data_folder(data_dir), labels, cache))
+    data_dir = data_folder(Path(asked.data_dir) if asked.data_dir else None)
+    samples = getattr(import_module(module), function)(Request(data_dir, labels, cache))
     if not isinstance(samples, Samples):
         raise GanzooError(f"data set '{record.name}': {record.target} returned {type(samples).__name__}; wanted ganzoo.Samples.")
     return samples
 
 
-def _size(dataset: str, samples: Samples, record: DataSet | None, asked: int | None, sizes: tuple[int, ...]) -> int | None:
-    """The side in pixels; None for points."""
-    if samples.kind == "points":
-        if asked is not None:
-            raise UsageError(f"--image-size {asked}: data set '{dataset}' holds points, not images. Leave --image-size out.")
+def _size(asked: DataOptions, samples: Samples, record: DataSet | None, sizes: tuple[int, ...]) -> tuple[int, int] | None:
+    """Height and width of the pictures in pixels; None where there are none."""
+    size = size_of(asked.image_size)
+    if not samples.files and not any(medium(field.medium).pictures for field in samples.fields.values()):
+        if size is not None:
+            raise UsageError(f"--image-size {asked.image_size}: data set '{asked.dataset}' holds no images. Leave --image-size out.")
         return None
-    if asked is not None:
-        if not 1 <= asked <= MAX_SIZE:
-            raise UsageError(f"--image-size: wanted 1 to {MAX_SIZE}, got {asked}.")
-        return asked
-    usual = (record.image_size if record else None) or samples.size or USUAL_SIZE
+    if size is not None:
+        return size
+    side = (record.image_size if record else None) or min(samples.size or USUAL_SIZE)
     if sizes:
-        return min((size for size in sizes if size >= usual), default=max(sizes))
-    return min(usual, MAX_SIZE)
+        side = min((size for size in sizes if size >= side), default=max(sizes))
+    return side, side
 
 
 def _read(path: Path, name: str) -> Prepared | None:
@@ -146,150 +147,170 @@ def _read(path: Path, name: str) -> Prepared | None:
         meta = json.loads(header["__metadata__"]["ganzoo"])
         skipped = tuple((str(image), str(reason)) for image, reason in meta["skipped"])
         spec = DataSpec.from_json(meta["spec"])
-        return Prepared(path, name, spec, meta["checksum"], header["x"]["shape"][0], skipped, meta["note"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        counts = {group: header[keys[0]]["shape"][0] for group, keys in spec.sets.items()}
+        return Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
-def _write(path: Path, name: str, samples: Samples, size: int | None, report: Progress) -> None:
-    """Prepare the samples into the file. The rows go to a raw file first, so that memory never holds them all."""
-    import torch
+def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None, report: Progress) -> None:
+    """Prepare the samples into the file. Rows go to raw files first, so that memory never holds them all."""
     from safetensors.torch import save_file
 
-    raw = unfinished(path, ".raw")
-    try:
-        with writing(path, ADVICE):
-            file = open(raw, "xb")  # noqa: SIM115
-        with file:
-            rows = _Rows(file, path)
-            skipped = _add_arrays(rows, name, samples, size, report) if samples.arrays else _add_images(rows, name, samples, size, report)
-            with writing(path, ADVICE):
-                file.flush()
-        dtype = torch.float32 if samples.kind == "points" else torch.uint8
-        x = torch.from_file(str(raw), shared=False, size=rows.count * rows.numel, dtype=dtype).view(rows.count, *rows.shape)
-        if samples.kind == "image" and rows.shape[0] == 3 and rows.grey:
-            x = x[:, :1].contiguous()
-        tensors = {"x": x}
-        classes = 0
-        if rows.labels is not None:
-            tensors["y"] = torch.tensor(rows.labels, dtype=torch.int64)
-            classes = len(samples.class_names) or max(rows.labels) + 1
-            if (low := min(rows.labels)) < 0 or (high := max(rows.labels)) >= classes:
-                raise GanzooError(f"data set '{name}': wanted labels from 0 to {classes - 1}; got {low if low < 0 else high}.")
-        spec = DataSpec(samples.kind, tuple(x.shape[1:]), classes, samples.class_names if classes else ())
+    arrays = _arrays(name, samples)
+    tensors, fields, skipped = dict[str, Any](), dict[str, Field](), list[tuple[str, str]]()
+    with ExitStack() as stack:
+        for keys in samples.grouped().values():
+            kept = None
+            files = {key: samples.files[key] for key in keys if key in samples.files}
+            columns = {key: stack.enter_context(_Column(path, key)) for key in keys}
+            if files:
+                assert size is not None
+                kept = _add_files(columns, files, name, size, skipped, report)
+            for key in keys:
+                given = samples.fields.get(key, Field("image"))
+                if key not in files:
+                    array = arrays[key]
+                    if files and len(array) != len(next(iter(files.values())).names):
+                        n = len(next(iter(files.values())).names)
+                        raise GanzooError(f"data set '{name}': wanted {n} rows of {key}, one an image; got {len(array)}.")
+                    given = _add_array(columns[key], array, given, kept, name, size, report)
+                tensors[key], fields[key] = columns[key].all(given)
+            if len({len(tensors[key]) for key in keys}) > 1:
+                counts = ", ".join(f"{len(tensors[key])} rows of {key}" for key in keys)
+                raise GanzooError(f"data set '{name}': {counts}; they belong together, so there must be equally many.")
+        spec = DataSpec(fields, samples.grouped())
         checksum = hashlib.sha256(json.dumps(spec.to_json()).encode())
         for tensor in tensors.values():
             checksum.update(tensor.numpy().data)
         meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": samples.note}
         with replacing(path, ADVICE) as beside:
             save_file(tensors, beside, metadata={"ganzoo": json.dumps(meta)})
-            beside.chmod(raw.stat().st_mode & 0o777)  # what the user's umask says; the library's own is 600
-    finally:
-        raw.unlink(missing_ok=True)
+            beside.chmod(next(iter(columns.values())).raw.stat().st_mode & 0o777)  # what the user's umask says; the library's own is 600
 
 
-class _Rows:
-    """The samples so far: their bytes in a file, their labels in a list."""
+class _Column:
+    """The rows of one field so far, in a raw file beside the one that is to be written."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.file, self.path = file, path
-        self.count, self.shape, self.numel = 0, (), 0  # type: int, tuple[int, ...], int
-        self.labels: list[int] | None = None
-        self.grey = True
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key, self.raw = path, key, unfinished(path, f".{key}.raw")
+        self.count, self.shape = 0, ()  # type: int, tuple[int, ...]
 
-    def add(self, rows: Any, shape: tuple[int, ...]) -> None:
-        """rows: a C-contiguous numpy array (n, *shape)."""
-        self.shape, self.numel = shape, rows[0].size
+    def __enter__(self) -> _Column:
+        with writing(self.path, ADVICE):
+            self.file: BinaryIO = open(self.raw, "xb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.raw.unlink(missing_ok=True)
+
+    def add(self, rows: Any) -> None:
+        """rows: a C-contiguous numpy array (n, ...)."""
+        self.shape = rows.shape[1:]
         self.count += len(rows)
         with writing(self.path, ADVICE):
             self.file.write(rows.data)
 
+    def all(self, field: Field) -> tuple[Tensor, Field]:
+        """All rows, mapped, and their field."""
+        import torch
 
-def _add_images(rows: _Rows, name: str, samples: Samples, size: int | None, report: Progress) -> list[tuple[str, str]]:
-    """Decode all images into rows, in their order; returns the unreadable ones with reasons. Raises GanzooError for more than MAX_BAD."""
-    from ganzoo.data.images import is_grey, pixels
+        with writing(self.path, ADVICE):
+            self.file.flush()
+        kind = medium(field.medium)
+        numel = self.count * int(torch.Size(self.shape).numel())
+        return kind.settle(torch.from_file(str(self.raw), shared=False, size=numel, dtype=kind.dtype).view(self.count, *self.shape), field)
 
-    read, total, skipped = samples.read, len(samples.names), list[tuple[str, str]]()
-    if not total or read is None:
+
+def _add_files(
+    columns: Mapping[str, _Column], files: Mapping[str, Files], name: str, size: tuple[int, int], skipped: list[tuple[str, str]],
+    report: Progress,
+) -> list[int]:  # fmt: skip
+    """Decode the image files of one set, row by row; returns the rows that could be read. The others are put into `skipped`, with reasons.
+
+    Raises GanzooError for more than MAX_BAD.
+    """
+    from ganzoo.media.decode import pixels
+
+    kept, bad = list[int](), 0
+    total = len(next(iter(files.values())).names)
+    if not total:
         raise UsageError(f"data set '{name}' has no images.")
-    assert size is not None
-    if samples.labels is not None:
-        rows.labels = []
 
     def decode(i: int) -> Any:
-        try:
-            return pixels(read(i), size)
-        except Exception as error:  # decoders raise whatever they like
-            return (str(error) or type(error).__name__).splitlines()[0][:200]
+        rows = {}
+        for key, column in files.items():
+            try:
+                rows[key] = pixels(column.read(i), size)
+            except Exception as error:  # decoders raise whatever they like
+                return column.names[i], (str(error) or type(error).__name__).splitlines()[0][:200]
+        return rows
 
     with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
         for start in range(0, total, CHUNK):
             chunk = range(start, min(start + CHUNK, total))
             for i, result in zip(chunk, pool.map(decode, chunk), strict=True):
-                if isinstance(result, str):
-                    skipped.append((samples.names[i], result))
+                if isinstance(result, tuple):
+                    skipped.append(result)
+                    bad += 1
                     continue
-                rows.grey = rows.grey and is_grey(result)
-                rows.add(result[None], result.shape)
-                if rows.labels is not None and samples.labels is not None:
-                    rows.labels.append(int(samples.labels[i]))
-            if len(skipped) > MAX_BAD * total:
-                some = "\n".join(f"  {image}: {reason}" for image, reason in skipped[:10])
+                kept.append(i)
+                for key, row in result.items():
+                    columns[key].add(row[None])
+            if bad > MAX_BAD * total:
+                some = "\n".join(f"  {image}: {reason}" for image, reason in skipped[-bad:][:10])
                 raise GanzooError(
-                    f"{len(skipped)} of the first {chunk.stop} images of '{name}' ({total} in all) cannot be read, which is more than "
-                    f"{MAX_BAD:.0%} of all; nothing was prepared. Repair or remove them:\n{some}{_more(len(skipped) - 10)}"
+                    f"{bad} of the first {chunk.stop} images of '{name}' ({total} in all) cannot be read, which is more than "
+                    f"{MAX_BAD:.0%} of all; nothing was prepared. Repair or remove them:\n{some}{_more(bad - 10)}"
                 )
             report(f"preparing {name}", chunk.stop, total)
-    return skipped
+    return kept
 
 
 def _more(count: int) -> str:
     return f"\n  and {count} more" if count > 0 else ""
 
 
-def _add_arrays(rows: _Rows, name: str, samples: Samples, size: int | None, report: Progress) -> list[tuple[str, str]]:
-    """Check whole arrays and bring them into rows, some at a time."""
+def _arrays(name: str, samples: Samples) -> Mapping[str, Any]:
+    """What the data set gives beside image files. Raises GanzooError where that is not what it says."""
+    try:
+        arrays = samples.arrays() if samples.arrays else {}
+    except (ValueError, EOFError) as error:  # numpy's, for a file that is cut off or holds objects
+        raise GanzooError(f"data set '{name}' cannot be read: {error}.") from error
+    if arrays.keys() != samples.fields.keys():
+        raise GanzooError(
+            f"data set '{name}': wanted the arrays {', '.join(samples.fields) or 'none'}, as its fields say; got {', '.join(arrays)}."
+        )
+    return arrays
+
+
+def _add_array(
+    column: _Column, array: Any, given: Field, kept: list[int] | None, name: str, size: tuple[int, int] | None, report: Progress
+) -> Field:
+    """Check a whole array and bring it, or its rows `kept`, into the column, some at a time; returns its field."""
     import numpy as np
     import torch
 
-    from ganzoo.data.images import resized
-
-    assert samples.arrays is not None
+    what = f"data set '{name}', {column.key}"
+    array = np.asarray(array) if isinstance(array, list | tuple) else array
+    kind = medium(given.medium)
     try:
-        arrays = samples.arrays()
-    except (ValueError, EOFError) as error:  # numpy's, for a file that is cut off or holds objects
-        raise GanzooError(f"data set '{name}' cannot be read: {error}.") from error
-    x = arrays["x"]
-    kind = layout(tuple(x.shape), x.dtype, f"data set '{name}'")
-    if (kind == "points") != (samples.kind == "points"):
-        raise GanzooError(f"data set '{name}': wanted {samples.kind}s as its function says; got {x.dtype} {tuple(x.shape)}.")
-    if "y" in arrays:
-        rows.labels = _labels(arrays["y"], len(x), name)
-    for start in range(0, len(x), CHUNK):
-        chunk = x[start : start + CHUNK]
-        chunk = chunk if isinstance(chunk, torch.Tensor) else torch.from_numpy(np.array(chunk, dtype=chunk.dtype.newbyteorder("=")))
-        if kind == "points":
-            chunk = chunk.float()
-            if not chunk.isfinite().all():
-                raise GanzooError(f"data set '{name}': points {start} to {start + len(chunk)} hold a NaN or an infinity. Remove them.")
-        else:
-            assert size is not None
-            chunk = chunk[:, None] if kind == "NHW" else chunk.permute(0, 3, 1, 2) if kind == "NHWC" else chunk
-            chunk = resized(chunk, size)
-            rows.grey = rows.grey and bool((chunk == chunk[:, :1]).all())
-        rows.add(np.ascontiguousarray(chunk.numpy()), tuple(chunk.shape[1:]))
-        report(f"preparing {name}", rows.count, len(x))
-    return []
-
-
-def _labels(y: Any, n: int, name: str) -> list[int]:
-    """The labels as a list, checked to be n whole numbers."""
-    kind = str(y.dtype).removeprefix("torch.")
-    shape = tuple(y.shape)
-    if not kind.startswith(("int", "uint")) or shape not in ((n,), (n, 1)):
-        raise GanzooError(f"data set '{name}': wanted {n} whole numbers as labels 'y'; got {kind} {shape}.")
-    labels: list[int] = y.reshape(-1).tolist()
-    return labels
+        field = kind.field(tuple(array.shape), dtype_name(array.dtype), given)
+        if kind.pictures and size is not None:
+            field = replace(field, shape=(field.shape[0], *size))
+        rows = range(len(array)) if kept is None else kept
+        for start in range(0, len(rows), CHUNK):
+            chunk = array[start : start + CHUNK] if kept is None else array[kept[start : start + CHUNK]]
+            chunk = chunk if isinstance(chunk, torch.Tensor) else torch.from_numpy(np.array(chunk, dtype=chunk.dtype.newbyteorder("=")))
+            try:
+                column.add(np.ascontiguousarray(kind.store(chunk, field).numpy()))
+            except UsageError as e:
+                raise GanzooError(f"{what}, rows {start} to {start + len(chunk)}: {e}.") from e
+            report(f"preparing {name}", column.count, len(rows))
+    except UsageError as e:
+        raise GanzooError(f"{what}: {e}.") from e
+    return field
 
 
 def _threads() -> int:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ganzoo.data.samples import Samples
 from ganzoo.errors import UsageError
-from ganzoo.files import safetensors_header
+from ganzoo.files import IMAGE_SUFFIXES, safetensors_header
+from ganzoo.registry.catalogue import catalogue, medium
+from ganzoo.types import DataSpec, Field
 
-#: Files with these endings are taken for images; their format is decided by their content.
-IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})
+#: The keys that an array file may hold; others are told of, and not read.
+KEYS = frozenset({"x", "y", "source", "mask", "x_a", "x_b", "y_a", "y_b", "x_l", "y_l"})
+
 #: Images that are never decoded; a note names them.
 OTHER_IMAGES = frozenset({".avif", ".gif", ".heic", ".tif", ".tiff"})
 #: No image of the allowed pixels is larger; checked before anything is read.
@@ -68,7 +72,7 @@ def images_in_folder(path: Path) -> Samples:
 
     labels, class_names = _classes(names)
     print_ = _digest(f"{name}\0{files[name].st_size}\0{files[name].st_mtime_ns}" for name in names)
-    return Samples(print_, names, read, labels=labels, class_names=class_names, note=note)
+    return Samples.of_files(print_, names, read, labels, class_names, note=note)
 
 
 def images_in_zip(path: Path) -> Samples:
@@ -95,45 +99,54 @@ def images_in_zip(path: Path) -> Samples:
 
     labels, class_names = _classes(names)
     print_ = _digest(f"{name}\0{members[name].file_size}\0{members[name].CRC}" for name in names)
-    return Samples(print_, names, read, labels=labels, class_names=class_names, note=note, close=archive.close)
+    return Samples.of_files(print_, names, read, labels, class_names, note=note, close=archive.close)
 
 
 def arrays_in_file(path: Path) -> Samples:
-    """The array of a .npy file, or "x" and perhaps "y" (labels) of a .npz or .safetensors file.
+    """The array of a .npy file, or "x" and perhaps further fields ("y", labels) of a .npz or .safetensors file.
 
-    uint8 (N, H, W), (N, H, W, C), (N, C, H, W) are images, float (N, D) are points. Raises UsageError for anything else.
+    uint8 (N, H, W), (N, H, W, C), (N, C, H, W) are images, float (N, D) points, whole numbers (N,) labels and (N, T) texts; media of
+    plugins are known by their shape too. A .safetensors file may say itself what its fields are, as prepared data does. Raises UsageError
+    for anything else.
     """
     describe, load = _ARRAYS[path.suffix.lower()]
     try:
-        shape, dtype = describe(path)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        shapes, spec = describe(path)
+        if "x" not in shapes and spec is None:
+            raise KeyError("x")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise UsageError(f"{path}: wanted an array, in .npz and .safetensors under the name 'x'; it cannot be read: {error}.") from error
-    kind = layout(shape, dtype, str(path))
+    if spec is not None:
+        fields = dict(spec.fields)
+    else:
+        fields = {key: Field(_medium_of(key, *shapes[key], str(path))) for key in shapes if key in KEYS}
     status = path.stat()
     print_ = f"{status.st_size} {status.st_mtime_ns}"
-    if kind == "points":
-        return Samples(print_, arrays=lambda: load(path), kind="points")
-    height, width = (shape[2], shape[3]) if kind == "NCHW" else (shape[1], shape[2])
-    return Samples(print_, arrays=lambda: load(path), size=min(height, width))
+    unread = ", ".join(key for key in shapes if key not in fields)
+    pictures = [medium(field.medium).field(*shapes[key], field).shape for key, field in fields.items() if medium(field.medium).pictures]
+    return Samples(
+        print_, arrays=lambda: load(path, list(fields)), fields=fields, sets=spec.sets if spec else {},
+        size=(pictures[0][1], pictures[0][2]) if pictures else None,
+        note=f"not read, because ganzoo gives these names no meaning: {unread}" if unread else "",
+    )  # fmt: skip
 
 
-def layout(shape: tuple[int, ...], dtype: Any, what: str) -> str:
-    """The layout of an array: "NHW", "NHWC" or "NCHW" for uint8 images, "points" for float points; UsageError for all else.
-
-    dtype: numpy's, torch's or its name. (N, 3, H, 3) counts as NCHW.
-    """
-    name = str(getattr(dtype, "name", dtype)).removeprefix("torch.")  # numpy's name is without the byte order
-    if 0 not in shape:
-        if name.startswith(("float", "bfloat")) and len(shape) == 2:
-            return "points"
-        if name == "uint8" and len(shape) == 3:
-            return "NHW"
-        if name == "uint8" and len(shape) == 4 and {1, 3} & {shape[1], shape[3]}:
-            return "NCHW" if shape[1] in (1, 3) else "NHWC"
+def _medium_of(key: str, shape: tuple[int, ...], dtype: str, where: str) -> str:
+    """The medium that takes such an array: that of labels for the keys of labels, else the first one that accepts it."""
+    if key.partition("_")[0] == "y":
+        return "label"
+    names = [entry.name for entry in catalogue().entries("medium")]
+    if 0 not in shape and (name := next((name for name in names if medium(name).accepts(shape, dtype)), None)):
+        return name
     raise UsageError(
-        f"{what}: wanted uint8 images (0 to 255) of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, or float points "
-        f"of shape (N, D); got {name} {shape}. Save it in one of these forms."
+        f"{where}: {key}: wanted uint8 images (0 to 255) of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, float "
+        f"points of shape (N, D), or words (N, T) as whole numbers; got {dtype} {shape}. Save it in one of these forms."
     )
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of numpy's or torch's dtype, without the byte order: "uint8"."""
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
 
 
 def _hidden(name: str) -> bool:
@@ -175,50 +188,63 @@ def _digest(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _describe_npy(path: Path) -> tuple[tuple[int, ...], Any]:
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+
+
+def _describe_npy(path: Path) -> tuple[Shapes, None]:
     import numpy as np
 
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array.shape, array.dtype
+    return {"x": (array.shape, dtype_name(array.dtype))}, None
 
 
-def _load_npy(path: Path) -> Mapping[str, Any]:
+def _load_npy(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
     import numpy as np
 
     return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
 
 
-def _describe_npz(path: Path) -> tuple[tuple[int, ...], Any]:
+def _describe_npz(path: Path) -> tuple[Shapes, None]:
     import numpy as np
 
-    with zipfile.ZipFile(path) as archive, archive.open("x.npy") as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-        return shape, dtype
+    shapes: Shapes = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = header(file)
+                shapes[member.removesuffix(".npy")] = shape, dtype_name(dtype)
+    return shapes, None
 
 
-def _load_npz(path: Path) -> Mapping[str, Any]:
+def _load_npz(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
     import numpy as np
 
     with np.load(path, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in ("x", "y") if key in arrays}
+        return {key: arrays[key] for key in keys}
 
 
-def _describe_safetensors(path: Path) -> tuple[tuple[int, ...], Any]:
-    entry = safetensors_header(path, MAX_HEADER_BYTES)["x"]
-    names = {"U8": "uint8", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-    return tuple(entry["shape"]), names.get(entry["dtype"], entry["dtype"])
+def _describe_safetensors(path: Path) -> tuple[Shapes, DataSpec | None]:
+    header = safetensors_header(path, MAX_HEADER_BYTES)
+    own = json.loads(header.pop("__metadata__", {}).get("ganzoo", "{}"))
+    shapes = {key: (tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"])) for key, entry in header.items()}
+    return shapes, DataSpec.from_json(own["spec"]) if "spec" in own else None
 
 
-def _load_safetensors(path: Path) -> Mapping[str, Any]:
+def _load_safetensors(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in ("x", "y") if key in file.keys()}  # noqa: SIM118
+        return {key: file.get_tensor(key) for key in keys}
 
 
-_ARRAYS: dict[str, tuple[Callable[[Path], tuple[tuple[int, ...], Any]], Callable[[Path], Mapping[str, Any]]]] = {
+_DTYPES = {
+    "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32", "I64": "int64", "F16": "float16",
+    "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+}  # fmt: skip
+
+_ARRAYS: dict[str, tuple[Callable[[Path], tuple[Shapes, DataSpec | None]], Callable[[Path, Sequence[str]], Mapping[str, Any]]]] = {
     ".npy": (_describe_npy, _load_npy),
     ".npz": (_describe_npz, _load_npz),
     ".safetensors": (_describe_safetensors, _load_safetensors),

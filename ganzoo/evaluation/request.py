@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
 from ganzoo.compose import DataSource, Progress, find_data
-from ganzoo.config import RunOptions
+from ganzoo.config import DataOptions
 from ganzoo.errors import UsageError
-from ganzoo.registry.catalogue import Catalogue, Entry, Measures
+from ganzoo.registry.catalogue import Catalogue, Entry, Measures, medium
 from ganzoo.types import DataSet, DataSpec, Part
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class Reference:
 
 def usual(record: DataSet | None, spec: DataSpec) -> tuple[str, str, int]:
     """Metric, feature extractor and number of samples where the user names none: what can be had for such data without a download."""
-    if spec.kind == "points":
-        return ("modes", "pixels", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)
-    return "fid", "classifier" if spec.classes else "inception2015", 10_000
+    return medium(spec.kind).usual(spec.x, spec.classes, record)
 
 
 def needs_features(metric: Part) -> bool:
@@ -87,7 +85,7 @@ def requested(
 
 
 def find_reference(
-    zoo: Catalogue, source: DataSource, training: Callable[[], Prepared], against: str, size: int | None, progress: Progress | None = None
+    zoo: Catalogue, source: DataSource, training: Callable[[], Prepared], against: str, size: str | None, progress: Progress | None = None
 ) -> Reference:
     """The real samples that `--against` names.
 
@@ -95,7 +93,7 @@ def find_reference(
         source: the data that the generator learns from.
         training: prepares it.
         against: "train", that data; "test", what its data set holds out; else the name of a data set or a path.
-        size: of the images, in pixels.
+        size: of the images, as --image-size takes it.
 
     Raises UsageError where the data set holds nothing out.
     """
@@ -106,9 +104,9 @@ def find_reference(
     if against == "test":
         if held_out is None:
             raise UsageError(f"--against test: data set {source.name!r} holds nothing out. Name a data set or a folder, or take train.")
-        test = replace(source, name=held_out.stored, entry=held_out, image_size=size)
+        test = replace(source, entry=held_out).asking(dataset=held_out.stored, image_size=size)
         return Reference(test.prepare(progress=progress), "test", test.record)
-    other = find_data(zoo, RunOptions(dataset=against, data_dir=source.data_dir, image_size=size))
+    other = find_data(zoo, DataOptions(dataset=against, data_dir=source.asked.data_dir, image_size=size))
     data = other.prepare(progress=progress)
     split = "train" if other.name == source.name else "test" if held_out is not None and other.entry == held_out else data.name
     return Reference(data, split, other.record)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import machine
 from ganzoo.compose import DataSource, Progress, find_data
-from ganzoo.config import Config, RunOptions
+from ganzoo.config import Config, DataOptions, written_size
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.request import EvaluationRequest, Reference, find_reference
-from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.catalogue import Catalogue, medium
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.folder import add_evaluation, read_config
 
@@ -51,7 +51,7 @@ def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool) -> Subject:
     """
     if not path.exists():
         if zoo.find("dataset", str(path)) and not all_checkpoints:
-            return Subject(samples=find_data(zoo, RunOptions(dataset=str(path))))
+            return Subject(samples=find_data(zoo, DataOptions(dataset=str(path))))
         raise UsageError(f"{path} does not exist. Wanted a run, a checkpoint, a generator.safetensors, or a folder of images.")
     run = next((folder for folder in (path, path.parent, path.parent.parent) if (folder / "config.json").is_file()), None)
     if run is not None and path in (run, run / exported.FILE, *(run / "checkpoints").glob("*.safetensors")):
@@ -69,8 +69,8 @@ def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool) -> Subject:
         raise UsageError(f"{path} holds runs: name one of them, as {path / runs[0]}.")
     if path.suffix == ".safetensors" and "generator" in _meta(path):
         name = str(_meta(path).get("dataset", ""))
-        return Subject((path,), source=find_data(zoo, RunOptions(dataset=name)) if zoo.find("dataset", name) else None)
-    return Subject(samples=find_data(zoo, RunOptions(dataset=str(path.absolute()))))
+        return Subject((path,), source=find_data(zoo, DataOptions(dataset=name)) if zoo.find("dataset", name) else None)
+    return Subject(samples=find_data(zoo, DataOptions(dataset=str(path.absolute()))))
 
 
 def _meta(path: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _meta(path: Path) -> dict[str, Any]:
 
 def evaluate(
     zoo: Catalogue, subject: Subject, request: Callable[[Reference], EvaluationRequest], *, against: str = "train",
-    image_size: int | None = None, data_dir: str | None = None, device: str = "auto",
+    image_size: str | None = None, data_dir: str | None = None, device: str = "auto",
     progress: Progress = lambda what, done, total: None, evaluated: Callable[[Evaluation], None] = lambda evaluation: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[Evaluation]:  # fmt: skip
@@ -103,19 +103,19 @@ def evaluate(
     machine.set_threads()
     place = machine.pick_device(device)
     if subject.samples is not None:
-        found = replace(subject.samples, image_size=image_size or _image_size(subject.samples), data_dir=data_dir)
+        found = subject.samples.asking(image_size=image_size or _image_size(subject.samples), data_dir=data_dir)
         samples = found.prepare(progress=progress)
         name, spec = found.name, samples.spec
     else:
         first = exported.load(zoo, subject.files[0], warn)
         name, spec = str(subject.files[0]), first.spec
-    size = spec.shape[-1] if spec.kind == "image" else None
+    size = written_size(spec.shape) if medium(spec.kind).pictures else None
     source = subject.source
     if source is None:
         if against in ("train", "test"):
             raise UsageError(f"--against: {name} does not say which data it is to be compared with. Name a data set or a folder.")
-        source, against = find_data(zoo, RunOptions(dataset=against)), "train"
-    source = replace(source, image_size=size, data_dir=data_dir or source.data_dir)
+        source, against = find_data(zoo, DataOptions(dataset=against)), "train"
+    source = source.asking(image_size=size, data_dir=data_dir or source.asked.data_dir)
 
     def training() -> Prepared:
         data = source.prepare(progress=progress)
@@ -126,7 +126,7 @@ def evaluate(
     if reference.data.spec.shape != spec.shape:
         real = _shape(reference.data.spec)
         raise UsageError(f"--against: these samples are {_shape(spec)}, the real ones {real}: they cannot be compared.")
-    evaluator = Evaluator(request(reference), reference, training, place, progress, source.data_dir)
+    evaluator = Evaluator(request(reference), reference, training, place, progress, source.asked.data_dir)
     if subject.samples is not None:
         return evaluator(*_samples(samples, evaluator, warn), None, Path(subject.samples.name).name)
     evaluations = []
@@ -165,16 +165,17 @@ def _samples(data: Prepared, evaluator: Evaluator, warn: Callable[[str], None]) 
     return iter(x[chosen].split(READ)), n
 
 
-def _image_size(source: DataSource) -> int | None:
-    """The shorter side of the first image at a path; None: what is usual for the data."""
+def _image_size(source: DataSource) -> str | None:
+    """The size of the first image at a path; None: what is usual for the data."""
     from ganzoo.data import samples_at
-    from ganzoo.data.images import side
+    from ganzoo.media.decode import size_of
 
     if source.entry is not None:
         return None
     samples = samples_at(Path(source.name))
     try:
-        return samples.size or (side(samples.read(0)) if samples.read is not None else None)
+        size = samples.size or (size_of(samples.files["x"].read(0)) if "x" in samples.files else None)
+        return written_size((0, min(size), min(size))) if size else None
     except (OSError, ValueError):  # the preparation will say what is wrong
         return None
     finally:

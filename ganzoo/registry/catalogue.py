@@ -6,7 +6,7 @@ import functools
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
@@ -14,8 +14,11 @@ from ganzoo.registry.discovery import CORE, LOCAL, Plugin, installed
 from ganzoo.registry.records import kind_of
 from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
 
+if TYPE_CHECKING:
+    from ganzoo.media.medium import Medium
+
 WORDS = {"features": "feature extractor", "dataset": "data set"}
-ALL_KINDS = ("recipe", *KINDS, "dataset", *JUDGES)
+ALL_KINDS = ("recipe", *KINDS, "dataset", *JUDGES, "medium")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,10 @@ class Entry:
         """The interface that the class of a part implements."""
         from ganzoo import interfaces, metrics
 
+        if self.kind == "medium":
+            from ganzoo.media.medium import Medium
+
+            return Medium
         base: type = getattr(metrics if self.kind in JUDGES else interfaces, WORDS.get(self.kind, self.kind).title().replace(" ", ""))
         return base
 
@@ -205,3 +212,10 @@ class Catalogue:
 def catalogue() -> Catalogue:
     """The catalogue of what is installed, built once a process."""
     return Catalogue(installed())
+
+
+@functools.cache
+def medium(name: str) -> Medium:
+    """The medium of that name, as a field says it."""
+    found: Medium = catalogue().get("medium", name).build()
+    return found

@@ -12,18 +12,18 @@ from typing import Any
 from ganzoo import options
 from ganzoo.config import RunOptions
 from ganzoo.errors import UsageError
-from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
+from ganzoo.types import JUDGES, KINDS, DataSet, MediumPart, Part, Recipe, Record
 
 
 def kind_of(record: Record) -> str:
-    """generator, discriminator, loss, strategy, metric, features, recipe or dataset."""
-    return record.kind if isinstance(record, Part) else type(record).__name__.lower()
+    """generator, discriminator, loss, strategy, metric, features, recipe, dataset or medium."""
+    return record.kind if isinstance(record, Part) else type(record).__name__.lower().removesuffix("part")
 
 
 def fault(record: Any) -> str:
     """Why a record cannot be used, or an empty string."""
-    if not isinstance(record, Part | Recipe | DataSet):
-        return f"wanted a Part, Recipe or DataSet, got {type(record).__name__}"
+    if not isinstance(record, Part | MediumPart | Recipe | DataSet):
+        return f"wanted a Part, Recipe, DataSet or MediumPart, got {type(record).__name__}"
     for f in fields(record):
         value = getattr(record, f.name)
         # Annotations are strings here, and comparing them as such is all that start-up has time for.

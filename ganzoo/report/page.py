@@ -196,17 +196,12 @@ def _generated_view(generated: Generated | None, not_drawn: str) -> dict[str, An
         return view | {"no_neighbours": generated.no_neighbours or "They were not sought."}
     samples = []
     for i, sample in enumerate(generated.neighbours):
-        nearest = []
-        for k, distance in enumerate(sample.distances):
-            caption = f"{sample.nearest_captions[k]} " if sample.nearest_captions else ""
-            uri = charts.uri(sample.nearest[k]) if sample.nearest and sample.nearest[k] else ""
-            nearest.append({"uri": uri, "caption": f"{caption}{_number(distance)}"})
-        uri = charts.uri(sample.picture) if sample.picture else ""
-        samples.append({"uri": uri, "caption": sample.caption or f"sample {i + 1}", "nearest": nearest})
+        nearest = [{"uri": charts.uri(near), "caption": _number(d)} for near, d in zip(sample.nearest, sample.distances, strict=True)]
+        samples.append({"uri": charts.uri(sample.picture), "caption": sample.caption or f"sample {i + 1}", "nearest": nearest})
     return view | {
         "neighbours": samples,
         "neighbours_step": generated.step,
-        "neighbours_unit": "pixels, in grey levels of 255," if generated.neighbours[0].picture else "numbers",
+        "neighbours_unit": generated.unit,
         "neighbours_columns": ["sample", *(f"nearest {i + 1}" for i in range(max(len(s["nearest"]) for s in samples)))],
     }
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import machine, pictures
+from ganzoo import machine
 from ganzoo.config import Config
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.media.medium import Medium
 from ganzoo.randomness import seed_of
-from ganzoo.registry.catalogue import Catalogue, Entry
+from ganzoo.registry.catalogue import Catalogue, Entry, medium
 from ganzoo.runs import checkpoint
 from ganzoo.runs.folder import read_config
 from ganzoo.types import DataSpec
@@ -53,6 +54,11 @@ class Exported:
     def spec(self) -> DataSpec:
         """The description of its samples."""
         return self.network.spec
+
+    @property
+    def medium(self) -> Medium:
+        """The medium of its samples."""
+        return medium(self.spec.kind)
 
     def latents(self, n: int, seed: int) -> Tensor:
         """The first n latents of a seed, on the CPU. Latent i depends on the seed and i alone; torch's random state stays as it was."""
@@ -104,7 +110,7 @@ class Exported:
     def _stored(self, x: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):
             raise GanzooError(f"generator {self.name!r} makes samples that are not finite numbers: there is nothing to see or to measure.")
-        return pictures.stored(x, self.spec)
+        return self.medium.stored(x, self.spec.x)
 
 
 def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ganzoo.compose import Resolved
 from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.registry.discovery import Plugin
 from ganzoo.testing import toys
-from ganzoo.types import KINDS, DataSpec, Part
+from ganzoo.types import KINDS, DataSpec, Field, Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,15 +71,17 @@ class Case:
         """Their records, by kind."""
         return {kind: entry.part for kind, entry in self.entries().items()}
 
-    def kinds(self) -> list[str]:
-        """The kinds of data that all parts take; images before points."""
-        parts = self.parts().values()
-        return [kind for kind in ("image", "points") if all(kind in part.data for part in parts)]
-
-    def sizes(self) -> list[int]:
-        """Two image sizes that all parts take, the smallest from 16 pixels on if there are any."""
-        common = compose.common_sizes(self.parts()) or (16, 32)
-        return sorted(common, key=lambda size: (size < 16, size))[:2]
+    def fields(self) -> list[Field]:
+        """The toy data that all parts take, the usual one first: pictures of two sizes, the smallest from 16 pixels on if there are any."""
+        parts = self.parts()
+        common = compose.common_sizes(parts) or (16, 32)
+        sizes = sorted(common, key=lambda size: (size < 16, size))[:2]
+        fields: list[Field] = []
+        for kind in toys.media():
+            if all(kind.name in part.data for part in parts.values()):
+                toy = [replace(f, shape=(f.shape[0], s, s)) for s in sizes for f in kind.toys] if kind.pictures else kind.toys
+                fields += dict.fromkeys(toy)
+        return fields
 
     def small(self) -> dict[str, dict[str, Any]]:
         """The options of the small version: of the run under "", of parts by kind; of exchanged parts their own."""
@@ -92,14 +94,13 @@ class Case:
                 chosen.setdefault(kind, {})[name] = value
         return chosen
 
-    def resolved(self, channels: int = 1, size: int | None = None, kind: str | None = None, **run: Any) -> Resolved:
+    def resolved(self, toy: Field | None = None, **run: Any) -> Resolved:
         """The small version on toy data, on the processor, with these run options."""
-        kind = kind or self.kinds()[0]
         chosen = {part: values for part, values in self.small().items() if part}
         batch = max(BATCH, self.zoo.recipe(self.recipe).min_batch)
         never = dict.fromkeys(("log_every", "sample_every", "save_every"), 10**6)
         plain = {"image_size": None, "track": "", "labels": "", "flip": False, "ema": 0.0, "steps": 4, "batch_size": batch, **never}
-        data = str(toys.file(kind, channels, size or self.sizes()[0]))
+        data = str(toys.file(toy or self.fields()[0]))
         return compose.resolve(self.zoo, self.recipe, {**plain, **run, "device": "cpu", "dataset": data}, self.exchanged, chosen)
 
     def session(self, resolved: Resolved | None = None) -> Session:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ganzoo.interfaces import Strategy
 
 ROWS = 8  # of a sample sheet
-POINTS = 2500  # on a scatter plot
 
 
 class Watch:
@@ -167,20 +166,22 @@ class _Preview:
 
     def __init__(self, session: Session) -> None:
         self.session, self.spec = session, session.strategy.spec
+        self.medium = Exported.of(session.strategy).medium
         by_class = "y" in Exported.of(session.strategy).given
         self.columns = min(self.spec.classes, 10) if by_class else ROWS
-        self.n = ROWS * self.columns if self.spec.kind == "image" else POINTS
+        self.n = self.medium.per_sheet * self.columns // ROWS
         self.labels = torch.arange(self.n) % self.columns if by_class else None
-        self.real = pictures.stored(session.batches.peek(max(self.n, 256))["x"], self.spec)
+        self.real = self.medium.stored(session.batches.peek(max(self.n, 256))["x"], self.spec.x)
 
     def take(self, run: Run, t: int, watch: Watch, health: Health) -> None:
         """Write the sheet of step t and how varied its samples are, with a warning where they have collapsed."""
         path = run.folder / "samples" / f"{t:06d}.png"
         with _best_effort(watch):
             x = torch.cat(list(Exported.of(self.session.strategy, t).samples(self.n, self.session.seed, self.labels)))
-            figures = {"spread": spread(x, self.real), "apartness": apartness(x, self.real)}
+            samples, real = (self.medium.coordinates(rows, self.spec.x) for rows in (x, self.real))
+            figures = {"spread": spread(samples, real), "apartness": apartness(samples, real)}
             with _best_effort(watch):
-                pictures.save(pictures.picture(x, self.spec, self.columns, self.real), path)
+                pictures.save(self.medium.sheet(x, self.spec.x, self.columns, self.real), path)
                 run.samples_were(t, **figures)
                 watch.sampled(t, path, x)
             # At the start nothing has been learnt that could collapse.

@@ -9,8 +9,10 @@ import torch
 
 from ganzoo import machine
 from ganzoo.compose import Progress, Resolved
+from ganzoo.config import written_size
 from ganzoo.data import Batches, Prepared
 from ganzoo.randomness import seed_step
+from ganzoo.registry.catalogue import medium
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Strategy
@@ -58,6 +60,7 @@ def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[
     """A run ready for step 0: with its device and image size settled, its data, its session."""
     device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
     data = resolved.prepare(progress)
-    size = data.spec.shape[-1] if data.spec.kind == "image" else resolved.run.image_size
-    resolved = resolved.settled(device=device.type, image_size=size)
+    if medium(data.spec.kind).pictures:
+        resolved = resolved.settled(image_size=written_size(data.spec.shape))
+    resolved = resolved.settled(device=device.type)
     return resolved, data, Session.of(resolved, data)

@@ -33,13 +33,14 @@ def celeba(request: Request) -> Samples:
     samples = images_in_zip(path) if path.is_file() else images_in_folder(path)
     if not request.labels:
         # labels that come from subfolders are dropped: here subfolders are not classes
-        return Samples(samples.fingerprint, samples.names, samples.read, note=samples.note, close=samples.close)
+        return Samples(samples.fingerprint, samples.files, note=samples.note, close=samples.close)
     try:
+        names = samples.files["x"].names
         near = [path.parent, *folders] if path.name in (IMAGES, ARCHIVE) else [path, path.parent]
         table = next((file for name in ATTRIBUTES if (file := find_file(name, near))), None) or _fetch(ATTRIBUTES[0], near[0])
         classes, class_names = _classes(table, request.labels)
-        by_name = {name: classes[stem] for name in samples.names if (stem := PurePosixPath(name).stem) in classes}
-        left_out = len(samples.names) - len(by_name)
+        by_name = {name: classes[stem] for name in names if (stem := PurePosixPath(name).stem) in classes}
+        left_out = len(names) - len(by_name)
         note = f"{left_out} images are left out: they have no row in {table.name}" if left_out else ""
         status = table.stat()
         return samples.labelled(by_name, class_names, f"{status.st_size} {status.st_mtime_ns}", note)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganzoo import GanzooError, Request, Samples
+from ganzoo import Field, GanzooError, Request, Samples
 from ganzoo_datasets import GRID, GRID_SIGMA, RING, RING_SIGMA
 from ganzoo_datasets.download import fetch, find_file, verified
 
@@ -33,6 +33,11 @@ UNPACKED = {
     "MNIST": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
     "FashionMNIST": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
 }
+
+
+def labelled_images(class_names: Sequence[str]) -> dict[str, Field]:
+    """Images with a class each."""
+    return {"x": Field("image"), "y": Field("label", (), len(class_names), tuple(class_names))}
 
 
 def fashion_10k(request: Request) -> Samples:
@@ -78,7 +83,7 @@ def _idx(kind: str, split: str, class_names: Sequence[str], request: Request, fo
                     unpacked.append(str(Path(temporary, name).with_suffix("")))
             return {"x": read_image_file(unpacked[0]), "y": read_label_file(unpacked[1])}
 
-    return Samples(f"{kind} {split} of the official files", arrays=arrays, class_names=tuple(class_names), size=28)
+    return Samples(f"{kind} {split} of the official files", arrays=arrays, fields=labelled_images(class_names), size=(28, 28))
 
 
 def _from_mirrors(mirrors: Sequence[str], md5: str) -> Any:
@@ -124,8 +129,9 @@ def cifar10(request: Request) -> Samples:
         if missing:
             raise GanzooError(f"{unpacked} lacks {', '.join(missing)}. Unpack {CIFAR10_URL} there again, or put the archive beside it.")
         statuses = [(unpacked / name).stat() for name in names]
-        return Samples(repr([(s.st_size, s.st_mtime_ns) for s in statuses]), arrays=from_folder, class_names=CIFAR10, size=32)
-    return Samples(CIFAR10_MD5, arrays=from_archive, class_names=CIFAR10, size=32)
+        print_ = repr([(s.st_size, s.st_mtime_ns) for s in statuses])
+        return Samples(print_, arrays=from_folder, fields=labelled_images(CIFAR10), size=(32, 32))
+    return Samples(CIFAR10_MD5, arrays=from_archive, fields=labelled_images(CIFAR10), size=(32, 32))
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
@@ -168,4 +174,4 @@ def _gaussians(name: str, modes: Sequence[tuple[float, float]], sigma: float, n:
         component = torch.randint(len(modes), (n,), generator=generator)
         return {"x": torch.tensor(modes)[component] + sigma * torch.randn(n, 2, generator=generator)}
 
-    return Samples(f"{name} {list(modes)} {sigma} {n}", arrays=arrays, kind="points")
+    return Samples(f"{name} {list(modes)} {sigma} {n}", arrays=arrays, fields={"x": Field("points")})

@@ -23,7 +23,7 @@ def perceptron(sizes: list[int]) -> nn.Sequential:
 
 
 class Generator(ganzoo.Generator):
-    """Maps z (N, z_dim) to samples (N, *spec.shape): tanh for images, unbounded for points."""
+    """Maps z (N, z_dim) to samples (N, *spec.shape), in the range of the medium: tanh for images, unbounded for points."""
 
     options: GeneratorOptions
 
@@ -37,7 +37,7 @@ class Generator(ganzoo.Generator):
 
     def forward(self, z: Tensor, **given: Tensor) -> Tensor:
         x: Tensor = self.net(z).unflatten(1, self.spec.shape)
-        return x.tanh() if self.spec.kind == "image" else x
+        return ganzoo.medium(self.spec.kind).output(x)
 
 
 class Discriminator(ganzoo.Discriminator):

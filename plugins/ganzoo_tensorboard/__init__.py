@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from ganzoo import RunInfo, UsageError, hookimpl
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ganzoo_tensorboard.writer import Writer
 
 GANZOO_API = 1
@@ -33,8 +31,8 @@ def ganzoo_run_logged(run: RunInfo, step: int, values: Mapping[str, float], imag
 
 
 @hookimpl
-def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor) -> None:
-    _writers[run.folder].sampled(step, x)
+def ganzoo_run_sampled(run: RunInfo, step: int, path: Path) -> None:
+    _writers[run.folder].sampled(step, path)
 
 
 @hookimpl

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from ganzoo import RunInfo
@@ -29,15 +31,10 @@ class Writer:
         for name, value in figures.items():
             self.writer.add_scalar(f"evaluation/{name}", value, step)
 
-    def sampled(self, step: int, x: Tensor) -> None:
-        """Writes x as a grid of uint8 images (N, C, H, W), or points (N, D) as one histogram per axis."""
-        if self.run.spec.kind == "image":
-            from torchvision.utils import make_grid  # type: ignore[import-untyped]
-
-            self.writer.add_image("samples", make_grid(x[:64, :3]), step)
-        else:
-            for axis, values in enumerate(x.unbind(1)):
-                self.writer.add_histogram(f"samples/{axis}", values, step)
+    def sampled(self, step: int, path: Path) -> None:
+        """Writes the sample sheet, a PNG file."""
+        with Image.open(path) as sheet:
+            self.writer.add_image("samples", np.asarray(sheet.convert("RGB")), step, dataformats="HWC")
 
     def close(self, step: int) -> None:
         """Writes the hyper-parameters with the last logged values, so that TensorBoard's table can sort runs by them."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose
+from ganzoo.config import DataOptions
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.registry.catalogue import medium
 from ganzoo.testing.case import BATCH, Case, Skip, rule, scalars, steps
 from ganzoo.types import DataSet, Recipe
 
+if TYPE_CHECKING:
+    from ganzoo.data import Prepared
 
-def _prepared(case: Case, cache: str = "cache", **more: Any) -> Any:
+
+def _prepared(case: Case, cache: str = "cache", **more: Any) -> Prepared:
     """The data set prepared from nothing but what lies on this machine. Skips where it would have to be downloaded."""
     import socket
 
@@ -28,7 +32,7 @@ def _prepared(case: Case, cache: str = "cache", **more: Any) -> Any:
     where = os.environ.get("GANZOO_DATA")
     os.environ["GANZOO_CACHE"] = str(case.folder / cache)  # put back by the one who runs the rule
     try:
-        return prepare(record.name, record, data_dir=Path(where) if where else case.folder / "downloads", **more)
+        return prepare(DataOptions(record.name, data_dir=where or str(case.folder / "downloads"), **more), record)
     except (GanzooError, OSError) as e:
         if isinstance(e, UsageError) or "download" in str(e):
             raise Skip(f"its data is not at hand, GANZOO_DATA may name the folder: {str(e).partition('. ')[0]}") from e
@@ -67,7 +71,7 @@ def a_gan_trains_on_it(case: Case) -> None:
     """A GAN that is installed and takes such data takes two steps on it."""
     from ganzoo.training.session import Session
 
-    prepared = _prepared(case, image_size=16) if case.record.kind == "image" else _prepared(case)
+    prepared = _prepared(case, image_size="16") if medium(case.record.kind).pictures else _prepared(case)
     for entry in case.zoo.entries("recipe"):
         assert isinstance(entry.record, Recipe)
         run = {"dataset": case.name, "device": "cpu", "batch_size": max(BATCH, entry.record.min_batch)}

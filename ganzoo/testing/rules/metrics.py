@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from ganzoo.config import DataOptions
 from ganzoo.errors import GanzooError
 from ganzoo.testing import toys
 from ganzoo.testing.case import Case, Skip, rule
-from ganzoo.types import DataSet, DataSpec
+from ganzoo.types import DataSet
 
 
 @rule("metric")
@@ -22,13 +23,14 @@ def figures_are_of_the_samples_alone(case: Case) -> None:
     part, n = case.record, 60
     modes = ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0))
     toy = DataSet("clusters", "", "four Gaussians", kind="points", modes=modes, sigma=0.1)
-    spec = DataSpec("points", (2,)) if "points" in part.data else DataSpec("image", (1, 16, 16))
+    kind = next(kind for name in ("points", "image", *part.data) for kind in toys.media() if kind.name == name and name in part.data)
+    spec = toys.spec(kind.toys[0])
     entry = case.known_entry
     metric: Metric = entry.build(spec, entry.options({}, ""), toy)
 
     def filled(side: str, lot: int) -> Accumulator:
         g = generator(side)
-        x = toys.clusters(n)["x"] if spec.kind == "points" else toys.shapes(n, 1, 16)["x"]
+        x = kind.toy(n, spec.x)["x"]
         features, logits = torch.randn(n, 4, generator=g), torch.randn(n, 5, generator=g)
         accumulator = metric.accumulator(n)
         for i in range(0, n, lot):
@@ -65,11 +67,9 @@ def each_sample_is_seen_alone(case: Case) -> None:
     from ganzoo.metrics import ExtractorContext, FeatureExtractor
 
     part, entry = case.record, case.known_entry
-    for kind, channels in [("image", 1), ("image", 3), ("points", 1)]:
-        if kind not in part.data:
-            continue
-        data = prepare(str(toys.file(kind, channels)), None)
-        cpu, training = torch.device("cpu"), partial(prepare, str(toys.file(kind, channels)), None)
+    for field in [field for kind in toys.media() if kind.name in part.data for field in kind.toys[:2]]:
+        training = partial(prepare, DataOptions(str(toys.file(field))))
+        data, cpu = training(), torch.device("cpu")
         context = ExtractorContext(part.gives[0], training, case.folder, data_folder(None), cpu, lambda what, done, total: None)
         before = torch.random.get_rng_state()
         try:

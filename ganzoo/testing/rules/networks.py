@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import compose
 from ganzoo.compose import Resolved
 from ganzoo.config import Config
+from ganzoo.registry.catalogue import medium
 from ganzoo.testing.case import COMBINATIONS, Case, rule, scalars, steps, toy_labels
 
 if TYPE_CHECKING:
@@ -20,16 +21,15 @@ if TYPE_CHECKING:
 def parts_fit(case: Case) -> None:
     """The parts exist and fit each other and some kind of data; all options, those of the small version too, are ones that they have."""
     compose.resolve(case.zoo, case.recipe, {}, case.exchanged, {})
-    assert case.kinds(), "there is no kind of data that all of its parts take"
+    assert case.fields(), "there is no kind of data that all of its parts take"
     config = case.resolved().config
     assert Config.from_json(json.loads(json.dumps(config.to_json()))).to_json() == config.to_json(), "its configuration changes in JSON"
 
 
 def _settings(case: Case) -> Iterator[tuple[str, Resolved]]:
     """The combination on each kind and size of data that it takes, with a name."""
-    for kind in case.kinds():
-        for size, channels in ((s, c) for s in case.sizes() for c in (1, 3)) if kind == "image" else [(16, 1)]:
-            yield f"{kind} {channels} x {size} x {size}" if kind == "image" else kind, case.resolved(channels, size, kind)
+    for field in case.fields():
+        yield f"{field.medium} {' x '.join(map(str, field.shape))}", case.resolved(field)
 
 
 @rule(*COMBINATIONS, trains=True)
@@ -52,7 +52,7 @@ def samples_fit_the_data(case: Case) -> None:
         assert tuple(x.shape) == (5, *spec.shape), f"{name}: wanted {(5, *spec.shape)}, got {tuple(x.shape)}"
         assert x.dtype == torch.float32, f"{name}: wanted float32, got {x.dtype}"
         assert x.isfinite().all(), f"{name}: not all of the samples are finite"
-        if spec.kind == "image":
+        if medium(spec.kind).pictures:
             outside = float((x.abs() > 2).float().mean())
             assert outside < 0.05, f"{name}: {outside:.0%} of the samples' values are beyond [-2, 2]; images are in [-1, 1]"
         assert tuple(one.shape) == (1, *spec.shape), f"{name}: one sample has the shape {tuple(one.shape)}"

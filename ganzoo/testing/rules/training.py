@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.compose import Resolved
 from ganzoo.files import read_lines
+from ganzoo.registry.catalogue import medium
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.testing import fresh, toys
 from ganzoo.testing.case import COMBINATIONS, Case, Skip, rule, scalars, steps, toy_labels
@@ -250,11 +251,14 @@ def it_learns(case: Case) -> None:
     small = {"steps": 150, "batch_size": 32, "ema": 0.9, **case.small()[""]}
     resolved = case.resolved(**{name: value for name, value in small.items() if name not in ("dataset", "device")})
     session, n = case.session(resolved), resolved.run.steps
-    real = session.batches.peek(512)
+    spec, real = session.strategy.spec, session.batches.peek(512)
+    kind = medium(spec.kind)
 
     def distance() -> float:
         exported = Exported.of(session.strategy)
-        return toys.distance(torch.cat(list(exported.raw(exported.latents(512, 0), real.get("y")))), real["x"])
+        samples = torch.cat(list(exported.raw(exported.latents(512, 0), real.get("y"))))
+        a, b = (kind.coordinates(kind.stored(x, spec.x), spec.x) for x in (samples, real["x"]))
+        return toys.distance(a, b)
 
     before = distance()
     steps(session, n)

@@ -1,0 +1,99 @@
+"""Decodes one image from untrusted bytes, and takes its middle at the wanted size."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Pillow would pick a decoder by content, EPS (Ghostscript) and TIFF among them; these and no others are tried.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+#: Compared with the header's width * height before a pixel is decoded: 50 MP are 150 MB.
+MAX_PIXELS = 50_000_000
+
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+def pixels(source: bytes | Image.Image, size: Size | None, scaled: bool = True) -> np.ndarray:
+    """The image's middle at height and width `size`: uint8 (3, *size), channels equal where it is grey. None: the whole image.
+
+    scaled: the largest part of that shape is resized, bicubic and antialiased; otherwise so many pixels are cut out as they are. EXIF
+    orientation is applied, transparency laid over white, 16 bits become their upper 8, CMYK and palettes become RGB; of an animation it is
+    the first frame. Raises ValueError or OSError with the reason if it cannot be decoded, has more than MAX_PIXELS, or is too small to be
+    cut.
+    """
+    if isinstance(source, Image.Image):
+        return _middle(source, size, scaled)
+    with opened(source) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
+        image.load()
+        with suppress(Exception):  # EXIF that cannot be read says nothing about the picture
+            ImageOps.exif_transpose(image, in_place=True)
+        return _middle(image, size, scaled)
+
+
+def size_of(source: bytes | Image.Image) -> Size:
+    """The height and width of an image in pixels, as its header says. Raises ValueError if it is none."""
+    if isinstance(source, Image.Image):
+        return source.height, source.width
+    with opened(source) as image:
+        return image.height, image.width
+
+
+def opened(source: bytes) -> Image.Image:
+    """The image with its header read and nothing decoded. Raises ValueError if it is none."""
+    try:
+        return Image.open(io.BytesIO(source), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError("empty" if not source else "not a JPEG, PNG, WebP or BMP image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
+
+
+def _middle(image: Image.Image, size: Size | None, scaled: bool) -> np.ndarray:
+    if image.mode.startswith("I"):  # convert("L") would clip 16 bits, not scale them
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    alpha = image.has_transparency_data
+    image = image.convert("RGBA" if alpha else "L" if image.mode in ("1", "L") else "RGB")
+    height, width = size or (image.height, image.width)
+    if not scaled:
+        if image.height < height or image.width < width:
+            raise ValueError(f"{image.width} x {image.height} pixels, of which {width} x {height} cannot be cut")
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    elif size is not None:
+        # The largest box of that shape. Cropping and scaling at once: scaling first would make a 1 x 50,000,000 image gigantic.
+        wide = image.width * height >= image.height * width
+        w = image.height * width / height if wide else float(image.width)
+        h = float(image.height) if wide else image.width * height / width
+        x, y = (image.width - w) // 2, (image.height - h) // 2
+        image = image.resize((width, height), Image.Resampling.BICUBIC, box=(x, y, x + w, y + h))
+    if alpha:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+
+
+def resized(x: Tensor, size: Size) -> Tensor:
+    """The middles of uint8 images (N, C, H, W) at height and width `size`, bicubic and antialiased; unchanged if they have that size."""
+    import torch.nn.functional as F
+
+    height, width = size
+    if x.shape[2] * width <= x.shape[3] * height:
+        h, w = x.shape[2], round(x.shape[2] * width / height)
+    else:
+        h, w = round(x.shape[3] * height / width), x.shape[3]
+    top, left = (x.shape[2] - h) // 2, (x.shape[3] - w) // 2
+    x = x[:, :, top : top + h, left : left + w]
+    if x.shape[2:] == (height, width):
+        return x
+    y = F.interpolate(x.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    return y.round_().clamp_(0, 255).byte()

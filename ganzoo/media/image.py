@@ -1,0 +1,130 @@
+"""Pictures: uint8 (C, H, W) in the cache and in files, float32 in [-1, 1] in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from ganzoo import pictures
+from ganzoo.errors import UsageError
+from ganzoo.files import IMAGE_SUFFIXES
+from ganzoo.media.decode import opened, pixels, resized
+from ganzoo.media.medium import Medium
+from ganzoo.randomness import generator
+from ganzoo.types import DataSet, Field
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+CHUNK = 1024  # images that are looked at together
+
+
+class Image(Medium):
+    """Arrays: uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), with 1 or 3 channels."""
+
+    name = "image"
+    dtype = torch.uint8
+    pictures = True
+    unit = "pixels, in grey levels of 255,"
+    toys: ClassVar[tuple[Field, ...]] = tuple(Field("image", (c, s, s)) for s in (16, 32) for c in (1, 3))
+
+    def accepts(self, shape: tuple[int, ...], dtype: str) -> bool:
+        return dtype == "uint8" and (len(shape) == 3 or (len(shape) == 4 and bool({1, 3} & {shape[1], shape[3]})))
+
+    def field(self, shape: tuple[int, ...], dtype: str, given: Field) -> Field:
+        if not self.accepts(shape, dtype):
+            raise UsageError(f"wanted uint8 images (0 to 255), (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3; got {dtype} {shape}")
+        c, *size = (1, *shape[1:]) if len(shape) == 3 else shape[1:] if shape[1] in (1, 3) else (shape[3], *shape[1:3])
+        return replace(given, shape=given.shape or (c, *size))
+
+    def store(self, rows: Tensor, field: Field) -> Tensor:
+        # (N, 3, H, 3) counts as (N, C, H, W)
+        rows = rows[:, None] if rows.dim() == 3 else rows if rows.shape[1] in (1, 3) else rows.permute(0, 3, 1, 2)
+        return resized(rows, (field.shape[1], field.shape[2]))
+
+    def settle(self, stored: Tensor, field: Field) -> tuple[Tensor, Field]:
+        if len(stored) and stored.shape[1] == 3 and all(bool((lot == lot[:, :1]).all()) for lot in stored.split(CHUNK)):
+            stored = stored[:, :1].contiguous()
+        return stored, replace(field, shape=tuple(stored.shape[1:]))
+
+    def read(self, path: Path, field: Field) -> Iterator[Tensor]:
+        for file in files_at(path):
+            try:
+                source = file.read_bytes()
+                with opened(source) as image:
+                    size = (image.height, image.width)
+                x = torch.from_numpy(pixels(source, None))
+            except (OSError, ValueError) as e:
+                raise UsageError(f"{file}: it cannot be read as an image: {e}.") from e
+            if field.shape[0] == 1:
+                grey = (x.float() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
+                x = grey.round().to(torch.uint8)
+            assert x.shape[1:] == size or x.shape[1:] == size[::-1]  # EXIF may turn it
+            yield x[None]
+
+    def to_batch(self, stored: Tensor) -> Tensor:
+        return stored.float().div_(127.5).sub_(1)
+
+    def mirror(self, x: Tensor, which: Tensor) -> Tensor:
+        return torch.where(which.view(-1, 1, 1, 1), x.flip(3), x)
+
+    def crop(self, stored: Tensor, at: Tensor, field: Field) -> Tensor:
+        height, width = field.shape[1:]
+        if stored.shape[2:] == (height, width):
+            return stored
+        corners = at.tolist()
+        return torch.stack([x[:, i : i + height, j : j + width] for x, (i, j) in zip(stored, corners, strict=True)])
+
+    def output(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+    def stored(self, x: Tensor, field: Field) -> Tensor:
+        """Clipped to [-1, 1] and rounded to 256 levels."""
+        return ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+    def write(self, rows: Tensor, folder: Path, field: Field, names: Sequence[str]) -> None:
+        for row, name in zip(rows, names, strict=True):
+            pictures.save(pictures.to_image(row), folder / f"{name}.png")
+
+    def cells(self, rows: Tensor, field: Field) -> list[Picture]:
+        return [pictures.to_image(row) for row in rows]
+
+    def usual(self, field: Field, classes: int, record: DataSet | None) -> tuple[str, str, int]:
+        return "fid", "classifier" if classes else "inception2015", 10_000
+
+    def toy(self, n: int, field: Field) -> Mapping[str, Tensor]:
+        """Bright discs, squares, crosses and bars on dark ground, a little shifted; in colour, each kind has one of its own."""
+        channels, height, width = field.shape
+        size = min(height, width)
+        g = generator("shapes", n, size)
+        y = torch.arange(n) % 4
+        middle = (torch.rand(n, 2, generator=g) - 0.5) * size / 8 + torch.tensor([height / 2 - 0.5, width / 2 - 0.5])
+        up = (torch.arange(height, dtype=torch.float32).view(1, -1, 1) - middle[:, 0].view(-1, 1, 1)).abs() / size
+        across = (torch.arange(width, dtype=torch.float32).view(1, 1, -1) - middle[:, 1].view(-1, 1, 1)).abs() / size
+        drawn = torch.stack(
+            [
+                (up.square() + across.square()).sqrt() < 0.3,
+                torch.maximum(up, across) < 0.25,
+                torch.minimum(up, across).lt(0.08) & torch.maximum(up, across).lt(0.4),
+                torch.maximum(up / 3, across) < 0.13,
+            ]
+        )[y, torch.arange(n)]
+        ink = torch.tensor([[230, 60, 60], [60, 230, 60], [60, 60, 230], [210, 210, 40]])[y][:, :channels] if channels == 3 else None
+        bright = torch.full((n, channels), 220) if ink is None else ink
+        x = torch.where(drawn[:, None], bright[:, :, None, None], 25)
+        return {"x": x.to(torch.uint8), "y": y}
+
+
+def files_at(path: Path) -> list[Path]:
+    """The image file that a path is, or those in a folder, by name. Raises UsageError where there is none."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))
+    if not files:
+        raise UsageError(f"{path}: wanted a folder that holds JPEG, PNG, WebP or BMP images; it holds none.")
+    return files
