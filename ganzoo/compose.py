@@ -228,7 +228,7 @@ class Resolved:
             if spec.kind not in part.data:
                 able = [e.name for e in self.zoo.entries(kind) if spec.kind in e.part.data]
                 raise UsageError(
-                    f"{kind} {part.name!r} works on {' or '.join(part.data)}; data set {name!r} is {spec.kind}, shape {spec.shape}. "
+                    f"{kind} {part.name!r} works on {' or '.join(part.data)}; data set {name!r} is {spec.kind}. "
                     f"Those that take it: {', '.join(able) or 'none'}."
                 )
         sizes = common_sizes(parts)
