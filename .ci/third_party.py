@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,13 +22,29 @@ from typing import Any
 
 from borrow import borrow, install, site
 
-#: How each kind of plugin is trained.
+#: How each kind of plugin is trained; DATA stands for a folder of the stranger's own data.
 RUNS = {
     "gan": ["their-gan"],
     "loss": ["dcgan", "--loss", "their-loss"],
     "dataset": ["dcgan", "--dataset", "their-dataset"],
+    "wrapper": ["dcgan", "--with", "their-wrapper,ada"],
+    "pairs": ["their-pairs", "--degradation", "mask"],
+    "text": ["their-text", "--dataset", "DATA/lines.txt"],
+    "medium": ["their-medium"],
+    "domains": ["their-domains", "--dataset", "a=DATA/winter", "--dataset", "b=DATA/summer", "--batch-size", "4"],
 }
+#: What each publishes, beside what is called like its kind.
+PUBLISHED = {
+    "gan": ("recipe", "generator", "discriminator", "loss"), "loss": ("recipe", "loss"), "wrapper": ("recipe", "wrapper"),
+    "pairs": ("recipe", "generator", "discriminator", "loss"), "text": ("recipe", "generator", "discriminator"),
+    "medium": ("medium", "dataset", "recipe", "generator", "discriminator"), "domains": ("recipe", "strategy", "generator"),
+}  # fmt: skip
+#: Those that are named by hand: no template writes them.
+BY_HAND = ("domains",)
+#: Kinds whose networks are not ganzoo's own, so that their runs are of no use without them.
+NETWORKS = ("gan", "pairs", "text", "medium", "domains")
 VERSION = "0.1.0"
+HERE = Path(__file__).parent
 
 
 class ThirdParty:
@@ -39,6 +56,27 @@ class ThirdParty:
         self.bin = borrow(self.lender, self.user, core.absolute())
         self.env = os.environ | {"GANZOO_CACHE": str(work / "cache"), "OMP_NUM_THREADS": "1"}
         self.env.pop("PYTHONPATH", None)
+        self.makes_data()
+
+    def makes_data(self) -> None:
+        """Data of their own: two folders of pictures, lines of text, a picture, signals."""
+        made = """
+import sys, numpy as np
+from pathlib import Path
+from PIL import Image
+data, random = Path(sys.argv[1]), np.random.default_rng(0)
+for name, colour in (("winter", (200, 210, 230)), ("summer", (90, 160, 60))):
+    (data / name).mkdir(parents=True)
+    for i in range(24):
+        picture = np.clip(np.array(colour) + random.integers(-40, 40, (16, 16, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(data / name / f"{i:02d}.png")
+words = "a the cat dog bird sees hears small old loud".split()
+lines = [" ".join(random.choice(words, random.integers(3, 9))) + "." for _ in range(300)]
+(data / "lines.txt").write_text("\\n".join(lines))
+np.save(data / "signals.npy", random.standard_normal((5, 1, 64)).astype(np.float32))
+"""
+        self.data = self.work / "data"
+        self.call(self.bin / "python", "-c", made, self.data)
 
     def call(self, *words: str | Path, status: int = 0, cwd: Path | None = None) -> str:
         """Run a command; returns what it printed, errors after the rest. Raises AssertionError where it ends with another status."""
@@ -59,7 +97,10 @@ class ThirdParty:
 
     def writes(self, kind: str) -> Path:
         """A project, and its wheel."""
-        self.ganzoo("new", f"their-{kind}", "--template", kind)
+        if kind in BY_HAND:
+            shutil.copytree(HERE / "outside" / kind, self.project(kind))
+        else:
+            self.ganzoo("new", f"their-{kind}", "--template", kind)
         wheels = self.work / "wheels"
         self.call(self.lender / "bin/python", "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", wheels, self.project(kind))
         return next(wheels.glob(f"ganzoo_their_{kind}-*.whl"))
@@ -70,15 +111,16 @@ class ThirdParty:
         plugins = {p["name"]: p for p in self.told("plugins")}
         for kind in RUNS:
             name = f"their-{kind}"
-            for of in {"gan": ("recipe", "generator", "discriminator", "loss"), "loss": ("recipe", "loss")}.get(kind, (kind,)):
+            for of in PUBLISHED.get(kind, (kind,)):
                 assert listed[of, name] == (f"ganzoo-{name}", VERSION), listed
             assert plugins[name]["state"] == "ok", plugins[name]
             assert Path(plugins[name]["location"]) == site(self.user) / f"ganzoo_their_{kind}", plugins[name]
 
     def trains(self, kind: str) -> None:
-        """Killed after a checkpoint, resumed, sampled."""
-        run = self.work / f"run-{kind}"
-        command = [self.bin / "ganzoo", "run", *RUNS[kind], "--steps", "100000", "--save-every", "5", "--out", run]
+        """Killed after a checkpoint, resumed with the bits of a run that was never stopped, used, measured, reported."""
+        run, whole = self.work / f"run-{kind}", self.work / f"whole-{kind}"
+        own = [word.replace("DATA", str(self.data)) for word in RUNS[kind]]
+        command = [self.bin / "ganzoo", "run", *own, "--steps", "100000", "--save-every", "5", "--out", run]
         with open(self.work / f"{kind}.log", "w") as log:
             process = subprocess.Popen([*map(str, command)], cwd=self.work, env=self.env, stdout=log, stderr=log)
         end = time.monotonic() + 120
@@ -91,8 +133,36 @@ class ThirdParty:
         goal = max(saved(run)) + 5
         self.ganzoo("resume", run, "--steps", str(goal))
         assert max(saved(run)) == goal, saved(run)
+        self.ganzoo("run", *own, "--steps", str(goal), "--save-every", str(goal), "--out", whole)
+        for file in [f"checkpoints/{goal:06d}.safetensors", *(path.name for path in run.glob("*.safetensors"))]:
+            assert tensors(run / file) == tensors(whole / file), f"{kind}: {file} differs after a kill and a resumption"
+        self.uses(kind, run)
+        self.ganzoo("evaluate", run, "-n", "20", *MEASURED.get(kind, ["--metric", "fid", "--features", "pixels", "--n-real", "20"]))
+        self.ganzoo("report", run)
+        assert (run / "report.html").stat().st_size > 10_000
+
+    def uses(self, kind: str, run: Path) -> None:
+        """Sampled, or applied to files of their own."""
+        out = self.work / f"used-{kind}"
+        if kind in ("pairs", "domains"):
+            photo = self.data / "winter" / "00.png"
+            self.ganzoo("apply", run, photo, "--out", out)
+            assert (out / "00.png").stat().st_size > 100
+        if kind == "domains":
+            self.ganzoo("apply", run, photo, "--network", "b-to-a", "--out", self.work / "used-back")
+            assert (self.work / "used-back" / "00.png").stat().st_size > 100
+        if kind in ("pairs", "domains"):
+            return
         self.ganzoo("sample", run, "--out", self.work / f"{kind}.png")
-        assert (self.work / f"{kind}.png").stat().st_size > 1000
+        assert (self.work / f"{kind}.png").stat().st_size > 500
+        self.ganzoo("sample", run, "-n", "20", "--folder", "--out", out)
+        if kind == "text":
+            lines = (out / "texts.txt").read_text().splitlines()
+            assert len(lines) == 20, lines
+            written = (self.data / "lines.txt").read_text().replace(".", " ").split()
+            assert set(" ".join(lines).replace(".", " ").split()) <= {*written, "<unknown>"}, lines
+        if kind == "medium":
+            assert (out / "x.npy").stat().st_size > 1000
 
     def checks(self, kind: str) -> None:
         reports = self.told("check", f"their-{kind}")
@@ -116,8 +186,9 @@ class ThirdParty:
         for kind in RUNS:
             run = self.work / f"run-{kind}"
             refused = [self.ganzoo("resume", run, "--steps", "100000", status=2)]
-            sampled = self.ganzoo("sample", run, status=2 if kind == "gan" else 0)
-            refused += [sampled] if kind == "gan" else []
+            used = ["apply", run, self.data / "winter" / "00.png"] if kind in ("pairs", "domains") else ["sample", run]
+            text = self.ganzoo(*used, status=2 if kind in NETWORKS else 0)
+            refused += [text] if kind in NETWORKS else []
             for text in refused:
                 assert f"ganzoo-their-{kind} {VERSION}" in text, text
 
@@ -135,6 +206,16 @@ class ThirdParty:
         assert "by a stranger" in manifest.read_text(encoding="utf-8")
         (ours,) = (p for p in self.told("plugins") if p["name"] == "dcgan" and p["distribution"] == "pyganzoo")
         assert "ganzoo_dcgan is also claimed by stranger" in ours["reason"], ours
+
+
+#: How what is not a sample of pictures is measured.
+MEASURED = {"pairs": ["--metric", "psnr,ssim"], "text": ["--metric", "bleu"]}
+
+
+def tensors(path: Path) -> bytes:
+    """The tensors of a safetensors file, without its header, which tells of its run."""
+    content = path.read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little") :]
 
 
 def saved(run: Path) -> list[int]:

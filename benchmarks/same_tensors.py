@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 FILES = ("ganzoo", "plugins", "pyproject.toml")
 #: Options that keep a few steps short without changing what they compute.
 SHORT = {"wgan": ["--strategy.warmup", "1", "--strategy.warmup-critic", "10"]}
+#: How names of tensors begin that have been called otherwise.
+RENAMED = {"model:ema": "model:averages.G", "model:f": "model:D", "opt_f:f": "opt_D:D"}
 EVALUATION = ["--metric", "fid,kid", "--features", "pixels", "-n", "300", "--n-real", "300", "--kid.subset-size", "100", "--json"]
 
 
@@ -70,7 +72,9 @@ def trained(env: dict[str, str], recipe: str, folder: Path, steps: int, figures:
     with safe_open(folder / "checkpoints" / f"{steps:06d}.safetensors", "pt") as file:
         for name in sorted(file.keys()):
             tensor = file.get_tensor(name).contiguous()
-            values[name] = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()).hexdigest()
+            begin, dot, rest = name.partition(".")
+            content = f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()
+            values[RENAMED.get(begin, begin) + dot + rest] = hashlib.sha256(content).hexdigest()
     if figures:
         for evaluation in json.loads(ganzoo(env, "evaluate", folder, *EVALUATION)):
             values |= {f"figure {name}": f"{value!r} [{evaluation['hash']}]" for name, value in evaluation["figures"].items()}

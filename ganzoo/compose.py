@@ -2,30 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
-from ganzoo.config import DEFAULT_POINTS, Config, DataOptions, RunOptions, size_of, written_size
-from ganzoo.errors import GanzooError, UsageError
-from ganzoo.registry.catalogue import Catalogue, Entry, Measures, medium
+from ganzoo.config import Changes, Config, DataOptions, RunOptions, domains_of, size_of, written_size
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.registry.catalogue import NONE, Catalogue, Entry, Measures, medium
 from ganzoo.registry.discovery import Plugin
-from ganzoo.types import DataSet, DataSpec, Part, Recipe
+from ganzoo.types import (
+    QUICK,
+    DataSet,
+    DataSpec,
+    DegradationPart,
+    Field,
+    LossPart,
+    MediumPart,
+    NetworkPart,
+    Part,
+    Recipe,
+    StrategyPart,
+    WrapperPart,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from ganzoo.data import Prepared
-    from ganzoo.interfaces import Strategy
+    from ganzoo.interfaces import Degradation, Network, Wrapper
+    from ganzoo.strategy import Strategy
 
 Progress = Callable[[str, int, int], None]
-STEPS = "steps"  # as a default in a recipe: the number of steps of the run, for the length of a schedule
+STEPS = "steps"  # as a value in a preset: the number of steps of the run, for the length of a schedule
 
 
 # --- What parts need of each other, and of the data. Records alone: the catalogue is asked only for what would fit ---
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The records of a GAN's parts. wrappers: the outermost first."""
+
+    networks: Mapping[str, NetworkPart]
+    loss: LossPart
+    strategy: StrategyPart
+    wrappers: tuple[WrapperPart, ...] = ()
+    degradation: DegradationPart | None = None
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Entry], wrappers: Iterable[Entry] = ()) -> Parts:
+        """Those of the entries by kind."""
+        records = {kind: entry.record for kind, entry in parts.items()}
+        loss, strategy, degradation = records["loss"], records["strategy"], records.get("degradation")
+        assert isinstance(loss, LossPart)
+        assert isinstance(strategy, StrategyPart)
+        assert degradation is None or isinstance(degradation, DegradationPart)
+        around = tuple(entry.record for entry in wrappers if isinstance(entry.record, WrapperPart))
+        networks = {role: r for role in strategy.roles if isinstance(r := records.get(role), NetworkPart)}
+        return cls(networks, loss, strategy, around, degradation)
+
+    @property
+    def all(self) -> tuple[Part, ...]:
+        """Every record."""
+        return (*self.networks.values(), self.loss, self.strategy, *self.wrappers, *([self.degradation] if self.degradation else []))
+
+    @property
+    def latents(self) -> set[str]:
+        """The names that are drawn, and no fields of the data."""
+        return {*self.strategy.brings, *(name for part in self.networks.values() for name in part.latents)}
+
+    @property
+    def main(self) -> str:
+        """The key of the data that all is about."""
+        return self.strategy.reads[0]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the data that this combination reads."""
+        reads = set(self.strategy.reads)
+        if "x" in reads:  # else the strategy calls its networks with other fields than they name
+            reads |= {key for part in self.networks.values() for key in (*part.takes, *part.needs)} | {*self.loss.given}
+        return tuple(sorted(reads - self.latents - {*(self.degradation.gives if self.degradation else ())}))
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The kinds of data that all parts take."""
+        limits = [part.media for part in self.networks.values()] + [part.media for part in self.wrappers]
+        limits += [self.degradation.media] if self.degradation else []
+        return tuple(name for name in limits[0] if all(name in limit for limit in limits)) if limits else ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The image sizes that all networks take; empty: any. Raises UsageError where they have none in common."""
+        limits = {part.name: set(part.sizes) for part in self.networks.values() if part.sizes}
+        if not limits:
+            return ()
+        common = set.intersection(*limits.values())
+        if not common:
+            listed = "; ".join(f"{name!r} takes {', '.join(map(str, sorted(s)))}" for name, s in limits.items())
+            raise UsageError(f"no image size fits all parts: {listed}.")
+        return tuple(sorted(common))
 
 
 @dataclass(frozen=True)
@@ -34,21 +113,47 @@ class Misfit:
 
     reason: str
     kind: str = ""
-    fits: Callable[[Part], bool] = lambda part: False
+    fits: Callable[[Any], bool] = lambda record: False
 
     def error(self, zoo: Catalogue) -> UsageError:
         """The error that says so and names the parts that would fit."""
         if not self.kind:
             return UsageError(self.reason)
-        others = ", ".join(e.name for e in zoo.entries(self.kind) if self.fits(e.part))
+        others = ", ".join(e.name for e in zoo.entries(self.kind) if self.fits(e.record))
         return UsageError(f"{self.reason} Those that do: {others}." if others else f"{self.reason} None that is installed does.")
 
 
-def misfit(parts: Mapping[str, Part]) -> Misfit | None:
+def misfit(parts: Parts) -> Misfit | None:
     """Where the parts of a GAN do not fit each other, whatever the data."""
-    D, loss, G, strategy = parts["discriminator"], parts["loss"], parts["generator"], parts["strategy"]
+    loss, strategy, G, D = parts.loss, parts.strategy, parts.networks.get("generator"), parts.networks.get("discriminator")
+    if missing := [role for role in strategy.roles if role not in parts.networks]:
+        return Misfit(
+            f"strategy {strategy.name!r} needs a network {missing[0]!r}: name one with --{missing[0]}.", missing[0], lambda n: True
+        )
+    if D is not None and (reason := _misjudged(loss, D)):
+        return reason
+    if strategy.weighs != loss.weighed_by:
+        asks = f"must be weighed by its strategy ({loss.weighed_by!r})" if loss.weighed_by else "is minimised as it is"
+        reason_ = f"loss {loss.name!r} {asks}, which strategy {strategy.name!r} does not do."
+        return Misfit(reason_, "strategy", lambda s: s.weighs == loss.weighed_by)
+    if G is not None and (missing := [key for key in loss.given if key not in (*G.parameters, *strategy.reads, *strategy.brings)]):
+        takes = f"{G.name!r} takes {_quoted(G.takes) or 'no condition'}."
+        reason_ = f"loss {loss.name!r} needs a generator that takes {_quoted(missing)}; {takes}"
+        return Misfit(reason_, "generator", lambda g: set(loss.given) <= {*g.parameters, *strategy.reads, *strategy.brings})
+    for wrapper in parts.wrappers:
+        if D is None or (wrapper.needs and "logits" not in D.gives):
+            gives = f"{D.name!r} gives {_quoted(D.gives)}" if D else "there is none"
+            return Misfit(f"wrapper {wrapper.name!r} needs a discriminator that gives 'logits'; {gives}.")
+        if wrapper.per_sample and not D.per_sample:
+            return Misfit(f"wrapper {wrapper.name!r} needs a discriminator without BatchNorm; {D.name!r} has it.")
+    if not parts.media:
+        listed = "; ".join(f"{part.name!r} takes {' or '.join(part.media)}" for part in parts.networks.values())
+        return Misfit(f"there is no kind of data that all parts take: {listed}.")
+    return None
 
-    def judges(d: Part) -> bool:
+
+def _misjudged(loss: LossPart, D: NetworkPart) -> Misfit | None:
+    def judges(d: NetworkPart) -> bool:
         return set(loss.needs) <= set(d.gives) and (d.per_sample or not loss.per_sample)
 
     if missing := [name for name in loss.needs if name not in D.gives]:
@@ -57,32 +162,7 @@ def misfit(parts: Mapping[str, Part]) -> Misfit | None:
     if not judges(D):
         reason = f"loss {loss.name!r} takes the gradient of each sample by itself, so it needs a discriminator without BatchNorm; "
         return Misfit(f"{reason}{D.name!r} has it.", "discriminator", judges)
-    if set(strategy.needs) != set(loss.gives):
-        asks = f"must be weighed by its strategy ({_quoted(loss.gives)})" if loss.gives else "is minimised as it is"
-        reason = f"loss {loss.name!r} {asks}, which strategy {strategy.name!r} does not do."
-        return Misfit(reason, "strategy", lambda s: set(s.needs) == set(loss.gives))
-    if missing := [key for key in loss.given if key not in G.given]:
-        takes = f"{G.name!r} takes {_quoted(G.given) or 'no condition'}."
-        reason = f"loss {loss.name!r} needs a generator that takes {_quoted(missing)}; {takes}"
-        return Misfit(reason, "generator", lambda g: set(loss.given) <= set(g.given))
     return None
-
-
-def needed_keys(recipe: Recipe, parts: Mapping[str, Part]) -> tuple[str, ...]:
-    """The keys of the batch that this combination reads."""
-    return tuple(sorted({*recipe.keys, *(key for part in parts.values() for key in (*part.keys, *part.given))}))
-
-
-def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
-    """The image sizes that all parts take; empty: any. Raises UsageError where they have none in common."""
-    limits = {part.name: set(part.sizes) for part in parts.values() if part.sizes}
-    if not limits:
-        return ()
-    common = set.intersection(*limits.values())
-    if not common:
-        listed = "; ".join(f"{name!r} takes {', '.join(map(str, sorted(s)))}" for name, s in limits.items())
-        raise UsageError(f"no image size fits all parts: {listed}.")
-    return tuple(sorted(common))
 
 
 # --- The data that `--dataset` names ---
@@ -92,11 +172,14 @@ def common_sizes(parts: Mapping[str, Part]) -> tuple[int, ...]:
 class DataSource:
     """Data that was asked for, before it is prepared.
 
-    asked: its name, or an absolute path, and what is to be made of it. entry: its record; None of a path.
+    asked: its name, or an absolute path, and what is to be made of it. entry: its record; None of a path. options: the data set's own.
+    split: "train", or "test" for what a folder holds out.
     """
 
     asked: DataOptions
     entry: Entry | None
+    options: Any = None
+    split: str = "train"
 
     @property
     def name(self) -> str:
@@ -119,12 +202,22 @@ class DataSource:
         from ganzoo.data import prepare
 
         try:
-            return prepare(self.asked, self.record, sizes=sizes, progress=progress)
+            return prepare(self.asked, self.record, self.options, split=self.split, sizes=sizes, progress=progress)
         except GanzooError:
             raise
         except (Exception, SystemExit) as e:
             whose = f" of {self.entry.plugin.origin}" if self.entry else ""
             raise GanzooError(f"data set {self.name!r}{whose} cannot be prepared: {type(e).__name__}: {e}") from e
+
+    def held_out(self, zoo: Catalogue) -> DataSource | None:
+        """What the data holds out for tests: another data set, or a split of its folder; None where it holds nothing out."""
+        if self.record is not None:
+            entry = zoo.find("dataset", self.record.test) if self.record.test else None
+            return replace(self, entry=entry, options=None).asking(dataset=entry.stored, labelled=0) if entry else None
+        from ganzoo.data import splits_at
+
+        places = list(domains_of(self.name).values()) or [self.name]
+        return replace(self, split="test") if all("test" in splits_at(Path(place)) for place in places) else None
 
     def check_unchanged(self, data: Prepared, checksum: str) -> None:
         """Raise UsageError where the data has another checksum than this; "": it is not known."""
@@ -135,19 +228,23 @@ class DataSource:
             )
 
 
-def find_data(zoo: Catalogue, asked: DataOptions) -> DataSource:
-    """The data that options name: a data set of that name, else a path.
+def find_data(zoo: Catalogue, asked: DataOptions, chosen: Mapping[str, Any] | None = None) -> DataSource:
+    """The data that options name: a data set of that name, else a path. chosen: the data set's own options, by name.
 
     Raises UsageError for what is neither, with the names that look like it.
     """
     name, entry = asked.dataset, zoo.find("dataset", asked.dataset)
-    if entry is None and (Path(name).exists() or "/" in name or "." in name or name.startswith("~")):
+    if places := domains_of(name):
+        found = {letter: find_data(zoo, replace(asked, dataset=place)).name for letter, place in places.items()}
+        name = ",".join(f"{letter}={place}" for letter, place in found.items())
+    elif entry is None and (Path(name).exists() or "/" in name or "." in name or name.startswith("~")):
         name = str(Path(name).expanduser().resolve())  # a run is resumed from anywhere
     else:
         entry = zoo.get("dataset", name)
         name = entry.stored
     data_dir = str(Path(asked.data_dir).expanduser().resolve()) if asked.data_dir else None
-    return DataSource(replace(asked, dataset=name, data_dir=data_dir), entry)
+    own = entry.options(chosen or {}, "--dataset.") if entry else options.make(None, chosen or {}, "--dataset.")
+    return DataSource(replace(asked, dataset=name, data_dir=data_dir), entry, own)
 
 
 # --- A whole run ---
@@ -157,14 +254,15 @@ def find_data(zoo: Catalogue, asked: DataOptions) -> DataSource:
 class Resolved:
     """A run before its first step: recipe, parts, options and data set, looked up once and checked against each other.
 
-    parts: entries by kind. options: the parts' option objects by kind. measures: the metrics that are named for its evaluation. trackers:
-    the plugins that watch it. zoo: the catalogue, for what only the data decides (which metric is usual for it) and for errors that name
-    what would fit.
+    parts: entries by kind. wrappers: entries by name, the outermost first. options: the option objects, of parts by kind and of wrappers by
+    name. measures: the metrics that are named for its evaluation. trackers: the plugins that watch it. zoo: the catalogue, for what only
+    the data decides (which metric is usual for it) and for errors that name what would fit.
     """
 
     zoo: Catalogue
     recipe: Entry
     parts: Mapping[str, Entry]
+    wrappers: Mapping[str, Entry]
     options: Mapping[str, Any]
     run: RunOptions
     data: DataSource
@@ -172,20 +270,24 @@ class Resolved:
     trackers: tuple[Plugin, ...]
 
     @cached_property
-    def records(self) -> dict[str, Part]:
-        """The records of the parts by kind."""
-        return {kind: entry.part for kind, entry in self.parts.items()}
+    def records(self) -> Parts:
+        """The records of the parts."""
+        return Parts.of(self.parts, self.wrappers.values())
 
     @cached_property
     def config(self) -> Config:
         """The same as plain values, as a run writes it down."""
         values = {kind: options.to_json(chosen) for kind, chosen in self.options.items()}
-        return Config(self.recipe.stored, {kind: entry.stored for kind, entry in self.parts.items()}, values, self.run)
+        values |= {"dataset": options.to_json(self.data.options)} if self.data.options is not None else {}
+        parts = {kind: entry.stored for kind, entry in self.parts.items()}
+        return Config(self.recipe.stored, parts, tuple(entry.stored for entry in self.wrappers.values()), values, self.run)
 
-    def plugins(self, *kinds: str) -> dict[str, str]:
-        """Each plugin that the run is made with, "distribution/plugin", and its version; of these kinds, by default of all."""
-        entries = {"recipe": self.recipe, **self.parts} | ({"dataset": self.data.entry} if self.data.entry else {})
+    def plugins(self, spec: DataSpec, *kinds: str) -> dict[str, str]:
+        """Each plugin that the run is made with, "distribution/plugin", and its version: those of its data's media and, of the parts, of
+        these kinds; by default of all, of recipe, wrappers and data set too."""
+        entries = {"recipe": self.recipe, **self.parts, **self.wrappers} | ({"dataset": self.data.entry} if self.data.entry else {})
         used = [entries[kind].plugin for kind in kinds or entries if kind in entries]
+        used += [self.zoo.get("medium", field.medium).plugin for field in spec.fields.values()]
         return {f"{p.distribution}/{p.name}": p.version for p in used}
 
     def settled(self, **run: Any) -> Resolved:
@@ -194,80 +296,121 @@ class Resolved:
 
     def prepare(self, progress: Progress | None = None) -> Prepared:
         """Its data, prepared. Raises UsageError where data and parts do not fit: before the preparation, as far as that can be told."""
-        sizes = common_sizes(self.records)
+        sizes = self.records.sizes
         if (spec := self._expected(sizes)) is not None:
             self.check(spec)
-        data = self.data.prepare(sizes, progress)
-        self.check(data.spec)
+        data = self.data.prepare(sizes if self.run.crop is None else (), progress)
+        self.check(self.cropped(data.spec))
         return data
+
+    def cropped(self, spec: DataSpec) -> DataSpec:
+        """The data as batches have it: with windows in the place of pictures. Raises UsageError where they cannot be cut."""
+        from ganzoo.data.batches import cropped
+
+        try:
+            return cropped(spec, size_of(self.run.crop))
+        except ValueError as e:
+            raise UsageError(f"--crop: {e}.") from e
 
     def _expected(self, sizes: tuple[int, ...]) -> DataSpec | None:
         """The description of the data, as far as it is known before the preparation, which may take minutes; None where nothing is."""
-        record, size = self.data.record, size_of(self.data.asked.image_size)
-        if record is None and size is None:
+        record, size = self.data.record, size_of(self.data.asked.crop or self.data.asked.image_size)
+        if domains_of(self.data.name) or (record is None and (size is None or Path(self.data.name).suffix == ".txt" or self._structured)):
             return None
-        if record is not None and not medium(record.kind).pictures:
-            return DataSpec.of(record.kind, ())
         size = size or ((sizes[0], sizes[0]) if sizes else (1, 1))
-        labelled = record is None or "y" in record.keys or (record.attributes and self.data.asked.labels)
-        return DataSpec.of("image", (3, *size), 1 if labelled else 0)
+        fields = dict(record.fields) if record is not None else {"x": Field("image"), "y": Field("label", (), 1)}
+        if record is not None and record.attributes and self.data.asked.labels:
+            fields["y"] = Field("label", (), 1)
+        for key, field in fields.items():
+            if medium(field.medium).pictures:
+                fields[key] = replace(field, shape=(3, *size))
+        return DataSpec(fields, {"": tuple(fields)})
+
+    @property
+    def _structured(self) -> bool:
+        """Whether a folder holds more than pictures and their classes, which only its preparation tells."""
+        folder = Path(self.data.name)
+        names = {child.name.lower() for child in folder.iterdir()} if folder.is_dir() else set()
+        return bool(self.run.pairs or {"source", "traina", "train"} & names)
 
     def check(self, spec: DataSpec) -> None:
         """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
-        assert isinstance(self.recipe.record, Recipe)
         parts, name, recipe = self.records, self.data.name, self.recipe.name
-        if missing := [key for key in needed_keys(self.recipe.record, parts) if key not in spec.keys]:
+        if missing := [key for key in parts.keys if key not in spec.keys]:
             advice = f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
             if "y" in missing:
                 attributes = self.data.record is not None and self.data.record.attributes
                 advice = f"name its attributes with --labels; or {advice}" if attributes else advice
                 advice += ", and a folder with one sub-folder a class has them too"
+            if "source" in missing:
+                advice += "; or a --degradation makes them, as `ganzoo list --kind degradation` says"
             wanted = " and ".join("labels `y`" if key == "y" else f"`{key}`" for key in missing)
             raise UsageError(f"{recipe} needs {wanted}; data set {name!r} has only {_quoted(spec.keys)}: {advice}.")
-        for kind, part in parts.items():
-            if spec.kind not in part.data:
-                able = [e.name for e in self.zoo.entries(kind) if spec.kind in e.part.data]
+        if made := [key for key in (parts.degradation.gives if parts.degradation else ()) if key in spec.keys]:
+            raise UsageError(f"--degradation: data set {name!r} has a `{made[0]}` already. Take none, or other data.")
+        field = spec.fields[parts.main]
+        for kind, entry in {**self.parts, **self.wrappers}.items():
+            record = entry.record
+            if isinstance(record, NetworkPart | WrapperPart | DegradationPart) and field.medium not in record.media:
+                others = self.zoo.entries(record.kind)
+                able = [e.name for e in others if field.medium in getattr(e.record, "media", ())]
                 raise UsageError(
-                    f"{kind} {part.name!r} works on {' or '.join(part.data)}; data set {name!r} is {spec.kind}. "
+                    f"{kind} {record.name!r} works on {' or '.join(record.media)}; data set {name!r} is {field.medium}. "
                     f"Those that take it: {', '.join(able) or 'none'}."
                 )
-        sizes = common_sizes(parts)
-        if sizes and medium(spec.kind).pictures and not (spec.shape[-1] == spec.shape[-2] and spec.shape[-1] in sizes):
-            got = written_size(spec.shape)
+        sizes = parts.sizes
+        if sizes and medium(field.medium).pictures and not (field.shape[-1] == field.shape[-2] and field.shape[-1] in sizes):
+            got = written_size(field.shape)
             raise UsageError(
                 f"--image-size: {recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {got}. "
                 f"Choose one of them, or a generator and a discriminator of any size."
             )
 
-    def build(self, spec: DataSpec, device: torch.device) -> Strategy:
+    def degradation(self, spec: DataSpec, device: torch.device) -> Degradation | None:
+        """What makes "source" from "x", on the device; None where nothing does."""
+        if "degradation" not in self.parts:
+            return None
+        made: Degradation = self.parts["degradation"].build(spec, self.options["degradation"])
+        return made.to(device)
+
+    def build(self, spec: DataSpec, device: torch.device, degradation: Degradation | None = None) -> Strategy:
         """The strategy with its networks and optimisers, initialised from the seed alone, on the device, in channels_last.
 
-        Raises GanzooError where a plugin cannot be loaded, or its part not be built.
+        spec: of the batches. Raises GanzooError where a plugin cannot be loaded, or its part not be built.
         """
         import torch
 
-        from ganzoo.interfaces import Builders
         from ganzoo.randomness import seed_step
+        from ganzoo.strategy import Builders
 
-        def part(kind: str, *args: Any) -> Any:
-            return self.parts[kind].build(*args, self.options[kind])
+        def make(role: str, known: DataSpec) -> Network:
+            if role not in self.parts:
+                raise GanzooError(f"strategy {self.parts['strategy'].name!r} builds a {role!r}, which its record's `roles` do not name.")
+            return self.parts[role].network(known, self.options[role])
+
+        def wrap(D: Network) -> dict[str, Wrapper]:
+            return {name: entry.wrapper(D.spec, self.options[name]) for name, entry in self.wrappers.items()}
 
         seed_step(self.run.seed, -1)
-        builders = Builders(spec, lambda: part("generator", spec), lambda: part("discriminator", spec), part("loss", spec), self.records)
-        strategy: Strategy = part("strategy", builders)
-        if self.run.ema:
-            strategy.average(self.run.ema, 0)
+        loss = self.parts["loss"].build(spec, self.options["loss"])
+        builders = Builders(spec, loss, self.records.loss, self.run.steps, degradation, make, wrap)
+        strategy: Strategy = self.parts["strategy"].build(builders, self.options["strategy"])
+        strategy.finish(bool(self.run.ema))
         return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A recipe with its parts, perhaps some of them exchanged, before options are chosen. parts: entries by kind."""
+    """A recipe with its parts, perhaps some of them exchanged, before options are chosen.
+
+    parts: entries by kind. wrappers: by name, the outermost first. changes: the user's.
+    """
 
     zoo: Catalogue
     entry: Entry
     parts: Mapping[str, Entry]
-    exchanged: Mapping[str, str]
+    wrappers: Mapping[str, Entry]
+    changes: Changes
 
     @property
     def recipe(self) -> Recipe:
@@ -276,66 +419,106 @@ class Draft:
         return self.entry.record
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of parts that can be exchanged."""
+        strategy = self.parts["strategy"].record
+        assert isinstance(strategy, StrategyPart)
+        return (*strategy.roles, "loss", "strategy", "degradation")
+
+    @property
+    def optioned(self) -> dict[str, Entry]:
+        """What has options, by the name that they are called by: parts by kind, wrappers by name, and the data set."""
+        named = self.zoo.find("dataset", str({**self.run_defaults, **self.changes.run}.get("dataset", RunOptions.dataset)))
+        data = {"dataset": named} if isinstance(named, Entry) and isinstance(named.record, DataSet) and named.record.options else {}
+        return {**{kind: self.parts[kind] for kind in self.kinds if kind in self.parts}, **self.wrappers, **data}
+
+    @property
+    def preset(self) -> Mapping[str, Any]:
+        """The recipe's options. Raises UsageError for a preset that it does not have."""
+        name = self.changes.run.get("preset", QUICK)
+        if name not in self.recipe.presets and name != QUICK:
+            known = (QUICK, *(other for other in self.recipe.presets if other != QUICK))
+            raise UsageError(f"--preset: {self.entry.name} has {', '.join(known)}; got {name!r}.{did_you_mean(str(name), known)}")
+        return self.recipe.presets.get(name, {})
+
+    @property
     def run_defaults(self) -> dict[str, Any]:
         """The run options where they differ from the usual ones."""
-        defaults = {key: value for key, value in self.recipe.defaults.items() if "." not in key}
-        if any("image" not in entry.part.data for entry in self.parts.values()):
-            defaults.setdefault("dataset", DEFAULT_POINTS)
+        defaults = {key: value for key, value in self.preset.items() if "." not in key}
+        media = Parts.of(self.parts, self.wrappers.values()).media
+        if media and "image" not in media:
+            record = self.zoo.get("medium", media[0]).record
+            if isinstance(record, MediumPart) and record.dataset:
+                defaults.setdefault("dataset", record.dataset)
         return defaults
 
-    def defaults(self, kind: str) -> dict[str, Any]:
-        """The recipe's defaults for the options of one part; none where another part is taken in the place of the recipe's own."""
-        if self.exchanged.get(kind) not in (None, self.recipe.part(kind)):
+    def defaults(self, of: str) -> dict[str, Any]:
+        """The preset's options of a part, by kind, or of a wrapper, by name; none where another part is taken than the recipe's own."""
+        own = {**self.recipe.parts, "degradation": self.recipe.degradation}.get(of)
+        if of not in self.wrappers and self.changes.parts.get(of) not in (None, own):
             return {}
-        return {name.removeprefix(f"{kind}."): v for name, v in self.recipe.defaults.items() if name.startswith(f"{kind}.")}
+        return {name.removeprefix(f"{of}."): value for name, value in self.preset.items() if name.startswith(f"{of}.")}
 
-    def resolve(self, run: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> Resolved:
-        """The run. Later wins: the part's own defaults, the recipe's, those of the user.
-
-        run: run options by name. chosen: options of parts, by kind and name.
+    def resolve(self) -> Resolved:
+        """The run. Later wins: the part's own defaults, the preset's, the user's changes.
 
         Raises UsageError for what does not exist or cannot work together.
         """
-        run_options: RunOptions = options.make(RunOptions, {**self.run_defaults, **run}, "--")
+        run: RunOptions = options.make(RunOptions, {**self.run_defaults, **self.changes.run}, "--")
+        known = {*self.parts, *self.wrappers, "dataset"}
+        for name in self.changes.options:
+            if name not in known:
+                raise UsageError(f"{self.entry.name} has no part {name!r} that options could be for.{did_you_mean(name, known)}")
         values = {}
-        for kind in self.parts:
-            usual = {key: run_options.steps if value == STEPS else value for key, value in self.defaults(kind).items()}
-            values[kind] = {**usual, **chosen.get(kind, {})}
-        return self.checked(values, run_options)
+        for name in known:
+            usual = {key: run.steps if value == STEPS else value for key, value in self.defaults(name).items()}
+            values[name] = {**usual, **self.changes.options.get(name, {})}
+        return self.checked(values, run)
 
-    def checked(
-        self, values: Mapping[str, Mapping[str, Any]], run: RunOptions, warn: Callable[[str], None] | None = None
-    ) -> Resolved:
+    def checked(self, values: Mapping[str, Mapping[str, Any]], run: RunOptions, warn: Callable[[str], None] | None = None) -> Resolved:
         """The run with all options of the parts given; its data, metrics and trackers are looked up here. warn: as in `from_config`."""
-        if reason := misfit({kind: entry.part for kind, entry in self.parts.items()}):
+        records = Parts.of(self.parts, self.wrappers.values())
+        if reason := misfit(records):
             raise reason.error(self.zoo)
-        chosen = {kind: entry.options(values[kind], f"--{kind}.") for kind, entry in self.parts.items()}
+        chosen = {name: e.options(values.get(name, {}), f"--{name}.") for name, e in {**self.parts, **self.wrappers}.items()}
         if run.batch_size < self.recipe.min_batch:
             raise UsageError(f"--batch-size: {self.entry.name} needs at least {self.recipe.min_batch}, got {run.batch_size}.")
-        if unable := [f"{kind} {entry.name!r}" for kind, entry in self.parts.items() if run.precision == "bf16" and not entry.part.bf16]:
+        if unable := [f"{part.kind} {part.name!r}" for part in records.all if run.precision == "bf16" and not getattr(part, "bf16", True)]:
             raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
-        data, measures = find_data(self.zoo, run), self.zoo.measures(run.metric, run.features)
+        data, measures = find_data(self.zoo, run, values.get("dataset")), self.zoo.measures(run.metric, run.features)
         run = replace(run, dataset=data.name, data_dir=data.asked.data_dir)
-        return Resolved(self.zoo, self.entry, self.parts, chosen, run, data, measures, tuple(self.zoo.trackers(run.track, warn)))
+        trackers = tuple(self.zoo.trackers(run.track, warn))
+        return Resolved(self.zoo, self.entry, self.parts, self.wrappers, chosen, run, data, measures, trackers)
 
 
-def draft(zoo: Catalogue, name: str, exchanged: Mapping[str, str]) -> Draft:
-    """A recipe with its parts looked up. exchanged: names of parts by kind, in the place of the recipe's own."""
-    entry = zoo.get("recipe", name)
-    assert isinstance(entry.record, Recipe)
-    return Draft(zoo, entry, zoo.parts_of(entry.record, exchanged), exchanged)
+def draft(zoo: Catalogue, name: str, changes: Changes | None = None) -> Draft:
+    """A recipe with its parts and wrappers looked up, the user's in the place of its own. Raises UsageError for what there is not."""
+    entry, changes = zoo.get("recipe", name), changes or Changes()
+    recipe = entry.record
+    assert isinstance(recipe, Recipe)
+    for kind in changes.parts:
+        if kind not in zoo.kinds:
+            raise UsageError(f"there is no part {kind!r}.{did_you_mean(kind, zoo.kinds)}")
+    parts = zoo.parts_of(recipe, changes.parts)
+    strategy = parts["strategy"].record
+    assert isinstance(strategy, StrategyPart)
+    parts = {kind: e for kind, e in parts.items() if kind in (*strategy.roles, "loss", "strategy", "degradation")}
+    around = [zoo.get("wrapper", wrapper) for wrapper in (recipe.wrappers if changes.wrappers is None else changes.wrappers)]
+    wrappers = {e.record.name: e for e in around}
+    if len(wrappers) < len(around):
+        raise UsageError(f"--with: a wrapper stands there twice: {', '.join(e.name for e in around)}.")
+    return Draft(zoo, entry, parts, wrappers, changes)
 
 
-def resolve(
-    zoo: Catalogue, name: str, run: Mapping[str, Any], exchanged: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
-) -> Resolved:
-    """The run of a recipe with changes: `draft`, then `Draft.resolve`."""
-    return draft(zoo, name, exchanged).resolve(run, chosen)
+def resolve(zoo: Catalogue, name: str, changes: Changes | None = None) -> Resolved:
+    """The run of a recipe with the user's changes: `draft`, then `Draft.resolve`."""
+    return draft(zoo, name, changes).resolve()
 
 
 def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
     """The run that a configuration names, looked up and checked. warn: told of trackers that are gone; without it they are an error."""
-    return draft(zoo, config.recipe, config.parts).checked(config.options, config.run, warn)
+    changes = Changes(parts={"degradation": NONE, **config.parts}, wrappers=config.wrappers)
+    return draft(zoo, config.recipe, changes).checked(config.options, config.run, warn)
 
 
 def _quoted(names: Any) -> str:

@@ -6,16 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ganzoo import options
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import option
-from ganzoo.types import KINDS
-
-DEFAULT_IMAGES, DEFAULT_POINTS = "fashion-10k", "ring"
-
+from ganzoo.types import QUICK
 
 MAX_SIDE = 2048  # of a picture, in pixels
 
@@ -42,20 +39,39 @@ def written_size(shape: tuple[int, ...]) -> str:
     return size_text(f"{shape[2]}x{shape[1]}")
 
 
+def domains_of(dataset: str) -> dict[str, str]:
+    """The places of two domains, by letter, of "a=PLACE,b=PLACE"; empty for one data set."""
+    if not dataset.startswith(("a=", "b=")):
+        return {}
+    places = dict(part.split("=", 1) for part in re.split(r",(?=[ab]=)", dataset))
+    if set(places) != {"a", "b"} or not all(places.values()):
+        raise UsageError(f"--dataset: wanted two domains, --dataset a=PLACE --dataset b=PLACE; got {dataset!r}.")
+    return {letter: places[letter] for letter in "ab"}
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """The data, and what is made of it before it is stored."""
 
-    dataset: str = option(DEFAULT_IMAGES, "data set, or path of a folder or zip of images, or of an array", metavar="NAME|PATH")
+    dataset: str = option(
+        "fashion-10k", "data set, or path of a folder or zip of images, of an array, of a text; a=PLACE and b=PLACE: two domains",
+        metavar="NAME|PATH", several=",",
+    )  # fmt: skip
     data_dir: str | None = option(None, "where downloaded data lies and goes", metavar="DIR")
     labels: str = option("", "attributes that become labels, as Male,Smiling", metavar="A,B")
     image_size: str | None = option(None, "pixels a side, or width and height as 64x48", metavar="N|WxH", parse=size_text)
+    crop: str | None = option(None, "random windows of this size, cut from larger pictures", metavar="N|WxH", parse=size_text)
+    pairs: Literal["", "left", "right"] = option("", "pictures side by side: which half is the source")
+    labelled: int = option(0, "keep the labels of so many rows only, as many of each class; 0: of all", min=0)
+    vocabulary: int = option(5000, "most frequent words of a text that are known", min=3)
+    length: int = option(0, "words of a text; 0: as many as the longest has, at most 32", min=0)
 
 
 @dataclass(frozen=True)
 class RunOptions(DataOptions):
     """The options of a run, whatever the GAN."""
 
+    preset: str = option(QUICK, "options of the recipe: quick, minutes on two cores, or what else `ganzoo show` names", metavar="NAME")
     flip: bool = option(False, "mirror half of the images, at random")
     steps: int = option(2000, "generator iterations", min=1)
     images: int = option(0, "end earlier, when G and D have been shown so many real samples; 0: no", min=0)
@@ -77,30 +93,36 @@ class RunOptions(DataOptions):
 
 #: How long a run is, where it runs, and how often it reports: nothing of that changes what a step computes.
 NOT_IN_FINGERPRINT = (
-    "steps", "images", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "keep", "eval_every", "metric",
+    "preset", "steps", "images", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "keep", "eval_every", "metric",
     "features", "eval_n", "track",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run is made from, as plain JSON values. parts: names by kind; options: by kind, all of them."""
+    """Everything that a run is made from, as plain JSON values.
+
+    parts: names by kind. wrappers: names, the outermost first. options: of the parts and the data set by kind, and of the wrappers by name.
+    """
 
     recipe: str
     parts: Mapping[str, str]
+    wrappers: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]]
     run: RunOptions
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "wrappers": list(self.wrappers)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Config:
         """The configuration of a run's config.json. Raises UsageError for what cannot be one."""
         _check_shape(data)
-        if missing := [kind for kind in KINDS if kind not in data["parts"] or kind not in data["options"]]:
-            raise UsageError(f"config.json: the {missing[0]} or its options are missing.")
-        return cls(data["recipe"], data["parts"], data["options"], options.make(RunOptions, data["run"], "--"))
+        wrappers = tuple(data.get("wrappers", ()))
+        named = (*data["parts"], *(name.rpartition("/")[2] for name in wrappers))
+        if missing := [name for name in named if name not in data["options"]]:
+            raise UsageError(f"config.json: the options of {missing[0]} are missing.")
+        return cls(data["recipe"], data["parts"], wrappers, data["options"], options.make(RunOptions, data["run"], "--"))
 
     def fingerprint(self) -> str:
         """A hash of all that decides what a step computes; a run may be longer, elsewhere, and tell of itself more or less often."""
@@ -110,6 +132,19 @@ class Config:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass
+class Changes:
+    """What a user wants otherwise than the recipe has it.
+
+    run: run options by name. parts: names by kind. wrappers: names; None: the recipe's. options: of parts and wrappers, by kind and name.
+    """
+
+    run: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    wrappers: tuple[str, ...] | None = None
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 def _check_shape(data: Any) -> None:
     """Raise UsageError where sections of a configuration are not what they must be; those that are absent are let pass."""
     if not isinstance(data, dict):
@@ -117,9 +152,9 @@ def _check_shape(data: Any) -> None:
     for key in ("run", "parts", "options"):
         if not isinstance(data.get(key, {}), dict):
             raise UsageError(f"configuration: {key}: wanted an object, got {data[key]!r}.")
-    for kind in (*data.get("parts", {}), *data.get("options", {})):
-        if kind not in KINDS:
-            raise UsageError(f"configuration: there is no part {kind!r}.{did_you_mean(kind, KINDS)}")
+    wrappers = data.get("wrappers", [])
+    if not isinstance(wrappers, list) or not all(isinstance(name, str) for name in wrappers):
+        raise UsageError(f"configuration: wrappers: wanted a list of names, got {wrappers!r}.")
     for kind, name in {"recipe": data.get("recipe", ""), **data.get("parts", {})}.items():
         if not isinstance(name, str):
             raise UsageError(f"configuration: {kind}: wanted a name, got {name!r}.")
@@ -128,16 +163,17 @@ def _check_shape(data: Any) -> None:
             raise UsageError(f"configuration: options of the {kind}: wanted an object, got {values!r}.")
 
 
-def from_file(data: Any, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
-    """Run options, parts and options of parts from a configuration file: a whole config.json, or only what differs.
+def from_file(data: Any, recipe: str) -> Changes:
+    """The changes in a configuration file: a whole config.json, or only what differs.
 
     Raises UsageError for what it does not know.
     """
     _check_shape(data)
     if data.get("recipe", recipe) != recipe:
         raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {recipe!r}.")
-    known = {"recipe", "parts", "options", "run"}
-    for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo"}:
+    known = {"recipe", "parts", "wrappers", "options", "run"}
+    for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo", "exports"}:
         raise UsageError(f"--config: there is no section {key!r}.{did_you_mean(key, known)}")
-    run, parts, chosen = (data.get(key, {}) for key in ("run", "parts", "options"))
-    return dict(run), dict(parts), {kind: dict(values) for kind, values in chosen.items()}
+    wrappers = tuple(data["wrappers"]) if "wrappers" in data else None
+    chosen = {kind: dict(values) for kind, values in data.get("options", {}).items()}
+    return Changes(dict(data.get("run", {})), dict(data.get("parts", {})), wrappers, chosen)

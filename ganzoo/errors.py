@@ -26,7 +26,7 @@ class RunStopped(GanzooError):
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" for the known name most like the wrong one; an empty string where none is like it."""
+    """ " Did you mean 'x'?" for the known name most like the wrong one; an empty string where none is like it."""
     import difflib
 
     close = difflib.get_close_matches(wrong.lower().replace("_", "-"), sorted(known), n=1)

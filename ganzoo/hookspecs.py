@@ -53,8 +53,9 @@ def ganzoo_run_logged(run: RunInfo, step: int, values: Mapping[str, float], imag
 
 
 @hookspec
-def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor) -> None:
-    """A sample sheet was written to the PNG file path. x: its samples on the CPU, uint8 images (N, C, H, W) or float32 points (N, D)."""
+def ganzoo_run_sampled(run: RunInfo, step: int, path: Path, x: Tensor, name: str) -> None:
+    """A sheet was written to the PNG file path. x: what is on it, on the CPU, as it would be saved: uint8 images (N, C, H, W), float32
+    points (N, D), ...; name: the product that made it, as "generator"."""
 
 
 @hookspec
@@ -64,7 +65,7 @@ def ganzoo_run_evaluated(run: RunInfo, step: int, figures: Mapping[str, float]) 
 
 @hookspec
 def ganzoo_run_saved(run: RunInfo, step: int, path: Path) -> None:
-    """A checkpoint was written to path, and generator.safetensors beside the run's configuration."""
+    """A checkpoint was written to path, and the products, as generator.safetensors, beside the run's configuration."""
 
 
 @hookspec

@@ -1,197 +1,216 @@
-"""The four interfaces that a GAN is made of, and `update`, the only backward pass in the project."""
+"""What a GAN is made of: networks, losses, and what stands around a discriminator."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.types import Batch, DataSpec, Part, Terms
+from ganzoo.errors import GanzooError
+from ganzoo.types import DataSpec, Field, NetworkPart, Prior, Terms, WrapperPart
 
 
-class Generator(nn.Module, ABC):
-    """Maps latents to samples. Built from the description of the data and its own options."""
+class Network(nn.Module, ABC):
+    """A generator, a discriminator, an encoder. Built from the description of the data and its own options, called by keyword.
 
-    def __init__(self, spec: DataSpec, options: Any) -> None:
-        super().__init__()
-        self.spec, self.options = spec, options
+    spec: the data under the names that this network knows: "source" and "x", whatever the strategy calls it with.
+    """
 
-    @abstractmethod
-    def latent(self, n: int) -> Tensor:
-        """n latents from the generator's prior, drawn on the CPU from torch's global generator, so that z is the same on every device."""
-
-    @abstractmethod
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
-        """Samples (N, *spec.shape) for latents (N, ...); images in [-1, 1]. `given`: the conditions that its record declares."""
-
-
-class Discriminator(nn.Module, ABC):
-    """Judges samples. Built from the description of the data and its own options."""
+    record: NetworkPart
+    """Its record. Set by ganzoo, which builds it."""
+    names: Mapping[str, str] = {}
+    """What its fields are called in the data, where that differs: {"source": "x_a", "x": "x_b"}. Set by ganzoo."""
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         super().__init__()
         self.spec, self.options = spec, options
 
+    def latents(self) -> dict[str, Prior]:
+        """The priors of its latents, by the names in its record: {"z": Prior("normal", (64,))}."""
+        return {}
+
     @abstractmethod
-    def forward(self, x: Tensor, **given: Tensor) -> Any:
-        """The outputs in the order of the record's `gives`: one tensor, or a tuple. Logits are raw, shape (N,)."""
+    def forward(self, *args: Any, **inputs: Any) -> Any:
+        """Called by keyword with the latents and the fields that its record names; returns a tensor, or a tuple in the order of `gives`.
+
+        Each input has N rows: pictures (N, C, H, W) in [-1, 1], labels (N,) int64, texts (N, T) int64.
+        """
 
 
-View = Callable[[Tensor], Any]
-"""A discriminator as a loss sees it: the conditions are bound, and it returns what the loss `needs`, in that order.
+class Generator(Network):
+    """Makes the samples: pictures in [-1, 1], or whatever the medium's `output` gives."""
 
-It holds the conditions of one batch, so it takes exactly as many samples: call it for the real and the fake ones separately."""
+
+class Discriminator(Network):
+    """Judges samples "x". Logits are raw, shape (N,); class logits (N, K). Wrappers stand around it."""
 
 
 class Loss(ABC):
-    """The objectives of G and D, as named 0-d terms: their sum is minimised, each is logged.
+    """The objectives of G and D, as named 0-d terms. A term that carries a gradient is minimised, a detached one is only logged.
 
-    D's terms of the two-player game itself are called "real" and "fake": the run watches their sum.
+    Keeps no state. D's terms of the two-player game itself are called "real" and "fake": the run watches their sum.
     """
 
     d_won: ClassVar[float | None] = None
     """D has won when the sum of its "real" and "fake" terms stays below this; None where the terms do not tell (Wasserstein, BEGAN)."""
-    t: int = 0
-    """The number of the current step, from 0. A weight that changes during the training is a function of it."""
 
     def __init__(self, spec: DataSpec, options: Any) -> None:
         self.spec, self.options = spec, options
-        self.watched: Terms = {}
 
-    def watch(self, **values: Tensor) -> None:
-        """Log 0-d values that are not minimised, such as an estimate or an accuracy, under their own names beside the terms."""
-        self.watched.update({name: value.detach() for name, value in values.items()})
-
-    @abstractmethod
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
-        """The terms that D minimises. x_real, x_fake: (N, *spec.shape), x_fake detached. given: the conditions of this batch."""
+    def schedule(self, t: int) -> dict[str, float]:
+        """Weights that change with the step t: both turns get them by name, as 0-d tensors."""
+        return {}
 
     @abstractmethod
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
-        """The terms that G minimises. x_fake carries the gradient to G."""
+    def discriminator(self, *args: Any, **given: Any) -> Terms:
+        """The terms that D minimises; called as discriminator(D, x_real, x_fake, t=t, **given).
+
+        D: a `View`. x_real, x_fake: (N, *shape), x_fake detached. t: the step. given: by keyword what the record's `given` names, and what
+        is scheduled.
+        """
+
+    @abstractmethod
+    def generator(self, *args: Any, **given: Any) -> Terms:
+        """The terms that G minimises; called as generator(D, x_fake, x_real, t=t, **given). x_fake carries the gradient to G."""
 
 
-@dataclass(frozen=True)
-class Builders:
-    """The material of a strategy: call `generator()` and `discriminator()` once for each network of the algorithm."""
+class View:
+    """A discriminator as a loss calls it: its conditions are bound, wrappers look first, and it returns what the loss needs, in that order.
 
-    spec: DataSpec
-    """The description of the data."""
-    generator: Callable[[], Generator]
-    """Makes a new generator, initialised from the seed."""
-    discriminator: Callable[[], Discriminator]
-    """Makes a new discriminator."""
-    loss: Loss
-    """The loss, already built."""
-    parts: Mapping[str, Part]
-    """The records of the four parts by kind."""
+    It holds the conditions of one batch, so it takes exactly as many samples: call it for the real and the fake ones separately.
 
-
-class Strategy(nn.Module, ABC):
-    """The training algorithm: who is updated when, and on what. Owns the networks, their optimisers and, as buffers, its control state.
-
-    A subclass's `__init__` calls `super().__init__(build, options)`, then makes `self.G`, the network that is sampled, and the rest.
-    Every optimiser is an attribute; its parameters are parameters of the strategy.
+    D: the discriminator. wrappers: those around it. needs: the outputs that are returned. real, fake: its conditions, by parameter, for
+    real and for fake samples.
     """
 
-    G: Generator
-    """The network that is sampled, and written to generator.safetensors."""
+    def __init__(
+        self, D: Network, wrappers: Sequence[Wrapper], needs: tuple[str, ...], real: Mapping[str, Tensor], fake: Mapping[str, Tensor]
+    ) -> None:
+        self.D, self.wrappers = D, tuple(wrappers)
+        self.turn: Turn | None = None
+        conditions = [key for key in D.record.parameters if key != "x"]
+        self._bound = {"real": {key: real[key] for key in conditions}, "fake": {key: fake[key] for key in conditions}}
+        self._places = [D.record.gives.index(name) for name in needs]
+        self._marked: dict[int, str] = {}
 
-    def __init__(self, build: Builders, options: Any) -> None:
-        super().__init__()
-        self.build, self.options, self.spec, self.loss = build, options, build.spec, build.loss
-        gives, needs = build.parts["discriminator"].gives, build.parts["loss"].needs
-        self._needed = tuple(gives.index(name) for name in needs)  # places of the outputs that the loss wants
-        self._needs_all = gives == needs
-        self.ema: Generator | None = None
+    def only(self, output: str) -> View:
+        """The same discriminator, giving one output."""
+        other = copy(self)
+        other.turn, other._places, other._marked = None, [self.D.record.gives.index(output)], {}
+        return other
 
-    @abstractmethod
-    def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        """One generator iteration, number t from 0; takes batches with next(batches). Returns the values to be logged, detached."""
+    def mark(self, x: Tensor) -> str:
+        """Whether x is the turn's "real" or "fake" samples, or another view of their memory; "" for any other tensor."""
+        if self.turn is None:
+            return ""
+        if id(x) in self._marked:
+            return self._marked[id(x)]
+        for name, y in (("real", self.turn.x_real), ("fake", self.turn.x_fake)):
+            if x is y or (x.shape == y.shape and x.dtype == y.dtype and x.data_ptr() == y.data_ptr() and x.stride() == y.stride()):
+                return name
+        return ""
 
-    @property
-    def device(self) -> torch.device:
-        """The device of its parameters."""
-        return next(self.parameters()).device
-
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers by attribute name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
-
-    def given(self, batch: Batch) -> dict[str, Tensor]:
-        """The conditions of this batch that the generator, the discriminator or the loss declares."""
-        keys = {key for part in self.build.parts.values() for key in part.given}
-        return {key: batch[key] for key in sorted(keys)}
-
-    def fake(self, n: int, given: Mapping[str, Tensor] | None = None, z: Tensor | None = None) -> Tensor:
-        """n samples of G for the latents z, or for fresh ones: (n, *spec.shape), with G's graph."""
-        z = self.G.latent(n) if z is None else z
-        x: Tensor = self.G(z.to(self.device), **{key: (given or {})[key] for key in self.build.parts["generator"].given})
+    def marked(self, x: Tensor, mark: str) -> Tensor:
+        """x, known from now on as "real" or "fake": for a copy of them."""
+        if mark:
+            self._marked = {id(x): mark}
         return x
 
-    def view(self, D: Discriminator, given: Mapping[str, Tensor] | None = None) -> View:
-        """D with its conditions bound, returning what the loss needs of it."""
-        bound = {key: (given or {})[key] for key in self.build.parts["discriminator"].given}
-        if self._needs_all:
-            return lambda x: D(x, **bound)
-
-        def needed(x: Tensor) -> Any:
-            outputs = D(x, **bound)
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            chosen = tuple(outputs[i] for i in self._needed)
-            return chosen[0] if len(chosen) == 1 else chosen
-
-        return needed
-
-    def metrics(self, **groups: Terms) -> Terms:
-        """The return value of `step`: metrics(d=terms_d, g=terms_g) is {"d/real": ..., "g/fake": ...} and the watched values, detached."""
-        values = {f"{group}/{name}": value.detach() for group, terms in groups.items() for name, value in terms.items()}
-        values.update(self.loss.watched)
-        self.loss.watched = {}
-        return values
-
-    def average(self, decay: float, t: int) -> None:
-        """Move the running average of G's weights, `ema`, towards G: with weight 1 - min(decay, (1 + t) / (10 + t)); buffers are copied."""
-        if self.ema is None:
-            self.ema = deepcopy(self.G).requires_grad_(False)
-        share = 1 - min(decay, (1 + t) / (10 + t))
-        with torch.no_grad():
-            for averaged, weights in zip(self.ema.parameters(), self.G.parameters(), strict=True):
-                averaged.lerp_(weights, share)
-            for copied, buffer in zip(self.ema.buffers(), self.G.buffers(), strict=True):
-                copied.copy_(buffer)
-
-    @property
-    def sampled(self) -> Generator:
-        """The generator that is sampled and exported: the average of G where there is one, else G."""
-        return self.G if self.ema is None else self.ema
+    def __call__(self, x: Tensor) -> Any:
+        mark = self.mark(x)
+        real, fake = self._bound["real"], self._bound["fake"]
+        if not mark and any(real[key] is not fake[key] for key in real):
+            raise GanzooError("D's conditions differ between real and fake samples, and it is called with samples that are neither.")
+        seen = {"x": x, **(fake if mark == "fake" else real)}
+        for wrapper in self.wrappers:
+            seen = wrapper.look(seen)
+        outputs = self.D(**seen)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        if self.turn is not None and mark and mark not in self.turn.logits and "logits" in self.D.record.gives:
+            self.turn.logits[mark] = outputs[self.D.record.gives.index("logits")]
+        chosen = tuple(outputs[i] for i in self._places)
+        return chosen[0] if len(chosen) == 1 else chosen
 
 
-def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
-    """Minimise the sum of each optimiser's terms: first all gradients, then all steps.
+@dataclass
+class Turn:
+    """One turn of a discriminator, as its wrappers are told of it.
 
-    Only the parameters of the optimiser that the terms come with receive a gradient, so D collects nothing while G learns.
+    Attributes:
+        side: "d" where D learns, "g" where G does.
+        t: the step.
+        D: gives logits alone, or what the loss needs where there are none; the wrappers look here too.
+        x_real, x_fake: the samples, (N, *shape).
+        given: the batch and the latents.
+        anchored: whether real logits lie above 0 and fake ones below; False where the loss looks at differences alone.
+        logits: those of the "real" and the "fake" samples that the loss has seen, (N,); in `after_d` they are detached.
     """
-    for i, (optimiser, terms) in enumerate(pairs):
-        optimiser.zero_grad(set_to_none=True)
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        # Several terms may share a graph (one forward of D for both), so it is kept until the last of them.
-        torch.stack(list(terms.values())).sum().backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
-    for optimiser, _ in pairs:
-        optimiser.step()
-    # Autocast keeps bf16 copies of the weights for as long as it is entered: they are stale now.
-    torch.clear_autocast_cache()
+
+    side: Literal["d", "g"]
+    t: int
+    D: View
+    x_real: Tensor
+    x_fake: Tensor
+    given: Mapping[str, Tensor]
+    anchored: bool = True
+    logits: dict[str, Tensor] = field(default_factory=dict)
 
 
-def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameters. Call it in every step, with a function of t or of buffers: the rate itself is not saved."""
-    for group in optimiser.param_groups:
-        group["lr"] = lr
+class Wrapper(nn.Module):
+    """Stands around a discriminator, one instance each. Its buffers are saved with the strategy; it has no parameters.
+
+    spec: the data as the discriminator knows it.
+    """
+
+    record: WrapperPart
+    """Its record. Set by ganzoo, which builds it."""
+    name: str = ""
+    """What its terms and values are logged under: "ada", or "D_a/ada" where there are several discriminators. Set by ganzoo."""
+
+    def __init__(self, spec: DataSpec, options: Any) -> None:
+        super().__init__()
+        self.spec, self.options = spec, options
+
+    def look(self, seen: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All that D is about to see: "x" and its conditions, of which pictures must move together. Differentiable."""
+        return seen
+
+    def d_terms(self, turn: Turn) -> Terms:
+        """Terms added to those of D."""
+        return {}
+
+    def g_terms(self, turn: Turn) -> Terms:
+        """Terms added to those of G."""
+        return {}
+
+    def after_d(self, turn: Turn) -> Terms:
+        """After D has been updated: the place to move buffers. What is returned is logged."""
+        return {}
+
+    def variant(self, t: int) -> Hashable:
+        """What the operations of step t depend on: t % every where a term comes at every so many steps."""
+        return None
+
+
+class Degradation(nn.Module, ABC):
+    """Makes "source", and what belongs to it, from "x". Draws with `ganzoo.draw`: a picture is degraded alike whenever asked for."""
+
+    def __init__(self, spec: DataSpec, options: Any) -> None:
+        super().__init__()
+        self.spec, self.options = spec, options
+
+    @abstractmethod
+    def fields(self, x: Field) -> dict[str, Field]:
+        """What is made of samples of this field: {"source": ..., "mask": ...}. Raises UsageError where it cannot be."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """The same by key, of x as in a batch."""
 
 
 def full_precision(x: Tensor) -> torch.autocast:
@@ -207,14 +226,16 @@ def gradient_norms(f: View, x: Tensor, *, logits: bool = False) -> Tensor | tupl
     """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
 
     Args:
-        f: maps (N, ...) to logits (N,) and treats every sample by itself.
+        f: maps (N, ...) to logits (N,) and treats every sample by itself; wrappers look at x here as well.
         x: (N, ...).
         logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so,
             not two.
     """
+    mark = f.mark(x) if isinstance(f, View) else ""
     x = x.detach().requires_grad_(True)
     with full_precision(x):
-        values = f(x.float())
+        full = x if x.dtype == torch.float64 else x.float()
+        values = f(f.marked(full, mark) if isinstance(f, View) else full)
         (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
     # The square root has no gradient at 0, so a little is added beneath it.
     norms = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()

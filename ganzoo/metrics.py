@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,14 +22,18 @@ class FeatureBatch:
     """A batch of samples with their features.
 
     Attributes:
-        x: uint8 images (N, C, H, W), as they would be saved, or float32 points (N, D).
+        x: as they would be saved: uint8 images (N, C, H, W), float32 points (N, D), int64 texts (N, T), probabilities of classes (N, K).
         features: float32 (N, D).
         logits: (N, K) where the extractor classifies, else None.
+        truth: of outputs, the rows of the data that they should have been, as they are stored; else None.
+        inputs: of outputs, the rows that they were made of, by key, as they are stored.
     """
 
     x: Tensor
     features: Tensor
     logits: Tensor | None = None
+    truth: Tensor | None = None
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Accumulator(ABC):
@@ -127,7 +131,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self, fake: Any, real: Any) -> dict[str, float]:
-        """The figures, by the names in the record's `gives`. fake, real: accumulators, filled; real is None unless it `compares`.
+        """The figures, by the names in the record. fake, real: accumulators, filled; real is None unless it `compares`.
 
         Raises GanzooError where there are too few samples to say anything.
         """
@@ -138,7 +142,7 @@ class ExtractorContext:
     """Where and for what a feature extractor is built.
 
     Attributes:
-        layer: which of the layers that its record `gives`.
+        layer: which of the layers in its record.
         training: prepares the data that the generator learns from, for an extractor that learns too; raises UsageError where that is
             not at hand.
         cache: a folder that may be written, for weights.

@@ -25,6 +25,7 @@ def option(
     metavar: str | None = None,
     bare: Any = None,
     parse: Callable[[Any], Any] | None = None,
+    several: str = "",
 ) -> Any:
     """A field of an options dataclass: its default, one line of help, where the default comes from, and its bounds (inclusive).
 
@@ -38,9 +39,30 @@ def option(
         bare: the value of the flag when it is typed without one.
         parse: makes a value of the field's type of what was given, of a string with a form of its own; raises ValueError with what is
             wanted.
+        several: the flag may be repeated; what is typed is joined by this.
     """
-    metadata = {"help": help, "source": source, "min": min, "max": max, "metavar": metavar, "bare": bare, "parse": parse}
+    metadata = {
+        "several": several,
+        "help": help,
+        "source": source,
+        "min": min,
+        "max": max,
+        "metavar": metavar,
+        "bare": bare,
+        "parse": parse,
+    }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlternatingOptions:
+    """Those of `ganzoo.Alternating`; a strategy with further ones inherits from them."""
+
+    d_steps: int = option(1, "discriminator steps per generator step: k", source="Algorithm 1", min=1)
+    lr_g: float = option(2e-4, "learning rate of G", source="Radford et al. 2015, section 4", min=0)
+    lr_d: float = option(2e-4, "learning rate of D", source="Radford et al. 2015, section 4", min=0)
+    beta1: float = option(0.5, "Adam's decay rate of the gradient mean", source="Radford et al. 2015, section 4", min=0, max=0.999999)
+    beta2: float = option(0.999, "Adam's decay rate of the squared gradient", min=0, max=0.999999)
 
 
 def fields(cls: type | None) -> dict[str, dataclasses.Field[Any]]:
@@ -153,5 +175,7 @@ def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any
         else:
             if f.metadata.get("bare") is not None:
                 kwargs |= {"is_flag": False, "flag_value": f.metadata["bare"]}
+            if several := f.metadata.get("several"):
+                kwargs |= {"multiple": True, "callback": lambda ctx, param, typed, join=several: join.join(typed) if typed else None}
             click_options.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
     return click_options

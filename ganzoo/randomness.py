@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+from ganzoo.types import Prior
 
 
 def seed_of(*keys: object) -> int:
@@ -21,6 +25,42 @@ def seed_step(seed: int, t: int) -> None:
 def generator(*keys: object) -> torch.Generator:
     """A new CPU generator, seeded from the keys."""
     return torch.Generator().manual_seed(seed_of(*keys))
+
+
+def sample(prior: Prior, n: int, g: torch.Generator | None = None) -> Tensor:
+    """n rows of a prior, (n, *shape), on the CPU; from torch's global generator where none is given."""
+    shape = (n, *prior.shape)
+    match prior.law:
+        case "normal":
+            return torch.randn(shape, generator=g)
+        case "uniform":
+            return torch.rand(shape, generator=g) * 2 - 1
+        case "unit":
+            return torch.rand(shape, generator=g)
+        case "index":
+            return torch.randint(prior.size, shape, generator=g)
+        case "onehot":
+            return torch.nn.functional.one_hot(torch.randint(prior.size, shape, generator=g), prior.size).float()
+
+
+def draw(purpose: str, prior: Prior, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """n rows of a prior, (n, *shape), drawn on the CPU, so that they are the same on every device.
+
+    purpose: what they are for, as the name of a latent.
+    """
+    return sample(prior, n).to(device)
+
+
+class Draws:
+    """The scope of draws."""
+
+
+@contextlib.contextmanager
+def draws(*keys: object) -> Iterator[Draws]:
+    """The scope of `draw` outside of a step: what is drawn inside is a function of the keys."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of(*keys))
+        yield Draws()
 
 
 def between(ends: Tensor, steps: int) -> Tensor:

@@ -19,11 +19,12 @@ Batch: TypeAlias = "Mapping[str, Tensor]"
 Terms: TypeAlias = "dict[str, Tensor]"
 """Named 0-d tensors. Their sum is minimised; each is logged under its name."""
 
-Kind: TypeAlias = Literal["generator", "discriminator", "loss", "strategy", "metric", "features"]
 KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
-"""The parts that a recipe binds."""
+"""The parts that every recipe binds, by their kind. A recipe may bind further networks, by roles of their own."""
 JUDGES: tuple[str, ...] = ("metric", "features")
 """The parts that judge samples."""
+QUICK = "quick"
+"""The preset of a recipe that is taken where the user names none: minutes on two processor cores."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Field:
     shape: tuple[int, ...] = ()
     size: int = 0
     names: tuple[str, ...] = ()
+
+    @property
+    def numel(self) -> int:
+        """Numbers in one row."""
+        return prod(self.shape)
 
     def to_json(self) -> dict[str, Any]:
         return {"medium": self.medium, "shape": list(self.shape), "size": self.size, "names": list(self.names)}
@@ -105,7 +111,7 @@ class DataSpec:
     @property
     def numel(self) -> int:
         """Numbers in one sample x."""
-        return prod(self.shape)
+        return self.x.numel
 
     def set_of(self, key: str) -> str:
         """The name of the set that a key belongs to."""
@@ -140,112 +146,274 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A generator, a discriminator, a loss, a strategy, a metric or a feature extractor that can be named on the command line.
+class Prior:
+    """What one row of a latent is, as data, so that ganzoo can draw it: for a batch, for a sheet, ahead of time.
 
     Attributes:
-        kind: "generator", "discriminator", "loss", "strategy", "metric" or "features".
+        law: "normal": N(0, 1); "uniform": in [-1, 1]; "unit": uniform in [0, 1); "index": whole numbers below `size`, int64; "onehot": the
+            same, one-hot, float32.
+        shape: of one row; of "onehot", without the last axis, which has `size` entries.
+        size: of "index" and "onehot".
+    """
+
+    law: Literal["normal", "uniform", "unit", "onehot", "index"]
+    shape: tuple[int, ...] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """A product of a run: a network, what it is called with, and what it gives.
+
+    Attributes:
+        network: the network's attribute in the strategy: "G", "G_ab", "D".
+        takes: by parameter of the network, the latent or the field of the data that it is called with: {"source": "x_a"}; a tuple where
+            the names are the same.
+        gives: the field of the data that it makes, by its key; or a field of its own: Field("label", size=2, names=("spam", "mail")).
+        output: which of the network's outputs; "": the first.
+        average: whether `--ema` averages it.
+    """
+
+    network: str
+    takes: Mapping[str, str] | tuple[str, ...] = ("z",)
+    gives: str | Field = "x"
+    output: str = ""
+    average: bool = True
+
+    @property
+    def names(self) -> dict[str, str]:
+        """`takes` as a dict."""
+        return dict(self.takes) if isinstance(self.takes, Mapping) else {name: name for name in self.takes}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `ganzoo.testing` is told of a record.
+
+    Attributes:
+        small: options by name of a small version, used where a part is not in its own recipe; of a recipe, named as in its presets and in
+            addition to "quick": a version that learns simple images of 16 pixels, or points, within seconds on a processor.
+        known_failures: rules that it does not keep, each with the reason.
+    """
+
+    small: Mapping[str, Any] = field(default_factory=dict)
+    known_failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What all parts say.
+
+    Attributes:
         name: small letters, digits and single hyphens.
         target: "package.module:Name", the class; imported when the part is built, not earlier.
         summary: a line for `ganzoo list`.
         options: a frozen dataclass whose fields are made with `option`, or None.
-        gives: discriminator: the names of its outputs, in their order ("logits", "class_logits", "reconstruction", "features");
-            loss: what the strategy must do with its terms beyond minimising them ("balance": weigh them, as BEGAN's are);
-            features: the names of its layers, the usual one first; metric: the names of its figures.
-        needs: loss: the outputs that it wants from a discriminator; it gets them in this order;
-            strategy: the `gives` of the losses that it works with, exactly;
-            metric: its input: "features", "logits" (of a classifying extractor), "modes" (of toy data).
-        given: networks: the conditions that they take by keyword; loss: the conditions that its fakes must carry. Keys of the batch.
-        keys: further keys of the batch that it needs, beside `given`: those that a strategy reads itself; "y" for a class head, or for a
-            feature extractor that learns the data's labels.
-        per_sample: discriminator: no output depends on another sample of the batch (there is no BatchNorm);
-            loss: it needs such a discriminator (gradient penalties do).
-        data: the kinds of data that it can make or judge.
-        sizes: the image sizes, in pixels; empty: any.
-        bf16: whether it works in bf16 arithmetic; if not, --precision bf16 is refused.
-        better: metric: "lower" or "higher" by name, for each figure that can be better or worse.
-        small: options, by name, of a small version for `ganzoo.testing`, used where the part is not in its own recipe.
-        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+        check: for `ganzoo.testing`.
     """
 
-    kind: Kind
     name: str
     target: str
     summary: str = ""
     options: type | None = None
-    gives: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    per_sample: bool = False
-    data: tuple[str, ...] = ("image", "points")
-    sizes: tuple[int, ...] = ()
-    bf16: bool = True
-    better: Mapping[str, str] = field(default_factory=dict)
-    small: Mapping[str, Any] = field(default_factory=dict)
-    known_failures: Mapping[str, str] = field(default_factory=dict)
+    check: Check = field(default=Check(), kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        """What `--kind` calls it."""
+        return type(self).__name__.removesuffix("Part").lower()
 
 
-@dataclass(frozen=True)
-class MediumPart:
-    """A kind of data.
+@dataclass(frozen=True, kw_only=True)
+class NetworkPart(Part):
+    """A generator, a discriminator, or a network in a role of its own.
 
     Attributes:
-        name: what `Field.medium` says.
-        target: "package.module:Name", a class that implements `ganzoo.Medium`.
-        summary: a line for `ganzoo list --kind medium`.
-        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+        role: "generator", "discriminator", or a name of its own, as "encoder". It is the part's kind: `--encoder NAME` exchanges it.
+        latents: the parameters that are drawn; `Network.latents` says from which priors.
+        takes: the parameters that are fields of the data, as this network knows it: "x", "y", "source", ...
+        needs: further fields that the data must have, though it is not called with them: "y" where it has an output a class.
+        gives: its outputs, in their order: of a generator fields ("x"), of a discriminator "logits", "class_logits", "reconstruction",
+            "features".
+        media: what its fields may hold, those that are labels aside.
+        sizes: the picture sizes, in pixels; empty: any.
+        multiple: it takes pictures of other sizes than it was trained with, if height and width are multiples of this; 0: it does not.
+        per_sample: no output depends on another sample of the batch (there is no BatchNorm).
+        bf16: whether it works in bf16 arithmetic; if not, --precision bf16 is refused.
     """
 
-    name: str
-    target: str
-    summary: str = ""
-    known_failures: Mapping[str, str] = field(default_factory=dict)
+    role: str
+    latents: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    media: tuple[str, ...] = ("image",)
+    sizes: tuple[int, ...] = ()
+    multiple: int = 0
+    per_sample: bool = False
+    bf16: bool = True
+
+    @property
+    def kind(self) -> str:
+        return self.role
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """All that it is called with, by keyword."""
+        return (*self.latents, *self.takes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossPart(Part):
+    """A loss.
+
+    Attributes:
+        needs: the outputs that it wants from a discriminator; it gets them in this order.
+        given: the fields of the batch and the latents that it is called with, beside the samples.
+        per_sample: it needs a discriminator whose outputs do not depend on other samples of the batch (gradient penalties do).
+        anchored: real samples have logits above 0 and fake ones below; False where only differences count, as Wasserstein's.
+        weighed_by: what a strategy must do with its terms beyond minimising them ("balance": weigh them, as BEGAN's are); "": nothing.
+        bf16: as of a network.
+    """
+
+    needs: tuple[str, ...] = ("logits",)
+    given: tuple[str, ...] = ()
+    per_sample: bool = False
+    anchored: bool = True
+    weighed_by: str = ""
+    bf16: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyPart(Part):
+    """A training strategy.
+
+    Attributes:
+        roles: the networks that it builds, by role.
+        reads: the fields that it takes from a batch itself, the main one first. A strategy that reads no "x" calls its networks with other
+            fields than they name, so the data needs only what is read.
+        brings: the latents that it draws itself and passes to the loss.
+        weighs: what it does with the terms of a loss: the `weighed_by` of those that it works with.
+        bf16: as of a network.
+    """
+
+    roles: tuple[str, ...] = ("generator", "discriminator")
+    reads: tuple[str, ...] = ("x",)
+    brings: tuple[str, ...] = ()
+    weighs: str = ""
+    bf16: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrapperPart(Part):
+    """What stands around each discriminator: an augmentation, a regulariser.
+
+    Attributes:
+        needs: "logits": a discriminator that gives them; "real", "fake": losses that judge real and fake samples by themselves.
+        per_sample: it needs a discriminator whose outputs do not depend on other samples of the batch.
+        media: what it works on.
+        bf16: as of a network.
+    """
+
+    needs: tuple[str, ...] = ()
+    per_sample: bool = False
+    media: tuple[str, ...] = ("image",)
+    bf16: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradationPart(Part):
+    """What makes "source" from "x".
+
+    Attributes:
+        gives: the fields that it makes: "source", perhaps "mask".
+        media: what it works on.
+    """
+
+    gives: tuple[str, ...] = ("source",)
+    media: tuple[str, ...] = ("image",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPart(Part):
+    """A metric.
+
+    Attributes:
+        figures: by name, whether "lower" or "higher" is better, or "".
+        looks_at: its input: "features", "logits" (of a classifying extractor), "modes" (of toy data), "truth" (what the data has, row by
+            row, for each output), "inputs", "outputs".
+        media: what it judges.
+    """
+
+    figures: Mapping[str, str]
+    looks_at: tuple[str, ...] = ("features",)
+    media: tuple[str, ...] = ("image", "points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesPart(Part):
+    """A feature extractor.
+
+    Attributes:
+        layers: their names, the usual one first.
+        reads: further fields that it needs: "y" where it learns the data's labels.
+        media: what it looks at.
+    """
+
+    layers: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    media: tuple[str, ...] = ("image", "points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediumPart(Part):
+    """A kind of data; `name` is what `Field.medium` says. Its class implements `ganzoo.Medium`.
+
+    Attributes:
+        dataset: the data set of this kind that is taken where the user names none.
+    """
+
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A GAN by name: four parts and the defaults that its paper, or our measurement, gives them.
+    """A GAN by name: its parts, and the options that its paper, or our measurement, gives them.
 
     Attributes:
         name: what the command line calls it.
         title: its name in words.
-        generator: the name of a generator, from this plugin or another.
-        discriminator: the name of a discriminator.
-        loss: the name of a loss.
-        strategy: the name of a strategy.
+        parts: the names of its parts by kind: {"generator": "dcgan", "discriminator": "dcgan", "loss": ..., "strategy": ...}, from this
+            plugin or another.
+        wrappers: the names of wrappers around its discriminators, the outermost first.
+        degradation: the name of what makes "source" from "x"; "": none.
+        presets: options by the preset's name: "steps", "batch_size", ... for the run, "strategy.n_critic", ... for the parts,
+            "ada.target", ... for wrappers. "quick", the usual one, takes minutes on two cores; "paper" is what the paper did. The value
+            "steps" stands for the number of steps that the run has: for the length of a schedule.
         summary: a line about the idea.
         paper: "arXiv:1406.2661", or a URL.
         year: of the paper.
-        keys: the keys of the batch that it reads, beside those that its parts ask for.
-        defaults: "steps", "batch_size", ... for the run and "strategy.n_critic", ... for the options of the parts. The value "steps"
-            stands for the number of steps that the run has: for the length of a schedule.
         results: what was measured with this recipe, one line a figure, each with its protocol.
         min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
-        small: options, named as in `defaults` and replacing them, of a version that learns simple images of 16 pixels, or points, within
-            seconds on a processor: the one that `ganzoo.testing` trains.
-        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+        check: for `ganzoo.testing`.
     """
 
     name: str
     title: str
-    generator: str
-    discriminator: str
-    loss: str
-    strategy: str
+    parts: Mapping[str, str]
+    wrappers: tuple[str, ...] = ()
+    degradation: str = ""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     summary: str = ""
     paper: str = ""
     year: int | None = None
-    keys: tuple[str, ...] = ("x",)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
     results: tuple[str, ...] = ()
     min_batch: int = 1
-    small: Mapping[str, Any] = field(default_factory=dict)
-    known_failures: Mapping[str, str] = field(default_factory=dict)
+    check: Check = field(default=Check(), kw_only=True)
 
-    def part(self, kind: str) -> str:
-        """The name of its part of that kind."""
-        return str(getattr(self, kind))
+    @property
+    def kind(self) -> str:
+        return "recipe"
 
 
 @dataclass(frozen=True)
@@ -256,10 +424,9 @@ class DataSet:
         name: what the command line calls it.
         target: "package.module:function"; the function takes a `ganzoo.Request` and returns `ganzoo.Samples`.
         title: its name in words.
+        fields: by key, as far as they are known before it is prepared; shapes may be left open.
         summary: a line for `ganzoo list --kind dataset`.
-        kind: the medium of its samples, "image", "points", ...
-        keys: the keys of its batches; ("x", "y") where it always has labels.
-        classes: the number of classes; 0: none, or it depends.
+        options: of its own, a frozen dataclass whose fields are made with `option`: `--dataset.NAME`; they reach it as `Request.options`.
         image_size: the usual image size in pixels; None: that of the images.
         attributes: whether it takes `--labels`.
         test: the data set with held-out samples of the same source, for `--against test`.
@@ -267,16 +434,15 @@ class DataSet:
         sigma: their standard deviation.
         licence: under which it may be used.
         source: where it comes from.
-        known_failures: rules of `ganzoo.testing` that it does not keep, each with the reason.
+        check: for `ganzoo.testing`.
     """
 
     name: str
     target: str
     title: str
+    fields: Mapping[str, Field] = field(default_factory=lambda: {"x": Field("image")})
     summary: str = ""
-    kind: str = "image"
-    keys: tuple[str, ...] = ("x",)
-    classes: int = 0
+    options: type | None = None
     image_size: int | None = None
     attributes: bool = False
     test: str = ""
@@ -284,7 +450,11 @@ class DataSet:
     sigma: float = 0.0
     licence: str = ""
     source: str = ""
-    known_failures: Mapping[str, str] = field(default_factory=dict)
+    check: Check = field(default=Check(), kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        return "dataset"
 
 
 @dataclass(frozen=True)
@@ -304,4 +474,4 @@ class RunInfo:
     step: int = 0
 
 
-Record: TypeAlias = Part | MediumPart | Recipe | DataSet
+Record: TypeAlias = Part | Recipe | DataSet

@@ -125,7 +125,7 @@ def test_dry_run_prints_everything_and_makes_nothing(ganzoo, images, tmp_path):
     assert told["options"]["strategy"]["clip"] == 0.02
     assert told["options"]["strategy"]["n_critic"] == 5
     assert told["run"]["image_size"] == "32"
-    assert told["shapes"]["x_fake"] == ["N", 3, 32, 32]
+    assert told["shapes"]["generator"] == {"z": ["N", 100], "gives": ["N", 3, 32, 32]}
     assert told["parameters"]["G"] > 100_000
     assert list(tmp_path.iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_a_generator_file_is_not_believed_before_it_is_compared(ganzoo, finished
     done = ganzoo("sample", tmp_path)
     assert done.returncode == 1
     assert "does not fit" in done.stderr
-    for field in ("spec", "options", "plugins", "generator"):
+    for field in ("data", "options", "plugins", "part", "takes", "gives"):
         checkpoint.write(tmp_path / "generator.safetensors", tensors, {**said, field: 5})
         assert ganzoo("sample", tmp_path).returncode == 2
 

@@ -23,7 +23,7 @@ from zoo import prepare
 
 from ganzoo.data import Batches, Prepared, Request, Samples, cache_dir
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.types import DataSet, DataSpec
+from ganzoo.types import DataSet, DataSpec, Field
 
 CPU = torch.device("cpu")
 
@@ -451,7 +451,7 @@ def counted(request: Request) -> Samples:
     return Samples.of_files(f"version 1 {request.labels}", names, read, [0, 1, 0, 1, 1], ("a", "b"))
 
 
-RECORD = DataSet("counted", f"{__name__}:counted", title="", keys=("x", "y"), classes=2, attributes=True)
+RECORD = DataSet("counted", f"{__name__}:counted", title="", fields={"x": Field("image"), "y": Field("label", (), 2)}, attributes=True)
 
 
 def test_what_is_prepared_is_not_read_again(monkeypatch):

@@ -64,8 +64,8 @@ class Shell:
         bin_ = folder / "bin"
         for made in (self.folder, self.installed, bin_):
             made.mkdir()
-        for name in ("ganzoo", "pytest"):
-            (bin_ / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n')
+        for name, module in (("ganzoo", "-m ganzoo"), ("pytest", "-m pytest"), ("python", "")):
+            (bin_ / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
             (bin_ / name).chmod(0o755)
         self.env = os.environ | {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 

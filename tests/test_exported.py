@@ -1,4 +1,4 @@
-"""A generator's samples: the same ones however many are asked for, wherever the network is."""
+"""Products: the same rows however many are asked for, wherever the network is, whatever size a picture has."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from torch import nn
 from zoo import built, small
 
 import ganzoo
-from ganzoo import DataSpec
+from ganzoo import DataSpec, Export, Field, NetworkPart, Prior
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import catalogue
-from ganzoo.runs.exported import BATCH, LATENTS_PER_SEED, Exported, load
+from ganzoo.runs.exported import BATCH, Exported, classes_of, load
 from ganzoo.training import launch
 from ganzoo.training.loop import Watch
 
 
 class Made(ganzoo.Generator):
-    """Makes the sum of its latents and its class, with the given number of samples too many."""
+    """Makes the sum of its latents and its class, with the given number of rows too many."""
+
+    record = NetworkPart("made", "", role="generator", latents=("z",), takes=("y",), gives=("x",), media=("points",))
 
     def __init__(self, spec, options=0):
         super().__init__(spec, options)
         self.weight = nn.Parameter(torch.ones(()))
 
-    def latent(self, n):
-        return torch.randn(n, 2)
+    def latents(self):
+        return {"z": Prior("normal", (2,))}
 
     def forward(self, z, y):
         assert z.device == y.device == self.weight.device
@@ -32,48 +34,107 @@ class Made(ganzoo.Generator):
         return torch.cat([x, x[: self.options]]) if self.options and not z.is_meta else x
 
 
+class Halved(ganzoo.Generator):
+    """Takes pictures whose sides are multiples of 4, and gives them at half the size, with what it was called with."""
+
+    record = NetworkPart("halved", "", role="generator", takes=("source",), gives=("x", "seen"), multiple=4)
+
+    def __init__(self, spec, options=None):
+        super().__init__(spec, options)
+        self.weight = nn.Parameter(torch.ones(()))
+        self.shapes = []
+
+    def forward(self, source):
+        self.shapes.append(tuple(source.shape))
+        return nn.functional.avg_pool2d(source, 2), source
+
+
 POINTS = DataSpec.of("points", (2,), 3)
+PAIRS = DataSpec({"x": Field("image", (3, 4, 4)), "source": Field("image", (3, 8, 8))}, {"": ("x", "source")})
+
+
+def points(options=0):
+    return Exported(Made(POINTS, options), Export("G", ("z", "y")), "generator", POINTS)
+
+
+def rows(product, n, seed=0, given=None):
+    return torch.cat(list(product.outputs(n, seed, given)))
 
 
 @pytest.mark.parametrize("recipe", ["dcgan", "acgan", "began", "sngan"])
 def test_a_sample_depends_on_the_seed_and_its_number_alone(recipe, images):
-    exported = Exported.of(built(small(recipe, images(3))).strategy)
-    n = LATENTS_PER_SEED + BATCH + 3
-    many = torch.cat(list(exported.samples(n, 5)))
+    product = Exported.of(built(small(recipe, images(3))).strategy)
+    n = 2 * BATCH + 3
+    many = rows(product, n, 5)
     assert many.shape == (n, 3, 16, 16)
     assert many.dtype == torch.uint8
-    for some in (1, 7, BATCH, BATCH + 1, LATENTS_PER_SEED + 1):
-        assert torch.equal(torch.cat(list(exported.samples(some, 5))), many[:some]), some
-    assert not torch.equal(torch.cat(list(exported.samples(7, 6))), many[:7])
+    for some in (1, 7, BATCH, BATCH + 1):
+        assert torch.equal(rows(product, some, 5), many[:some]), some
+    assert not torch.equal(rows(product, 7, 6), many[:7])
 
 
 def test_drawing_leaves_torchs_random_state_and_the_mode_of_the_network(images):
     strategy = built(small("dcgan", images())).strategy
     before = torch.random.get_rng_state()
-    list(Exported.of(strategy).samples(5))
+    rows(Exported.of(strategy), 5)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert strategy.G.training
 
 
 def test_latents_and_classes_go_to_the_networks_device():
-    exported = Exported(Made(POINTS).to("meta"), "made", ("y",))
-    assert torch.cat(list(exported.samples(BATCH + 1))).tolist() == [[0.0, 1.0]] * (BATCH + 1)
+    product = points()
+    product.network.to("meta")
+    assert rows(product, BATCH + 1).tolist() == [[0.0, 1.0]] * (BATCH + 1)
 
 
 def test_classes_come_in_turn_unless_they_are_named():
-    exported = Exported(Made(POINTS), "made", ("y",))
     z = torch.zeros(7, 2)
-    assert torch.cat(list(exported.outputs(z)))[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert torch.cat(list(exported.outputs(z, labels=torch.full((7,), 2))))[:, 0].tolist() == [2] * 7
+    assert rows(points(), 7, given={"z": z})[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert rows(points(), 7, given={"z": z, "y": torch.full((7,), 2)})[:, 0].tolist() == [2] * 7
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(GanzooError, match=f"makes {BATCH + 1} samples of {BATCH} latents"):
-        list(Exported(Made(POINTS, 1), "made", ("y",)).samples(3))
-    with pytest.raises(GanzooError, match="not finite numbers"):
-        list(Exported(Made(POINTS), "made", ("y",)).outputs(torch.full((1, 2), float("nan"))))
-    with pytest.raises(UsageError, match="needs text"):
-        Exported(Made(POINTS), "made", ("y", "text")).samples(3)
+    with pytest.raises(GanzooError, match=f"gives {BATCH + 1} rows for {BATCH}"):
+        rows(points(1), 3)
+    with pytest.raises(GanzooError, match="not a finite number"):
+        rows(points(), 1, given={"z": torch.full((1, 2), float("nan"))})
+    product = Exported(Halved(PAIRS), Export("G", ("source",)), "generator", PAIRS)
+    with pytest.raises(UsageError, match="asks for source: it is applied to data"):
+        rows(product, 3)
+
+
+def test_what_a_product_is_for():
+    made, halved = points(), Exported(Halved(PAIRS), Export("G", ("source",)), "generator", PAIRS)
+    assert (made.asks, made.classes, made.has_truth) == ((), POINTS.fields["y"], False)
+    assert (halved.asks, halved.classes, halved.has_truth) == (("source",), None, True)
+    two = DataSpec({"x_a": Field("image", (3, 8, 8)), "x_b": Field("image", (3, 4, 4))}, {"a": ("x_a",), "b": ("x_b",)})
+    translated = Exported(Halved(PAIRS), Export("G", {"source": "x_a"}, "x_b"), "a-to-b", two)
+    assert (translated.asks, translated.key, translated.has_truth) == (("x_a",), "x_b", False)
+    other = Exported(Halved(PAIRS), Export("G", ("source",), output="seen"), "seen", PAIRS)
+    source = torch.rand(1, 3, 8, 8)
+    assert torch.equal(torch.cat(list(other.raw(1, 0, {"source": source}))), source)
+
+
+def test_pictures_of_another_size_are_padded_and_cut_and_fewer_at_once():
+    network = Halved(PAIRS)
+    product = Exported(network, Export("G", ("source",)), "generator", PAIRS)
+    source = torch.rand(2, 3, 10, 22)
+    x = torch.cat(list(product.raw(2, 0, {"source": source})))
+    assert x.shape == (2, 3, 5, 11)
+    assert torch.allclose(x, nn.functional.avg_pool2d(source, 2))
+    assert network.shapes == [(int(BATCH / (10 * 22 / 64)), 3, 12, 24)]
+    one = torch.cat(list(product.raw(1, 0, {"source": source[:1]})))
+    assert torch.equal(one, x[:1])
+    network.record = NetworkPart("halved", "", role="generator", takes=("source",), gives=("x",))
+    with pytest.raises(UsageError, match="takes pictures of 8 pixels only, got 22x10"):
+        list(product.raw(1, 0, {"source": source}))
+
+
+def test_classes_are_known_by_number_and_name():
+    field = Field("label", (), 3, ("cat", "Dog", "cow"))
+    assert classes_of(["dog", 0, "2"], field) == [1, 0, 2]
+    with pytest.raises(UsageError, match="numbers from 0 to 2 or one of cat, Dog, cow; got 'horse'"):
+        classes_of(["horse"], field)
 
 
 def test_the_last_sheet_of_a_run_shows_what_its_seed_draws_from_its_file(images, ganzoo, tmp_path):

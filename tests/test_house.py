@@ -25,8 +25,8 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 #: The floors of the house: each module or folder may import those of its own floor and of those before it.
 LAYERS = [
     {"errors", "types"},
-    {"options", "hookspecs", "randomness", "files", "machine"},
-    {"config", "interfaces", "metrics", "pictures"},
+    {"options", "hookspecs", "randomness", "ranks", "files", "machine"},
+    {"config", "interfaces", "strategy", "metrics", "pictures"},
     {"media"},
     {"registry"},
     {"data"},
@@ -34,7 +34,7 @@ LAYERS = [
     {"runs"},
     {"evaluation"},
     {"training", "report"},
-    {"comparison"},
+    {"comparison", "api"},
     {"testing"},
     {"cli", "__main__"},
 ]

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from ganzoo_gan.model import Generator
 from PIL import Image
 from zoo import flags, small
 
@@ -36,7 +37,7 @@ class Told(Watch):
     def logged(self, step, values, images_per_second):
         self.steps.append(step)
 
-    def sampled(self, step, path, x):
+    def sampled(self, step, path, x, name):
         self.sheets.append(step)
 
     def saved(self, step, path):
@@ -57,7 +58,7 @@ def test_a_run_leaves_what_was_promised(images, tmp_path):
     assert (told.steps, told.sheets, told.saves) == ([2, 4, 6, 7], [0, 3, 6, 7], [4, 7])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 7]
-    terms = {"d/real", "d/fake", "d/class_real", "d/class_fake", "g/fake", "g/class", "class_accuracy"}
+    terms = {"d/real", "d/fake", "d/class_real", "d/class_fake", "g/fake", "g/class", "g/class_accuracy"}
     assert lines[0].keys() == {"step", "time", "images_seen", "images_per_second"} | terms
     assert lines[-1]["images_seen"] == 7 * 8
     assert sorted(p.name for p in (folder / "samples").iterdir()) == ["000000.png", "000003.png", "000006.png", "000007.png"]
@@ -323,7 +324,8 @@ def test_health_warns_when_all_samples_are_one(images, tmp_path):
 
 def test_a_generator_that_draws_one_picture_is_reported_while_it_trains(images, tmp_path, monkeypatch):
     config = small("gan", images(), steps=6, sample_every=1)
-    monkeypatch.setattr("ganzoo_gan.model.Generator.latent", lambda self, n: torch.zeros(n, self.options.z_dim))
+    forward = Generator.forward
+    monkeypatch.setattr(Generator, "forward", lambda self, z: forward(self, torch.zeros_like(z)))
     for name, refuse in (("run", False), ("no sheets", True)):
         if refuse:
             monkeypatch.setattr("ganzoo.pictures.save", lambda *_: (_ for _ in ()).throw(GanzooError("disk full")))
@@ -400,9 +402,8 @@ def test_a_generator_that_does_not_learn_is_told_of_when_D_has_won(tmp_path):
 
 def test_a_generator_that_draws_three_pictures_lacks_diversity_and_has_not_collapsed(tmp_path, monkeypatch):
     """Its spread is that of healthy samples."""
-    monkeypatch.setattr(
-        "ganzoo_gan.model.Generator.latent", lambda self, n: 3 * torch.eye(self.options.z_dim)[torch.randint(3, (n,))]
-    )  # three latents and no others
+    forward = Generator.forward  # of three latents and no others
+    monkeypatch.setattr(Generator, "forward", lambda self, z: forward(self, 9 * torch.eye(z.shape[1])[(9 * z[:, 0].abs()).long() % 3]))
     warnings, lines = toy("gan", tmp_path / "run", steps=150)
     assert warnings[-1].startswith("the samples lack diversity: ")
     assert [line["text"] for line in lines] == warnings

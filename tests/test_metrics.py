@@ -12,14 +12,15 @@ import torch
 from ganzoo_metrics import ganzoo_register
 from ganzoo_metrics.model import FID, KID, DensityCoverage, InceptionScore, Memorisation, Modes, PrecisionRecall, distances, nearest
 
-from ganzoo import DataSet, FeatureBatch, GanzooError, UsageError
+from ganzoo import DataSet, FeatureBatch, Field, GanzooError, UsageError
 from ganzoo.options import make
+from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import DataSpec
 
 SPEC = DataSpec.of("points", (2,))
 RECORDS = {record.target.partition(":")[2]: record for record in ganzoo_register()}
 ANGLES = [i * math.pi / 4 for i in range(8)]
-RING = DataSet("ring", "x:y", "", kind="points", sigma=0.02, modes=tuple((2 * math.cos(a), 2 * math.sin(a)) for a in ANGLES))
+RING = DataSet("ring", "x:y", "", {"x": Field("points")}, sigma=0.02, modes=tuple((2 * math.cos(a), 2 * math.sin(a)) for a in ANGLES))
 COMPARING = (FID, KID, PrecisionRecall, DensityCoverage, Memorisation)
 
 
@@ -45,7 +46,7 @@ def filled(made, n, batch=64, x=None, features=None, logits=None):
 
 def figures(made, fake, real, batch=64):
     values = made.compute(filled(made, len(fake), batch, features=fake), filled(made, len(real), batch, features=real))
-    assert tuple(values) == RECORDS[type(made).__name__].gives
+    assert tuple(values) == tuple(RECORDS[type(made).__name__].figures)
     assert all(type(v) is float and math.isfinite(v) for v in values.values())
     return values
 
@@ -371,9 +372,111 @@ def test_what_is_kept_is_called_by_its_settings():
 
 
 def test_records_say_what_the_metrics_do():
+    classes = {c.__name__: c for c in (*COMPARING, InceptionScore, Modes)}
     for name, record in RECORDS.items():
-        cls = {c.__name__: c for c in (*COMPARING, InceptionScore, Modes)}[name]
+        if name not in classes:
+            continue
+        cls = classes[name]
         assert cls.compares == (cls in COMPARING)
         assert cls.against == ("train" if cls is Memorisation else "")
         assert record.kind == "metric"
-        assert make(record.options, record.small) is not None or record.options is None
+        assert make(record.options, record.check.small) is not None or record.options is None
+
+
+# --- each output beside its truth
+
+
+def pictures(n=6, size=16, channels=3):
+    x = torch.randint(0, 256, (n, channels, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return x, (x.int() + torch.randint(-9, 10, x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 255).to(torch.uint8)
+
+
+def beside(name, x, truth, spec=None, lot=4, **options):
+    entry = catalogue().get("metric", name)
+    metric = entry.load()(spec or DataSpec.of("image", tuple(x.shape[1:])), make(entry.record.options, options))
+    filled = metric.accumulator(len(x))
+    for i in range(0, len(x), lot):
+        filled.add(FeatureBatch(x[i : i + lot], x[i : i + lot].flatten(1).float(), truth=truth[i : i + lot]))
+    return metric.compute(filled, None)[name], metric
+
+
+def test_psnr_is_that_of_the_mean_squared_error_of_each_picture():
+    """One grey level off everywhere: 10 log10(255²) = 48.13 dB; two: 6.02 dB less; the figure is the mean of both."""
+    truth = torch.full((2, 3, 12, 12), 100, dtype=torch.uint8)
+    x = truth.clone()
+    x[0] += 1
+    x[1] += 2
+    assert beside("psnr", x, truth)[0] == pytest.approx(48.1308 - 3.0103, abs=1e-4)
+    assert beside("psnr", truth, truth)[0] == 100
+    assert beside("psnr", x[:1], truth[:1], luma=True)[0] == pytest.approx(48.1308 + 20 * math.log10(255 / 219), abs=1e-3)
+    x[:, :, 0] = 0
+    assert beside("psnr", x[:1], truth[:1], border=1)[0] == pytest.approx(48.1308, abs=1e-4)
+    with pytest.raises(UsageError, match="leave nothing of 12 x 12"):
+        beside("psnr", x, truth, border=6)
+
+
+def test_ssim_equals_its_definition_written_out():
+    """Wang et al. 2004, window by window, with numpy."""
+    x, truth = pictures(2, 13, 1)
+    line = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    values = []
+    for a, b in zip(x.numpy().astype(float)[:, 0], truth.numpy().astype(float)[:, 0], strict=True):
+        own = []
+        for i in range(3):
+            for j in range(3):
+                p, q = a[i : i + 11, j : j + 11], b[i : i + 11, j : j + 11]
+                m, k = (window * p).sum(), (window * q).sum()
+                v, w, c = (window * (p - m) ** 2).sum(), (window * (q - k) ** 2).sum(), (window * (p - m) * (q - k)).sum()
+                own.append((2 * m * k + 2.55**2) * (2 * c + 7.65**2) / ((m * m + k * k + 2.55**2) * (v + w + 7.65**2)))
+        values.append(np.mean(own))
+    assert beside("ssim", x, truth)[0] == pytest.approx(np.mean(values), rel=1e-9)
+    assert beside("ssim", x, x)[0] == pytest.approx(1)
+    with pytest.raises(UsageError, match="at least 11 pixels"):
+        beside("ssim", x[:, :, :9], truth[:, :, :9])
+
+
+def test_accuracy_counts_the_most_probable_class_and_says_when_it_is_chance():
+    spec = DataSpec({"x": Field("label", (), 4)}, {"": ("x",)})
+    probable = torch.eye(4)[torch.tensor([0, 1, 2, 3, 0, 1])] * 0.5 + 0.1
+    value, metric = beside("accuracy", probable, torch.tensor([0, 1, 2, 3, 1, 2]), spec)
+    assert value == pytest.approx(4 / 6)
+    assert not metric.notes
+    value, metric = beside("accuracy", probable, torch.tensor([1, 2, 3, 0, 0, 0]), spec)
+    assert value == pytest.approx(1 / 6)
+    assert "guessing" in metric.notes[0]
+
+
+def texts(*rows, length=6):
+    return torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
+
+
+def bleu(fake, real, **options):
+    entry = catalogue().get("metric", "bleu")
+    metric = entry.load()(DataSpec.of("tokens", (6,)), make(entry.record.options, options))
+    sides = []
+    for rows in (fake, real):
+        sides.append(metric.accumulator(len(rows)))
+        for i in range(0, len(rows), 2):
+            sides[-1].add(FeatureBatch(rows[i : i + 2], rows[i : i + 2].float()))
+    return metric.compute(*sides)
+
+
+def test_bleu_is_the_papers_on_its_own_examples():
+    """Papineni et al. 2002, section 2.1: "the the the the the the the" scores 2/7 in single words against "the cat is on the mat"."""
+    the, cat, is_, on, mat = range(2, 7)
+    fake, real = texts([the] * 7, length=7), texts([the, cat, is_, on, the, mat], [the, cat], length=7)
+    assert bleu(fake.repeat(2, 1), real, order=1)["bleu"] == pytest.approx(2 / 7)
+    same = texts([the, cat, is_, on, mat], [cat, is_, on, the, mat])
+    assert bleu(same, same)["bleu"] == 1
+    assert bleu(texts([9, 10, 11, 12]).repeat(2, 1), same)["bleu"] == 0
+    # Half of the words known, and one word too few: 1/2 * e^(1 - 4/3).
+    short = bleu(texts([the, 9, cat, 10][:3], [the, 9, 10]), texts([the, cat, is_, on], [the, cat, is_, on]), order=1)
+    assert short["bleu"] == pytest.approx(0.5 * math.exp(1 - 4 / 3))
+
+
+def test_self_bleu_tells_repetition_and_leaves_a_text_out_of_its_own_references():
+    alike, apart = texts([2, 3, 4, 5]).repeat(3, 1), texts([2, 3, 4, 5], [6, 7, 8, 9], [10, 11, 12, 13])
+    assert bleu(alike, apart)["self-bleu"] == 1
+    assert bleu(apart, alike)["self-bleu"] == 0
+    assert bleu(texts([2, 3, 4, 5], [2, 3, 9, 9]), apart, order=1)["self-bleu"] == pytest.approx(0.5)

@@ -35,6 +35,7 @@ def test_a_project_is_complete(project):
     assert files.keys() == {
         "pyproject.toml", "README.md", "LICENSE", ".gitignore", ".github/workflows/ci.yml", f"src/{module}/__init__.py",
         f"src/{module}/model.py", f"src/{module}/py.typed", f"tests/test_{module.removeprefix('ganzoo_')}.py",
+        *([f"src/{module}/medium.py"] if module.endswith("_medium") else []),
     }  # fmt: skip
     told = tomllib.loads(files["pyproject.toml"])
     own = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -75,18 +76,22 @@ def test_its_manifest_registers_records_without_torch(project):
 import sys
 sys.path.insert(0, {str(project / "src")!r})
 import {module} as made
-from ganzoo.registry.records import fault, kind_of
+from ganzoo.registry.records import fault
 records = made.ganzoo_register()
 assert made.GANZOO_API == 1
 assert records and not [reason for record in records if (reason := fault(record))]
 assert not {{"torch", "numpy"}} & set(sys.modules)
-print(*(kind_of(record) for record in records))
+print(*(record.kind for record in records))
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kind = module.removeprefix("ganzoo_my_new_")
-    expected = {"gan": "generator discriminator loss recipe", "dataset": "dataset"}.get(kind, f"{kind} recipe")
-    assert done.stdout.split() == expected.split()
+    expected = {
+        "gan": "generator discriminator loss recipe", "pairs": "generator discriminator loss recipe",
+        "text": "generator discriminator recipe",
+        "medium": "medium dataset generator discriminator recipe", "dataset": "dataset", "degradation": "degradation",
+    }  # fmt: skip
+    assert done.stdout.split() == expected.get(kind, f"{kind} recipe").split()
 
 
 def test_every_template_is_used():

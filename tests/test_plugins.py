@@ -10,18 +10,19 @@ from importlib.metadata import PathDistribution
 import pytest
 
 from ganzoo import compose
-from ganzoo.compose import misfit
+from ganzoo.compose import Parts, misfit
+from ganzoo.config import Changes
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.registry.discovery import discover
 
 GOOD = """
-from ganzoo import Part, Recipe, hookimpl
+from ganzoo import LossPart, NetworkPart, Recipe, hookimpl
 GANZOO_API = 1
 
 @hookimpl
 def ganzoo_register():
-    return [Part("loss", "mine", "{module}.model:Mine", needs=("logits",))]
+    return [LossPart("mine", "{module}.model:Mine", needs=("logits",))]
 """
 
 RECIPE = """
@@ -30,7 +31,8 @@ GANZOO_API = 1
 
 @hookimpl
 def ganzoo_register():
-    return [Recipe("{name}", "One of theirs", generator="mlp", discriminator="mlp", loss="hinge", strategy="alternating")]
+    parts = {"generator": "mlp", "discriminator": "mlp", "loss": "hinge", "strategy": "alternating"}
+    return [Recipe("{name}", "One of theirs", parts)]
 """
 
 
@@ -81,10 +83,24 @@ BROKEN = {
     "no interface named": ("from ganzoo import hookimpl", "incompatible", "no GANZOO_API"),
     "no hook": ("GANZOO_API = 1", "broken", "registers nothing"),
     "not a record": (
-        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(): return ['dcgan']", "broken", "wanted a Part",
+        "from ganzoo import hookimpl\nGANZOO_API = 1\n@hookimpl\ndef ganzoo_register(): return ['dcgan']", "broken", "ganzoo's records",
     ),
     "a bad name": (GOOD.replace('"mine"', '"My Loss"'), "broken", "small letters"),
-    "a bad kind": (GOOD.replace('"loss"', '"lossy"'), "broken", "kind"),
+    "a role that is a kind": (
+        GOOD.replace("needs=", "role=").replace("LossPart(", "NetworkPart(").replace('("logits",)', '"loss"'), "broken", "role",
+    ),
+    "a network that takes and gives nothing": (
+        GOOD.replace("needs=", "role=").replace("LossPart(", "NetworkPart(").replace('("logits",)', '"encoder"'), "broken", "gives",
+    ),
+    "a wrapper called like a part": (
+        GOOD.replace("LossPart", "WrapperPart").replace('"mine"', '"strategy"'), "broken", "'strategy' is taken",
+    ),
+    "figures that are no dict": (GOOD.replace("LossPart", "MetricPart").replace("needs", "figures"), "broken", "figures"),
+    "figures that are neither better": (
+        GOOD.replace("LossPart", "MetricPart").replace('needs=("logits",)', "figures={'a': 'best'}"), "broken", "figures",
+    ),
+    "no layers": (GOOD.replace("LossPart", "FeaturesPart").replace('needs=("logits",)', "layers=()"), "broken", "layers"),
+    "a check that is a dict": (GOOD.replace("needs=", "check={}, needs="), "broken", "check"),
     "a string for a tuple": (GOOD.replace('("logits",)', '"logits"'), "broken", "needs"),
     "a target without a module": (GOOD.replace(".model:", ".modell:"), "broken", "modell"),
     "a target without its class": (GOOD.replace(":Mine", ":Yours"), "broken", "Yours"),
@@ -92,8 +108,15 @@ BROKEN = {
     "the same name twice": (GOOD.replace("return [", "return 2 * ["), "broken", "twice"),
     "torch in the manifest": ("import torch\n" + GOOD, "broken", "imports torch"),
     "a panic at import": ("class Panic(BaseException): ...\nraise Panic('of an extension')", "broken", "of an extension"),
-    "defaults that are no dict": (RECIPE.replace("{name}", "x").replace("strategy=", "defaults=None, strategy="), "broken", "defaults"),
-    "a default of no option": (RECIPE.replace("{name}", "x").replace("strategy=", "defaults={'stepz': 1}, strategy="), "broken", "stepz"),
+    "presets that are no dict": (RECIPE.replace("{name}", "x").replace("parts)", "parts, presets=None)"), "broken", "presets"),
+    "no quick preset": (RECIPE.replace("{name}", "x").replace("parts)", "parts, presets={'slow': {}})"), "broken", "'quick'"),
+    "a preset of no option": (
+        RECIPE.replace("{name}", "x").replace("parts)", "parts, presets={'quick': {'stepz': 1}})"), "broken", "stepz",
+    ),
+    "a preset of no part": (
+        RECIPE.replace("{name}", "x").replace("parts)", "parts, presets={'quick': {'ada.target': 1}})"), "broken", "ada.target",
+    ),
+    "no strategy": (RECIPE.replace("{name}", "x").replace("parts)", "{'loss': 'hinge'})"), "broken", "names no strategy"),
 }  # fmt: skip
 
 
@@ -112,14 +135,14 @@ def test_a_broken_plugin_ends_as_a_state_with_its_reason_and_the_others_work(cas
 def test_an_option_that_the_command_line_cannot_show_is_a_fault(site):
     source = """
         from dataclasses import dataclass
-        from ganzoo import Part, hookimpl, option
+        from ganzoo import LossPart, hookimpl, option
         GANZOO_API = 1
         @dataclass(frozen=True)
         class Options:
             sizes: list = option((), "a list")
         @hookimpl
         def ganzoo_register():
-            return [Part("loss", "mine", "{module}.model:Mine", options=Options)]
+            return [LossPart("mine", "{module}.model:Mine", options=Options)]
         """
     (plugin,) = discover(site("stranger", source), disabled=(), strict=False)
     assert plugin.state == "broken"
@@ -245,14 +268,43 @@ def test_a_target_that_cannot_be_imported_names_its_plugin(site):
 def test_parts_that_do_not_fit_are_refused_with_those_that_would(recipe, exchanged, said):
     zoo = catalogue()
     with pytest.raises(UsageError) as e:
-        compose.resolve(zoo, recipe, {}, exchanged, {})
+        compose.resolve(zoo, recipe, Changes(parts=exchanged))
     assert said in str(e.value)
 
 
 @pytest.mark.parametrize("recipe", [e.name for e in catalogue().entries("recipe")])
 def test_every_recipe_fits_together(recipe):
-    zoo = catalogue()
-    assert misfit({kind: entry.part for kind, entry in zoo.parts_of(zoo.recipe(recipe), {}).items()}) is None
+    draft = compose.draft(catalogue(), recipe)
+    assert misfit(Parts.of(draft.parts, draft.wrappers.values())) is None
+    for preset in draft.recipe.presets:
+        compose.resolve(catalogue(), recipe, Changes({"preset": preset}))
+    assert tuple(draft.recipe.presets) == ("quick", "paper")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "said"),
+    [
+        ("began", Changes(wrappers=("ada",)), "wrapper 'ada' needs a discriminator that gives 'logits'; 'began-autoencoder' gives 'recon"),
+        ("dcgan", Changes(wrappers=("adda",)), "there is no wrapper 'adda'. Did you mean 'ada'?"),
+        ("dcgan", Changes(wrappers=("ada", "ada")), "--with: a wrapper stands there twice"),
+        ("dcgan", Changes({"preset": "slow"}), "--preset: dcgan has quick, paper; got 'slow'"),
+        ("dcgan", Changes(options={"ada": {"target": 1.0}}), "dcgan has no part 'ada' that options could be for"),
+        ("dcgan", Changes(parts={"degradation": "nose"}), "there is no degradation 'nose'. Did you mean 'noise'?"),
+        ("dcgan", Changes(parts={"generater": "dcgan"}), "there is no part 'generater'. Did you mean 'generator'?"),
+    ],
+)
+def test_what_cannot_stand_around_a_gan_is_refused(recipe, changes, said):
+    with pytest.raises(UsageError) as e:
+        compose.resolve(catalogue(), recipe, changes)
+    assert said in str(e.value)
+
+
+def test_wrappers_keep_the_options_of_a_recipe():
+    plain, around = (compose.resolve(catalogue(), "wgan-gp", Changes(wrappers=w)) for w in ((), ("diffaugment", "ada")))
+    assert {k: v for k, v in around.options.items() if k not in ("diffaugment", "ada")} == plain.options
+    assert around.config.run == plain.config.run
+    assert list(around.wrappers) == ["diffaugment", "ada"]
+    assert around.config.fingerprint() != plain.config.fingerprint()
 
 
 def test_every_target_of_the_zoo_resolves():

@@ -24,11 +24,13 @@ from PIL import Image
 
 from ganzoo import compose, report
 from ganzoo.cli import cli
+from ganzoo.config import Changes
+from ganzoo.data import Batches
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.report import charts, generated, page
 from ganzoo.runs.exported import Exported
-from ganzoo.types import DataSpec, Field
+from ganzoo.types import DataSpec, Export, Field
 
 EVIL = (
     "<script>window.hacked=1</script>",
@@ -57,13 +59,14 @@ def make(tmp_path):
     return functools.partial(make_run, tmp_path)
 
 
-def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, exchanged=None, chosen=None, config=None, evaluations=None,
-             health=None):  # fmt: skip
+def make_run(root, name="run", *, recipe="dcgan", sheets=5, steps=40, run=None, exchanged=None, wrappers=None, chosen=None, config=None,
+             evaluations=None, health=None):  # fmt: skip
     folder = root / name
     (folder / "samples").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
-    made = compose.resolve(catalogue(), recipe, {"steps": steps, **(run or {})}, exchanged or {}, chosen or {}).config.to_json()
-    made["data"] = {"name": "noise", "checksum": "ab" * 32, "count": 48} | DataSpec.of("image", (1, 16, 16)).to_json()
+    changes = Changes({"steps": steps, **(run or {})}, exchanged or {}, wrappers, chosen or {})
+    made = compose.resolve(catalogue(), recipe, changes).config.to_json()
+    made["data"] = {"name": "noise", "checksum": "ab" * 32, "counts": {"": 48}} | DataSpec.of("image", (1, 16, 16)).to_json()
     made |= {"ganzoo": "0.1.0", "plugins": {"pyganzoo/dcgan": "0.1.0"}, "machine": {"torch": "2.15", "processor": "a chip", "threads": 1}}
     (folder / "config.json").write_text(json.dumps(made | (config or {})))
     told = [
@@ -162,6 +165,8 @@ def test_two_protocols_never_share_a_column(make):
         {"run": {"seed": 7, "flip": True, "ema": 0.0, "batch_size": 8, "labels": "", "image_size": "16", "dataset": "my data/a b.zip"}},
         {"exchanged": {"loss": "r1", "discriminator": "dcgan-critic"}, "chosen": {"loss": {"gamma": 2.5}, "generator": {"width": 8}}},
         {"recipe": "wgan-gp", "chosen": {"strategy": {"d_steps": 3, "lr_g": 1e-05}}},
+        {"run": {"preset": "paper"}, "wrappers": ("diffaugment", "ada"), "chosen": {"ada": {"target": 0.5}}},
+        {"exchanged": {"degradation": "noise"}, "chosen": {"degradation": {"sigma": 5.0}}},
     ],
 )
 def test_the_command_line_that_is_told_makes_the_same_configuration(changed, make, monkeypatch):
@@ -174,7 +179,7 @@ def test_the_command_line_that_is_told_makes_the_same_configuration(changed, mak
     assert words[:2] == ["ganzoo", "run"]
     assert "--seed" in words
     train.recipe_command(words[2], words[3:]).main(words[3:], standalone_mode=False)
-    assert made[0].to_json() == {key: run.config[key] for key in ("recipe", "parts", "options", "run")}
+    assert made[0].to_json() == {key: run.config[key] for key in ("recipe", "parts", "wrappers", "options", "run")}
     if not changed:
         assert run.command == "ganzoo run dcgan --steps 40 --seed 0"
 
@@ -262,13 +267,15 @@ def test_the_nearest_neighbours_are_those_of_a_plain_search():
 def test_a_generator_that_wants_more_than_a_class_is_not_asked():
     spec = DataSpec.of("points", (2,))
     entry = catalogue().get("generator", "mlp")
-    generator = entry.build(spec, entry.options({}, ""))
-    with pytest.raises(UsageError, match="needs text"):
-        report.generate(Exported(generator, "mlp", ("y", "text")))
-    made = report.generate(Exported(generator, "mlp", (), 5), {"x": torch.randn(30, 2)})
+    generator = entry.network(spec, entry.options({}, ""))
+    pairs = spec.adding({"source": spec.x}, "x")
+    with pytest.raises(UsageError, match=r"asks for source\. It is gone\."):
+        report.generate(Exported(generator, Export("G", {"z": "source"}), "generator", pairs), None, "It is gone.")
+    product = Exported(generator, Export("G"), "generator", spec, 5)
+    made = report.generate(product, Batches({"x": torch.randn(30, 2)}, spec, 5, seed=0, device=torch.device("cpu")))
     assert (made.step, len(made.neighbours)) == (5, generated.SAMPLES)
     assert charts.uri(made.interpolation).startswith(("data:image/png;base64,iVBOR", "data:image/webp;base64,UklGR"))
-    assert report.generate(Exported(generator, "mlp", ()), None, "no data").no_neighbours == "no data"
+    assert report.generate(product, None, "no data").no_neighbours == "no data"
 
 
 class Elements(HTMLParser):
@@ -301,7 +308,8 @@ def evil_runs(root):
         config = json.loads((folder / "config.json").read_text())
         config["recipe"] = config["parts"]["loss"] = config["run"]["dataset"] = config["ganzoo"] = every
         config["options"]["loss"] = {every: every}
-        config["data"] |= {"name": every, "class_names": [every], "checksum": every, "count": every, "shape": [every]}
+        fields = {"counts": {"": every}, "fields": {every: {"shape": [every]}}, "sets": {"": [every]}}
+        config["data"] |= {"name": every, "checksum": every, **fields}
         config["plugins"], config["machine"] = {every: every, f"local/{every}": "1"}, {"processor": every, "torch": every, "system": every}
         (folder / "config.json").write_text(json.dumps(config))
         lines(folder / "warnings.jsonl", [{"step": 1, "text": text} for text in EVIL])

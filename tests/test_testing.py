@@ -23,11 +23,13 @@ from ganzoo.types import Part
 
 HEALTHY = '''
 from dataclasses import dataclass
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.functional import softplus
 import ganzoo
-from ganzoo import DataSet, Field, Part, Recipe, Samples, hookimpl, option
+from ganzoo import Check, DataSet, DegradationPart, FeaturesPart, Field, LossPart, MediumPart, MetricPart, NetworkPart, Prior, Recipe, Samples, StrategyPart, WrapperPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -40,7 +42,7 @@ class G(ganzoo.Generator):
     def __init__(self, spec, options):
         super().__init__(spec, options)
         self.net = nn.Sequential(nn.Linear(8 + spec.classes, options.width), nn.LeakyReLU(), nn.Linear(options.width, spec.numel), nn.Tanh())
-    def latent(self, n): return torch.randn(n, 8)
+    def latents(self): return {"z": Prior("normal", (8,))}
     def forward(self, z, y):
         return self.net(torch.cat([z, nn.functional.one_hot(y, self.spec.classes)], 1)).unflatten(1, self.spec.shape)
 
@@ -52,25 +54,50 @@ class D(ganzoo.Discriminator):
         return self.net(x.flatten(1)).squeeze(1)
 
 class L(ganzoo.Loss):
-    def discriminator(self, D, x_real, x_fake, **given):
+    def discriminator(self, D, x_real, x_fake, *, t):
         return {"real": softplus(-D(x_real)).mean(), "fake": softplus(D(x_fake)).mean()}
-    def generator(self, D, x_fake, x_real, **given):
+    def generator(self, D, x_fake, x_real, *, t):
         return {"fake": softplus(-D(x_fake)).mean()}
 
 class S(ganzoo.Strategy):
     def __init__(self, build, options):
         super().__init__(build, options)
-        self.G, self.D = build.generator(), build.discriminator()
+        self.G, self.D = build.network("generator"), build.network("discriminator")
         self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), options.rate, (0.5, 0.99)) for n in (self.G, self.D))
+    def phases(self): return {"first": 0, "second": 3}
     def step(self, batches, t):
         batch = next(batches)
-        x, given = batch["x"], self.given(batch)
+        given = {**batch, **self.latents(len(batch["x"]))}
         D = self.view(self.D, given)
-        terms_d = self.loss.discriminator(D, x, self.fake(len(x), given).detach(), **given)
-        ganzoo.update((self.opt_D, terms_d))
-        terms_g = self.loss.generator(D, self.fake(len(x), given), x, **given)
-        ganzoo.update((self.opt_G, terms_g))
+        terms_d = self.loss.discriminator(D, batch["x"], self.fake(given).detach(), t=t, **given)
+        self.update((self.opt_D, terms_d))
+        given |= self.latents(len(batch["x"]))
+        terms_g = self.loss.generator(D, self.fake(given), batch["x"], t=t, **given)
+        self.update((self.opt_G, terms_g))
         return self.metrics(d=terms_d, g=terms_g)
+
+class W(ganzoo.Wrapper):
+    def __init__(self, spec, options):
+        super().__init__(spec, options)
+        self.register_buffer("seen", torch.zeros(()))
+    def look(self, seen): return {**seen, "x": seen["x"] + 0.1 * ganzoo.draw("zz", Prior("normal", tuple(seen["x"].shape[1:])), len(seen["x"]))}
+    def after_d(self, turn):
+        self.seen.add_(1)
+        return {"seen": self.seen.clone()}
+
+class B(ganzoo.Degradation):
+    def fields(self, x): return {"source": x}
+    def forward(self, x): return {"source": x * ganzoo.draw("zz", Prior("unit", (1, 1, 1)), len(x))}
+
+class K(ganzoo.Medium):
+    name, dtype, toys = "zz", torch.float32, (Field("zz", (1, 4)),)
+    def accepts(self, shape, dtype): return len(shape) == 3 and dtype == "float32"
+    def field(self, shape, dtype, given): return Field("zz", tuple(shape[1:]))
+    def store(self, rows, field): return rows.float()
+    def read(self, path, field): return (row[None] for row in torch.from_numpy(np.load(path)))
+    def write(self, rows, folder, field, names): np.save(folder / "x.npy", rows.numpy())
+    def cells(self, rows, field): return [Image.new("L", (4, 4)) for _ in rows]
+    def toy(self, n, field): return {"x": torch.arange(4.0 * n).view(n, 1, 4), "y": torch.arange(n) % 4}
 
 FIELDS = {"x": Field("image"), "y": Field("label", (), 4)}
 
@@ -88,14 +115,17 @@ class F(ganzoo.FeatureExtractor):
 @hookimpl
 def ganzoo_register():
     return [
-        Part("metric", "zz", "zz_sick:M", "small", needs=("features",), gives=("apart",), better={"apart": "lower"}),
-        Part("features", "zz", "zz_sick:F", "small", gives=("all",)),
-        Part("generator", "zz", "zz_sick:G", "small", Options, given=("y",), data=("image",)),
-        Part("discriminator", "zz", "zz_sick:D", "small", Options, gives=("logits",), per_sample=True),
-        Part("loss", "zz", "zz_sick:L", "small", needs=("logits",)),
-        Part("strategy", "zz", "zz_sick:S", "small", Options),
-        Recipe("zz", "Small", "zz", "zz", "zz", "zz", keys=("x", "y"), small={"steps": 120}),
-        DataSet("zz", "zz_sick:data", "Small", keys=("x", "y"), classes=4, licence="none needed", source="made by code"),
+        MetricPart("zz", "zz_sick:M", "small", figures={"apart": "lower"}),
+        FeaturesPart("zz", "zz_sick:F", "small", layers=("all",)),
+        NetworkPart("zz", "zz_sick:G", "small", Options, role="generator", latents=("z",), takes=("y",), gives=("x",)),
+        NetworkPart("zz", "zz_sick:D", "small", Options, role="discriminator", takes=("x",), gives=("logits",), media=("image", "points"), per_sample=True),
+        LossPart("zz", "zz_sick:L", "small"),
+        StrategyPart("zz", "zz_sick:S", "small", Options),
+        WrapperPart("zz", "zz_sick:W", "small"),
+        DegradationPart("zz", "zz_sick:B", "small"),
+        MediumPart("zz", "zz_sick:K", "small"),
+        Recipe("zz", "Small", {"generator": "zz", "discriminator": "zz", "loss": "zz", "strategy": "zz"}, check=Check(small={"steps": 120})),
+        DataSet("zz", "zz_sick:data", "Small", {"x": Field("image"), "y": Field("label", size=4)}, licence="none needed", source="made by code"),
     ]
 '''
 
@@ -109,7 +139,7 @@ SICK = {
     ],
     "target-resolves": [
         ("class D(ganzoo.Discriminator)", "class D(nn.Module)", "wanted a ganzoo.Discriminator", "discriminator"),
-        ("def latent", "def latents", "lacks latent", "generator"),
+        ("    def forward(self, z, y):", "    def forwards(self, z, y):", "lacks forward", "generator"),
     ],
     "options-can-be-typed": [('"units"', '""', "has no help", "generator")],
     "data-says-where-it-comes-from": [('licence="none needed"', 'licence=""', "names no licence", "dataset")],
@@ -117,27 +147,29 @@ SICK = {
         ('gives=("logits",)', 'gives=("features",)', "needs a discriminator that gives 'logits'"),
         ('small={"steps": 120}', 'small={"generator.widht": 120}', "Did you mean '--generator.width'"),
     ],
-    "samples-fit-the-data": [
+    "products-fit-the-data": [
         ("self.net(torch.cat", "127.5 + 127.5 * self.net(torch.cat", "beyond [-2, 2]"),
-        (".unflatten(1, self.spec.shape)", "", "wanted (5, 1, 16, 16)"),
+        (".unflatten(1, self.spec.shape)", "", "wanted rows of the shape (1, 16, 16)"),
         (".unflatten(1, self.spec.shape)", ".unflatten(1, self.spec.shape).to(torch.float32 if self.training else torch.float64)", "wanted float32"),
-        (".unflatten(1, self.spec.shape)", ".view(-1, 1, *self.spec.shape[1:]).repeat(1, self.spec.shape[0], 1, 1)", "(15, 3, 16, 16)"),
+        (".unflatten(1, self.spec.shape)", ".view(-1, 1, *self.spec.shape[1:]).repeat(1, self.spec.shape[0], 1, 1)", "gives"),
     ],
     "smallest-batch-works": [("nn.LeakyReLU(), nn.Linear(options.width, spec.numel)", "nn.BatchNorm1d(options.width), nn.Linear(options.width, spec.numel)", "more than 1 value")],
-    "discriminator-gives-what-it-says": [
+    "networks-give-what-they-say": [
+        ('{"z": Prior("normal", (8,))}', '{"w": Prior("normal", (8,))}', "no latent 'z'"),
         (".squeeze(1)", "", "wanted (8,), got (8, 1)"),
         ("return self.net(x.flatten(1)).squeeze(1)", "return self.net(x.flatten(1)).squeeze(1).sigmoid()", "after a sigmoid"),
         ("return self.net(x.flatten(1)).squeeze(1)", "return self.net((x - x.mean(0)).flatten(1)).squeeze(1)", "per_sample"),
-        ('gives=("logits",)', 'gives=("logits", "class_logits")', "it gives 1 outputs"),
+        ('gives=("logits",)', 'gives=("logits", "class_logits")', "gives 1 outputs"),
     ],
     "conditions-are-used": [("one_hot(y, self.spec.classes)", "one_hot(y * 0, self.spec.classes)", "does not use y")],
     "terms-are-scalars-with-a-gradient": [
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake))}", "wanted a scalar"),
-        ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean().detach()}", "has no gradient"),
+        ('return {"fake": softplus(-D(x_fake)).mean()}', 'return {"fake": softplus(-D(x_fake)).mean().detach()}', "none of its terms has a gradient"),
+        ("def discriminator(self, D, x_real, x_fake, *, t):", "def discriminator(self, D, x_real, x_fake, *, t):\n        self.t = t", "keeps t from step to step"),
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean() * float('inf')}", "is inf"),
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean().item()}", "wanted a tensor"),
         ("return self.metrics(d=terms_d, g=terms_g)", "return terms_d", "logged with its graph"),
-        ("terms_g = self.loss.generator(D, self.fake(len(x), given), x, **given)", "terms_g = {'x': -D(self.fake(len(x), given)).mean()}", "never asks the loss for its generator"),
+        ("terms_g = self.loss.generator(D, self.fake(given), batch[\"x\"], t=t, **given)", "terms_g = {'x': -D(self.fake(given)).mean()}", "never asks the loss for its generator"),
     ],
     "optimisers-move-their-parameters": [
         ("super().__init__(spec, options)\n        self.net = nn.Sequential(nn.Linear(spec", "super().__init__(spec, options)\n        self.idle = nn.Linear(2, 2)\n        self.net = nn.Sequential(nn.Linear(spec", "D.idle.weight never gets a gradient"),
@@ -146,17 +178,43 @@ SICK = {
         ("for n in (self.G, self.D))", "for n in (self.G, nn.ModuleList([self.G, self.D])))", "belongs to two optimisers"),
     ],
     "same-seed-same-steps": [
-        ("return torch.randn(n, 8)", "import random; return torch.randn(n, 8) + random.random()", "differs between two runs"),
-        ("return torch.randn(n, 8)", "torch.seed(); return torch.randn(n, 8)", "differs between two runs"),
+        ("return self.net(torch.cat", "import random; return (1 + random.random()) * self.net(torch.cat", "differs between two runs"),
+        ("return self.net(torch.cat", "torch.seed(); return torch.rand(()) * self.net(torch.cat", "differs between two runs"),
     ],
     "previews-change-nothing": [
         ("return self.net(torch.cat", "self.mean.add_(1); return self.net(torch.cat", "differs when samples are taken"),
     ],
     "resume-is-exact": [
-        ("ganzoo.update((self.opt_G, terms_g))", "self.n = getattr(self, 'n', 0) + 1; ganzoo.update((self.opt_G, {'x': self.n * terms_g['fake']}))", "after a resumption"),
+        ("self.update((self.opt_G, terms_g))", "self.n = getattr(self, 'n', 0) + 1; self.update((self.opt_G, {'x': self.n * terms_g['fake']}))", "after a resumption"),
     ],
-    "generator-file-is-enough": [
-        ("return self.net(torch.cat", "self.seen = getattr(self, 'seen', 0.0) + float(self.training); return (1 + self.seen) * self.net(torch.cat", "differ by up to"),
+    "phases-start-and-resume": [
+        ("self.update((self.opt_G, terms_g))", "self.n = getattr(self, 'n', 0) + 1; self.update((self.opt_G, {'x': self.n * terms_g['fake']}))", "phase second"),
+    ],
+    "terms-of-wrappers-are-kept": [
+        ("self.update((self.opt_D, terms_d))", "self.update((self.opt_D, {'real': terms_d['real'], 'fake': terms_d['fake']}))", "does not reach D"),
+        ("return self.metrics(d=terms_d,", "return self.metrics(d={'real': terms_d['real']},", "not among what is logged"),
+    ],
+    "looks-are-differentiable": [
+        ('"x": seen["x"] + 0.1', '"x": seen["x"].detach() + 0.1', "no gradient", "wrapper"),
+        ('"x": seen["x"] + 0.1 * ganzoo.draw("zz", Prior("normal", tuple(seen["x"].shape[1:])), len(seen["x"]))}', '"x": seen["x"][:, :, 1:]}', "look makes", "wrapper"),
+        ('self.register_buffer("seen", torch.zeros(()))', 'self.seen = nn.Parameter(torch.zeros(()), requires_grad=False)', "it has parameters", "wrapper"),
+    ],
+    "degradations-make-what-they-say": [
+        ('return {"source": x}', 'return {"mask": x}', "its record says source", "degradation"),
+        ('return {"source": x * ganzoo', 'return {"source": x[:, :, 1:] * ganzoo', "source: wanted", "degradation"),
+        ('return {"source": x * ganzoo', 'return {"source": 3 * x * ganzoo', "leaves [-1, 1]", "degradation"),
+        ("def forward(self, x): return {\"source\": x *", "def forward(self, x): x.mul_(0.5); return {\"source\": x *", "in place", "degradation"),
+        ('return {"source": x * ganzoo', 'import random; return {"source": random.random() * x * ganzoo', "differs the second time", "degradation"),
+    ],
+    "rows-come-back": [
+        ("return rows.float()", "return rows.float() + 1", "not stored as they are", "medium"),
+        ("return rows.float()", "return rows.double()", "stored rows are", "medium"),
+        ("for _ in rows]", "for _ in rows[1:]]", "one cell a row", "medium"),
+        ("rows.numpy())", "rows.numpy() * 2)", "written and read", "medium"),
+        ('return Field("zz", tuple(shape[1:]))', 'return Field("zz", tuple(shape))', "of its own toys", "medium"),
+    ],
+    "files-of-products-are-enough": [
+        ("return self.net(torch.cat", "self.seen = getattr(self, 'seen', 0.0) + float(self.training); return (1 + self.seen) * self.net(torch.cat", "differs by up to"),
     ],
     "global-state-stays": [
         ("return self.metrics(", "torch.use_deterministic_algorithms(True); return self.metrics(", "deterministic algorithms"),
@@ -183,8 +241,8 @@ SICK = {
         ("x.float().flatten(1)[:, :8] / 255", "x.float().flatten(1) + 0 * torch.randn(1)", "random state", "features"),
     ],
     "data-is-what-the-record-says": [
-        ("classes=4", "classes=5", "its record says 5", "dataset"),
-        ("torch.arange(40).numpy() % 4", "torch.arange(40).numpy() % 4 // 3 * 3", "have no sample", "dataset"),
+        ('Field("label", size=4)}', 'Field("label", size=5)}', "its record says 5", "dataset"),
+        ("torch.arange(40).numpy() % 4", "torch.arange(40).numpy() % 4 // 3 * 3", "have no row", "dataset"),
         ("torch.arange(40 * 64)", "torch.zeros(40 * 64)", "are the same", "dataset"),
     ],
     "data-is-the-same-twice": [
@@ -305,7 +363,7 @@ def test_a_part_of_no_recipe_is_tried_in_a_built_in_one_that_it_fits():
     tried = {e.name: Cases(catalogue()).of(e.qualified)[0] for e in catalogue().entries("loss") if isinstance(e.record, Part)}
     assert tried["minimax"].with_.endswith("--loss minimax")
     r1 = tried["r1"]
-    assert r1.parts()["discriminator"].per_sample
+    assert r1.parts().networks["discriminator"].per_sample
 
 
 CONFORMANCE = """
@@ -326,7 +384,7 @@ def test_the_decorator_has_readable_ids_and_prints_the_counts(tmp_path):
     done = pytest_on(tmp_path, "-v")
     assert done.returncode == 0, done.stdout
     assert "test_it_keeps_the_rules[dataset-ring-data-is-the-same-twice] PASSED" in done.stdout
-    assert "conformance of ring: 10 run, 10 passed, 0 failed, 0 declared, 0 unexpected, 0 skipped, of 10 rules" in done.stdout
+    assert "conformance of ring: 11 run, 11 passed, 0 failed, 0 declared, 0 unexpected, 0 skipped, of 11 rules" in done.stdout
 
 
 def test_the_decorator_fails_when_nothing_is_called_so(tmp_path):

@@ -223,12 +223,12 @@ def test_a_plugin_whose_commands_fail_harms_no_other(plugin, ganzoo):
 
 
 LOCAL = """
-from ganzoo import Loss, Part
+from ganzoo import Loss, LossPart
 class Sum(Loss):
-    def discriminator(self, D, x_real, x_fake, **given): return {"real": -D(x_real).mean(), "fake": D(x_fake).mean()}
-    def generator(self, D, x_fake, x_real, **given): return {"fake": -D(x_fake).mean()}
+    def discriminator(self, D, x_real, x_fake, *, t): return {"real": -D(x_real).mean(), "fake": D(x_fake).mean()}
+    def generator(self, D, x_fake, x_real, *, t): return {"fake": -D(x_fake).mean()}
 @hookimpl
-def ganzoo_register(): return [Part("loss", "zz-sum", "zz_local:Sum", "a sum", needs=("logits",))]
+def ganzoo_register(): return [LossPart("zz-sum", "zz_local:Sum", "a sum")]
 """
 
 

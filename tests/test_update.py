@@ -6,7 +6,7 @@ import pytest
 import torch
 from zoo import built, samples, small
 
-from ganzoo.interfaces import update
+from ganzoo.strategy import update
 
 
 def test_all_gradients_are_taken_before_any_step():
@@ -49,20 +49,20 @@ def test_under_autocast_the_next_forward_uses_the_new_weights():
 def test_the_average_follows_the_generator_and_copies_its_buffers(images):
     session = built(small("dcgan", images(), ema=0.5))
     strategy = session.strategy
-    start = [p.clone() for p in strategy.ema.parameters()]
+    start = [p.clone() for p in strategy.averages["G"].parameters()]
     session.step(100)
-    for was, mine, theirs in zip(start, strategy.ema.parameters(), strategy.G.parameters(), strict=True):
+    for was, mine, theirs in zip(start, strategy.averages["G"].parameters(), strategy.G.parameters(), strict=True):
         assert torch.allclose(mine, (was + theirs) / 2)
-    assert all(torch.equal(a, b) for a, b in zip(strategy.ema.buffers(), strategy.G.buffers(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(strategy.averages["G"].buffers(), strategy.G.buffers(), strict=True))
 
 
 def test_samples_come_from_the_average_in_eval_mode(images):
     session = built(small("dcgan", images(), ema=0.9))
     strategy = session.strategy
     with torch.no_grad():
-        for p in strategy.ema.parameters():
+        for p in strategy.averages["G"].parameters():
             p.zero_()
-    assert (samples(session, strategy.G.latent(4)) == 0).all()
+    assert (samples(session, 4) == 0).all()
     assert strategy.G.training
 
 

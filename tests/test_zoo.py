@@ -11,9 +11,11 @@ import torch
 from zoo import built, flags, samples, small
 
 from ganzoo import compose
-from ganzoo.interfaces import update
+from ganzoo.config import Changes
+from ganzoo.randomness import draws
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
+from ganzoo.strategy import update
 from ganzoo.testing import fresh
 
 
@@ -78,7 +80,7 @@ def test_dcgan_at_64_pixels_has_the_parameters_of_the_usual_port(size, G, D, ima
     from ganzoo.compose import resolve
 
     wide = {"generator": {"width": 64}, "discriminator": {"width": 64}}
-    config = resolve(catalogue(), "dcgan", {"dataset": str(images(3, size, n=8)), "device": "cpu", "ema": 0.0}, {}, wide)
+    config = resolve(catalogue(), "dcgan", Changes({"dataset": str(images(3, size, n=8)), "device": "cpu", "ema": 0.0}, options=wide))
     session = built(config)
     strategy = session.strategy
     assert sum(p.numel() for p in strategy.G.parameters()) == G
@@ -87,9 +89,7 @@ def test_dcgan_at_64_pixels_has_the_parameters_of_the_usual_port(size, G, D, ima
 
 def test_acgan_draws_the_class_it_is_told(images):
     session = built(small("acgan", images()))
-    strategy = session.strategy
-    z = strategy.G.latent(1).repeat(3, 1)
-    x = samples(session, z, torch.arange(3))
+    x = samples(session, 3, z=torch.randn(1, 100).repeat(3, 1), y=torch.arange(3))
     assert not torch.allclose(x[0], x[1])
     assert not torch.allclose(x[1], x[2])
 
@@ -99,14 +99,16 @@ def test_update_leaves_the_other_network_without_gradients(images):
     strategy, batches = session.strategy, session.batches
     x = next(batches)["x"]
     D = strategy.view(strategy.D)
-    update((strategy.opt_G, strategy.loss.generator(D, strategy.fake(8), x)))
+    with draws(0):
+        x_fake = strategy.fake(strategy.latents(8))
+    update((strategy.opt_G, strategy.loss.generator(D, x_fake, x, t=0)))
     assert all(p.grad is None for p in strategy.D.parameters())
     assert all(p.grad is not None for p in strategy.G.parameters())
 
 
 def test_a_schedule_is_as_long_as_the_run_unless_the_user_says_otherwise():
     zoo = catalogue()
-    config = compose.resolve(zoo, "r3gan", {"steps": 77}, {}, {"strategy": {"anneal": 5}})
+    config = compose.resolve(zoo, "r3gan", Changes({"steps": 77}, options={"strategy": {"anneal": 5}}))
     assert (config.options["loss"].anneal, config.options["strategy"].anneal) == (77, 5)
-    config = compose.resolve(zoo, "r3gan", {"steps": 77}, {"loss": "relativistic"}, {})
+    config = compose.resolve(zoo, "r3gan", Changes({"steps": 77}, {"loss": "relativistic"}))
     assert config.options["loss"].anneal == 77

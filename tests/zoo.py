@@ -8,12 +8,12 @@ from typing import Any
 
 from ganzoo import compose, data, options
 from ganzoo.compose import Resolved
-from ganzoo.config import DataOptions
+from ganzoo.config import Changes, DataOptions
 from ganzoo.data import Prepared
 from ganzoo.registry.catalogue import Catalogue, catalogue
 from ganzoo.runs.exported import Exported
 from ganzoo.training.session import Session, open_session
-from ganzoo.types import KINDS, DataSet, Recipe
+from ganzoo.types import DataSet
 
 
 def prepare(
@@ -29,21 +29,22 @@ def prepare(
 
 def small(
     recipe: str, dataset: Path | str, exchanged: Mapping[str, str] | None = None, parts: Mapping[str, Mapping[str, Any]] | None = None,
-    zoo: Catalogue | None = None, **run: Any,
+    zoo: Catalogue | None = None, wrappers: tuple[str, ...] | None = None, **run: Any,
 ) -> Resolved:  # fmt: skip
     """The recipe's small version on the given data; exchanged parts are narrow. parts: options of parts, by kind."""
     zoo = zoo or catalogue()
     record = zoo.recipe(recipe)
-    assert isinstance(record, Recipe)
-    chosen: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
-    for kind, entry in zoo.parts_of(record, exchanged or {}).items():
-        if kind in (exchanged or {}):
-            chosen[kind] = {"width": 8} if "width" in options.fields(entry.part.options) else {}
+    draft = compose.draft(zoo, recipe, Changes(parts=dict(exchanged or {}), wrappers=wrappers))
+    chosen: dict[str, dict[str, Any]] = {}
+    for of, entry in {**draft.parts, **draft.wrappers}.items():
+        if of in (exchanged or {}):
+            chosen[of] = {"width": 8} if "width" in options.fields(entry.record.options) else {}
         else:
-            chosen[kind] = {k.partition(".")[2]: v for k, v in record.small.items() if k.startswith(f"{kind}.")}
-        chosen[kind] |= (parts or {}).get(kind, {})
+            chosen[of] = {k.partition(".")[2]: v for k, v in record.check.small.items() if k.startswith(f"{of}.")}
+    for of, values in (parts or {}).items():
+        chosen.setdefault(of, {}).update(values)
     values = {"dataset": str(dataset), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
-    return compose.resolve(zoo, recipe, values, exchanged or {}, chosen)
+    return compose.resolve(zoo, recipe, Changes(values, dict(exchanged or {}), wrappers, chosen))
 
 
 def built(resolved: Resolved) -> Session:
@@ -51,11 +52,11 @@ def built(resolved: Resolved) -> Session:
     return open_session(resolved)[2]
 
 
-def samples(session: Session, z: Any, labels: Any = None) -> Any:
-    """What the session's generator makes of latents, not yet as it would be saved."""
+def samples(session: Session, n: int, seed: int = 0, **given: Any) -> Any:
+    """n outputs of the session's main product, not yet as they would be saved. given: latents and fields by key."""
     import torch
 
-    return torch.cat(list(Exported.of(session.strategy).raw(z, labels)))
+    return torch.cat(list(Exported.of(session.strategy).raw(n, seed, given)))
 
 
 def flags(resolved: Resolved) -> list[str]:
@@ -64,6 +65,7 @@ def flags(resolved: Resolved) -> list[str]:
     words = [f"--ema={config.run.ema}"]
     words += [f"--dataset={config.run.dataset}", f"--batch-size={config.run.batch_size}", "--device=cpu", f"--seed={config.run.seed}"]
     words += [f"--{kind}={name}" for kind, name in config.parts.items()]
+    words += [f"--with={','.join(config.wrappers)}"] if config.wrappers else []
     for kind, values in config.options.items():
         words += [f"{options.flag(name, f'{kind}.')}={value}" for name, value in values.items() if not isinstance(value, bool)]
     return [config.recipe, *words]

@@ -18,8 +18,8 @@ class Commands(click.Group):
     """Our commands, imported when they are used, and those of plugins; an unknown one is answered with those that look like it."""
 
     MODULES: ClassVar[dict[str, str]] = {
-        "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "check": "check",
-        "evaluate": "evaluate", "compare": "compare", "report": "report", "doctor": "doctor", "new": "new",
+        "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "apply": "apply",
+        "check": "check", "evaluate": "evaluate", "compare": "compare", "report": "report", "doctor": "doctor", "new": "new",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import click
 
 from ganzoo import compose, options
-from ganzoo.cli.ui import complete_names, json_option, table, title
+from ganzoo.cli.ui import Kind, complete_names, json_option, table, title, title_of
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.registry.catalogue import ALL_KINDS, Entry, catalogue
+from ganzoo.registry.catalogue import Entry, catalogue
 from ganzoo.registry.discovery import CORE
-from ganzoo.types import JUDGES, KINDS, DataSet, MediumPart, Part, Recipe
+from ganzoo.types import DataSet, FeaturesPart, Field, MetricPart, Part, Recipe, Record, WrapperPart
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
-    record = entry.record
     values: dict[str, Any] = {"kind": entry.kind, "name": entry.name, "qualified": entry.qualified, "title": title(entry)}
-    if isinstance(record, Recipe):
-        values |= {"paper": record.paper, "year": record.year, "parts": {kind: record.part(kind) for kind in KINDS}}
-    elif isinstance(record, DataSet):
-        values |= {"keys": list(record.keys), "classes": record.classes, "licence": record.licence, "source": record.source}
-    elif isinstance(record, Part):
-        values |= {"gives": list(record.gives), "needs": list(record.needs), "given": list(record.given), "per_sample": record.per_sample}
+    for f in fields(entry.record):
+        value = getattr(entry.record, f.name)
+        if f.name not in ("name", "options", "check", "title"):
+            values[f.name] = dict(value) if isinstance(value, Mapping) else value
     p = entry.plugin
     return {**values, "distribution": p.distribution, "version": p.version, "plugin": p.name, "location": p.location}
 
@@ -35,17 +34,18 @@ def _origin(entry: Entry) -> str:
 
 
 def _has(entry: Entry, key: str) -> bool:
+    """Whether a record has or takes a field of the data."""
     record = entry.record
-    if isinstance(record, MediumPart):
-        return False
-    return key in (*record.keys, *(record.given if isinstance(record, Part) else ())) or (
-        isinstance(record, DataSet) and record.attributes and key == "y"
-    )
+    if isinstance(record, DataSet):
+        return key in record.fields or (record.attributes and key == "y")
+    if isinstance(record, Recipe):
+        return key in compose.Parts.of(catalogue().parts_of(record, {})).keys
+    return any(key in getattr(record, name, ()) for name in ("takes", "needs", "given", "reads"))
 
 
 @click.command("list")
 @click.argument("pattern", required=False, shell_complete=complete_names)
-@click.option("--kind", type=click.Choice([*ALL_KINDS, "all"]), default="recipe", show_default=True, help="What to list.")
+@click.option("--kind", type=Kind("all"), default="recipe", show_default=True, help="What to list: a kind of part, dataset, or all.")
 @click.option("--with", "key", metavar="KEY", help="Only what has or takes this key of the data: y for labels.")
 @json_option
 def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool) -> None:
@@ -60,7 +60,7 @@ def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool)
     if key:
         entries = [e for e in entries if _has(e, key)]
     if as_json:
-        click.echo(json.dumps([_as_json(e) for e in entries], indent=1))
+        click.echo(json.dumps([_as_json(e) for e in entries], indent=1, default=Field.to_json))
         return
     rows = []
     for e in entries:
@@ -76,12 +76,12 @@ def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool)
 
 @click.command("show")
 @click.argument("name", shell_complete=complete_names)
-@click.option("--kind", type=click.Choice(ALL_KINDS), help="Where one name means several things.")
+@click.option("--kind", type=Kind(), help="Where one name means several things.")
 @json_option
 def show_command(name: str, kind: str | None, as_json: bool) -> None:
     """Show what NAME is: its paper, parts, options and their sources, the data it needs, its measured results."""
     entries = []
-    for each in [kind] if kind else ALL_KINDS:
+    for each in [kind] if kind else catalogue().kinds:
         try:
             entries.append(catalogue().get(each, name))
         except UsageError:
@@ -90,7 +90,7 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
     if not entries:
         raise UsageError(f"there is nothing called {name!r}.{did_you_mean(name, {e.name for e in catalogue().entries()})}")
     if as_json:
-        click.echo(json.dumps([_as_json(e) | {"options": _option_rows(e)} for e in entries], indent=1))
+        click.echo(json.dumps([_as_json(e) | {"options": _option_rows(e)} for e in entries], indent=1, default=Field.to_json))
         return
     for i, entry in enumerate(entries):
         if i:
@@ -108,34 +108,19 @@ def _show(entry: Entry) -> None:
     rows = _option_rows(entry)  # first of all: a recipe may name a part that there is not
     click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {_origin(entry)}")
     if isinstance(record, Recipe):
-        parts = {part_kind: part.part for part_kind, part in catalogue().parts_of(record, {}).items()}
+        draft = compose.draft(catalogue(), entry.name)
         _line("what", f"{record.title}: {record.summary}" if record.summary else record.title)
         _line("paper", " ".join(str(value) for value in (record.paper, record.year) if value))
-        for kind in KINDS:
-            _line(kind, f"{record.part(kind)}: {parts[kind].summary}" if parts[kind].summary else record.part(kind))
-        _line("data", _needs_of_data(record, parts))
-        _line("run", ", ".join(f"{options.flag(k)} {v}" for k, v in record.defaults.items() if "." not in k))
+        for kind, part in {**draft.parts, **draft.wrappers}.items():
+            _line(kind, f"{part.name}: {title(part)}" if title(part) else part.name)
+        _line("data", _needs_of_data(compose.Parts.of(draft.parts, draft.wrappers.values())))
+        for name, values in record.presets.items():
+            _line(f"preset {name}", " ".join(f"{_flag(key)} {_typed(value)}".strip() for key, value in values.items()))
         for result in record.results:
             _line("measured", result)
-    elif isinstance(record, DataSet):
-        _line("what", record.title)
-        _line("", record.summary)
-        _line("gives", ", ".join(record.keys) + (" (y with --labels)" if record.attributes else ""))
-        _line("classes", record.classes)
-        _line("image size", record.image_size)
-        _line("licence", record.licence)
-        _line("source", record.source)
-    elif isinstance(record, MediumPart):
-        _line("what", record.summary)
     else:
-        _line("what", record.summary)
-        _line("gives", ", ".join(record.gives))
-        _line("needs", ", ".join(record.needs))
-        _line("given", ", ".join(record.given))
-        _line("per sample", "no output depends on another sample" if record.per_sample and record.kind == "discriminator" else "")
-        _line("", "needs a discriminator without BatchNorm" if record.per_sample and record.kind == "loss" else "")
-        _line("data", " or ".join(record.data))
-        _line("sizes", ", ".join(map(str, record.sizes)))
+        for name, fact in _facts(record).items():
+            _line(name, fact)
     if rows:
         click.echo(click.style("  options", fg="cyan"))
         shown = [[r["flag"], str(r["default"]), r["help"] + (f" ({r['source']})" if r["source"] else "")] for r in rows]
@@ -144,27 +129,54 @@ def _show(entry: Entry) -> None:
             click.echo(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {help}")
 
 
-def _needs_of_data(recipe: Recipe, parts: dict[str, Part]) -> str:
-    kinds = [kind for kind in ("image", "points") if all(kind in part.data for part in parts.values())]
-    sizes = compose.common_sizes(parts)
-    words = " or ".join({"image": "images", "points": "points"}[kind] for kind in kinds)
-    words += f" of {', '.join(map(str, sizes))} pixels" if sizes else ""
-    return words + (" with labels" if "y" in compose.needed_keys(recipe, parts) else "")
+def _facts(record: Record) -> dict[str, str]:
+    """What a part or a data set says of itself, in words by name; what is empty is left out."""
+    facts = {"what": title_of(record)}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if f.name in ("name", "target", "title", "options", "check", "modes", "sigma", *(("summary",) if isinstance(record, Part) else ())):
+            continue
+        if f.name == "fields":
+            words = [f"{key}: {field.medium}{f' of {field.size} classes' if field.size else ''}" for key, field in value.items()]
+            facts["gives"] = ", ".join(words) + ("; y with --labels" if isinstance(record, DataSet) and record.attributes else "")
+        elif isinstance(value, Mapping):
+            facts[f.name] = ", ".join(f"{key} ({better} is better)" if better else key for key, better in value.items())
+        elif isinstance(value, bool):
+            facts[f.name.replace("_", " ")] = ("yes" if value else "no") if f.name != "attributes" else ""
+        else:
+            facts[f.name.replace("_", " ")] = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value or "")
+    return facts
+
+
+def _flag(key: str) -> str:
+    """The option of a preset as it is typed."""
+    of, _, name = key.rpartition(".")
+    return options.flag(name, f"{of}." if of else "")
+
+
+def _typed(value: object) -> str:
+    return "" if value is True else str(value)
+
+
+def _needs_of_data(parts: compose.Parts) -> str:
+    words = " or ".join(parts.media) + (f" of {', '.join(map(str, parts.sizes))} pixels" if parts.sizes else "")
+    more = [key for key in parts.keys if key != "x"]
+    return words + (f", with {', '.join('labels' if key == 'y' else key for key in more)}" if more else "")
 
 
 def _option_rows(entry: Entry) -> list[dict[str, Any]]:
     record = entry.record
-    rows = []
-    if isinstance(record, Recipe):
-        draft = compose.draft(catalogue(), entry.name, {})
-        for kind, part in draft.parts.items():
-            rows += _rows_of(part.part, f"{kind}.", draft.defaults(kind))
-    elif isinstance(record, Part):
-        rows = _rows_of(record, f"{record.name if record.kind in JUDGES else record.kind}.", {})
+    if not isinstance(record, Recipe):
+        called = record.name if isinstance(record, MetricPart | FeaturesPart | WrapperPart) else entry.kind
+        return _rows_of(record.options, f"{called}.", {})
+    rows, draft = [], compose.draft(catalogue(), entry.name)
+    for of, part in draft.optioned.items():
+        assert not isinstance(part.record, Recipe)
+        rows += _rows_of(part.record.options, f"{of}.", draft.defaults(of))
     return rows
 
 
-def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows_of(cls: type | None, prefix: str, defaults: dict[str, Any]) -> list[dict[str, Any]]:
     def source(name: str, own: object, text: str) -> str:
         return text if defaults.get(name, own) == own else f"this recipe; otherwise {own}" + (f", {text}" if text else "")
 
@@ -175,7 +187,7 @@ def _rows_of(part: Part, prefix: str, defaults: dict[str, Any]) -> list[dict[str
             "help": f.metadata.get("help", ""),
             "source": source(name, f.default, f.metadata.get("source", "")),
         }
-        for name, f in options.fields(part.options).items()
+        for name, f in options.fields(cls).items()
     ]
 
 
@@ -185,12 +197,11 @@ def plugins_command(as_json: bool) -> None:
     """List the plugins: where each came from, whether it works, what it provides and what its import costs."""
     from ganzoo.cli import plugin_commands
     from ganzoo.registry.discovery import overwritten
-    from ganzoo.registry.records import kind_of
 
     plugins = []
     commands = plugin_commands()[1]
     for p in catalogue().plugins:
-        provides = [f"{kind_of(r)} {r.name}" for r in p.records] + commands.get(f"{p.distribution}/{p.name}", [])
+        provides = [f"{r.kind} {r.name}" for r in p.records] + commands.get(f"{p.distribution}/{p.name}", [])
         provides += ["tracker"] if p.tracks else []
         reason = p.reason
         if others := overwritten(p):

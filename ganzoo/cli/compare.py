@@ -124,9 +124,9 @@ def _split(entrant: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(entrant))
     except ValueError as e:
-        raise UsageError(f"{entrant!r}: {e}. Wanted a recipe, perhaps with options: \"dcgan --loss hinge\".") from e
+        raise UsageError(f'{entrant!r}: {e}. Wanted a recipe, perhaps with options: "dcgan --loss hinge".') from e
     if not words:
-        raise UsageError("an entrant is empty. Wanted recipes, perhaps with options: \"dcgan --loss hinge\".")
+        raise UsageError('an entrant is empty. Wanted recipes, perhaps with options: "dcgan --loss hinge".')
     if fixed := [word for word in words if word.partition("=")[0] in FIXED]:
         raise UsageError(f"{entrant!r}: {fixed[0]} is the comparison's own, the same for all. Leave it out of the quotes.")
     return words

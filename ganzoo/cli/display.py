@@ -46,6 +46,7 @@ class Display(Watch):
         self.terms: dict[str, float] = {}
         self.rate = 0.0
         self.sheet: tuple[int, Path] | None = None
+        self.main = ""  # the main product
         self.picture: Text | None = None
         self.printed = 0.0
 
@@ -92,10 +93,13 @@ class Display(Watch):
             self.bar.remove_task(task)
         run, networks = resolved.run, session.strategy.named_children()
         self.steps = run.steps
-        shape = " x ".join(map(str, data.spec.shape))
-        counts = ", ".join(f"{name} {sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in networks if name != "ema")
+        shape = " x ".join(map(str, data.spec.fields[resolved.records.main].shape))
+        sizes = {name: sum(p.numel() for p in m.parameters()) / 1e6 for name, m in networks if name != "averages"}
+        counts = ", ".join(f"{name} {size:.2f} M" for name, size in sizes.items() if size)
+        around = f" with {', '.join(resolved.wrappers)}" if resolved.wrappers else ""
+        self.main = next(iter(session.strategy.exports()))
         self._say(
-            f"{resolved.recipe.name} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
+            f"{resolved.recipe.name}{around} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
             f"{counts} parameters; into {folder}"
         )
         if data.skipped:
@@ -116,7 +120,9 @@ class Display(Watch):
             terms = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
             self._say(f"step {step}/{self.steps}  {images_per_second:.0f} images/s  {terms}")
 
-    def sampled(self, step: int, path: Path, x: Tensor) -> None:
+    def sampled(self, step: int, path: Path, x: Tensor, name: str) -> None:
+        if name != self.main:
+            return
         self.sheet = (step, path)
         if self.live is None:
             self._say(f"sample sheet of step {step}: {path}")

@@ -30,7 +30,7 @@ class Settled(click.Command):
         if not self.complete:
             self.complete = True
             for entry in (e for kind in JUDGES for e in catalogue().entries(kind)):
-                self.params += options.click_options(entry.part.options, f"{entry.part.name}.")
+                self.params += options.click_options(getattr(entry.record, "options", None), f"{entry.record.name}.")
         return super().get_params(ctx)
 
 
@@ -46,6 +46,7 @@ def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @click.command("evaluate", cls=Settled)
 @click.argument("source", metavar="RUN|CHECKPOINT|FILE|FOLDER", type=click.Path(path_type=Path))
+@click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
 @click.option("--metric", metavar="A,B", help="What to measure: `ganzoo list --kind metric`.  [what fits the data]")
 @click.option("--features", metavar="NAME[@LAYER]", help="What the metrics look at: `ganzoo list --kind features`.  [what fits the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="How many samples.  [10000; 2500 of a toy]")
@@ -58,7 +59,7 @@ def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @click.option("--device", type=DEVICES, default="auto", show_default=True)
 @json_option
 def evaluate_command(
-    source: Path, metric: str | None, features: str | None, n: int | None, n_real: int | None, seed: int, against: str,
+    source: Path, network: str | None, metric: str | None, features: str | None, n: int | None, n_real: int | None, seed: int, against: str,
     all_checkpoints: bool, image_size: str | None, data_dir: str | None, device: str, as_json: bool, **typed: Any,
 ) -> None:  # fmt: skip
     """Measure the samples of a run, of a checkpoint, of a generator.safetensors, or in a folder.
@@ -86,7 +87,7 @@ def evaluate_command(
         if all_checkpoints and not as_json:
             bar.say(f"step {evaluation.step}: {figures(evaluation)}")
 
-    subject = find_subject(catalogue(), source, all_checkpoints)
+    subject = find_subject(catalogue(), source, all_checkpoints, network or "")
     image_size = options.check_value(DataOptions, "image_size", image_size, "--image-size")
     if image_size is not None and subject.samples is None:
         raise UsageError("--image-size is for samples that are images already; a generator draws its own size.")

@@ -20,6 +20,8 @@ def new_command(name: str, kind: str, out: Path | None) -> None:
     folder = out or Path(f"ganzoo-{name}")
     write_project(catalogue(), name, kind, folder)
     click.echo(f"{folder}: {KINDS[kind]}. Next:\n")
-    run = f"ganzoo run dcgan --dataset {name}" if kind == "dataset" else f"ganzoo run {name}"
+    own = {"dataset": f"ganzoo run dcgan --dataset {name}", "degradation": f"ganzoo run RECIPE --degradation {name}"}
+    own["text"] = f"ganzoo run {name} --dataset LINES.txt"
+    run = own.get(kind, f"ganzoo run {name}")
     for line in (f"cd {shlex.quote(str(folder))}", 'python -m pip install -e ".[dev]"', "pytest", run):
         click.echo(f"    {line}")

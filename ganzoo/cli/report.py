@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
+    from ganzoo.data import Batches
     from ganzoo.report import RunFacts
 
 FILES_ONLY = "The report was made with --files-only: the generator was not asked."
@@ -62,23 +63,25 @@ def facts_of(folder: Path, name: str, not_drawn: str = "") -> RunFacts:
         return replace(run, not_drawn=not_drawn)
     try:
         machine.set_threads()
-        data, no_data = _data(run)
-        return replace(run, generated=report.generate(load(catalogue(), run.folder, warn), data, no_data))
+        batches, no_data = _data(run)
+        return replace(run, generated=report.generate(load(catalogue(), run.folder, warn=warn), batches, no_data))
     except Exception as e:  # a report is written in any case
         return replace(run, not_drawn=f"Nothing could be drawn from the generator: {_reason(e)}")
 
 
-def _data(run: RunFacts) -> tuple[dict[str, Any] | None, str]:
-    """The training set as it was prepared for the run, or why it is not at hand."""
+def _data(run: RunFacts) -> tuple[Batches | None, str]:
+    """The data of the run, or why it is not at hand."""
+    from ganzoo import machine
     from ganzoo.compose import from_config
     from ganzoo.config import Config
+    from ganzoo.training.session import batches_of
 
     try:
         with Bar() as bar:
             resolved = from_config(catalogue(), Config.from_json(run.config), warn)
             data = resolved.prepare(bar.progress)
         resolved.data.check_unchanged(data, run.config["data"]["checksum"])
-        return data.load(), ""
+        return batches_of(resolved, data, machine.pick_device("cpu")), ""
     except Exception as e:
         return None, f"The training data could not be prepared: {_reason(e)}"
 

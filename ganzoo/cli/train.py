@@ -11,15 +11,17 @@ import click
 
 from ganzoo import compose, options
 from ganzoo.cli.ui import DEVICES, completion
-from ganzoo.config import RunOptions, from_file
+from ganzoo.config import Changes, RunOptions, from_file
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.registry.catalogue import catalogue
-from ganzoo.types import KINDS
+from ganzoo.registry.catalogue import NONE, catalogue
 
 if TYPE_CHECKING:
     from ganzoo.compose import Resolved
     from ganzoo.data import Prepared
     from ganzoo.training.session import Session
+
+
+NO_PARTS = ("recipe", "wrapper", "dataset", "metric", "features", "medium")  # kinds that no recipe binds by --kind
 
 
 class Recipes(click.Group):
@@ -59,51 +61,62 @@ def _typed(args: list[str], name: str) -> str | None:
     return value
 
 
-def _from_config(path: str | None, recipe: str) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, Any]]]:
-    if path is None:
-        return {}, {}, {}
-    from ganzoo.files import read_json
+def _changes(name: str, args: list[str]) -> Changes:
+    """What decides which options there are, read before they are known: --config, --preset, --dataset, the parts, the wrappers."""
+    zoo, path = catalogue(), _typed(args, "--config")
+    recipe = zoo.get("recipe", name).name
+    changes = Changes()
+    if path is not None:
+        from ganzoo.files import read_json
 
-    return from_file(read_json(Path(path)), recipe)
+        changes = from_file(read_json(Path(path)), recipe)
+    changes.run |= {key: typed for key in ("preset", "dataset") if (typed := _typed(args, f"--{key}"))}
+    changes.parts |= {kind: typed for kind in zoo.kinds if kind not in NO_PARTS and (typed := _typed(args, f"--{kind}"))}
+    if (wrappers := _typed(args, "--with")) is not None:
+        changes.wrappers = () if wrappers == NONE else options.listed(wrappers)
+    return changes
 
 
 def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | None, bool], None] | None = None) -> click.Command:
-    """`ganzoo run NAME`: the run's options, the parts, and each option of the parts that `args` choose.
+    """`ganzoo run NAME`: the run's options, the parts, and each option of the parts and wrappers that `args` choose.
 
     then: what is done with the run, --out and --dry-run; by default it is trained.
     """
-    zoo = catalogue()
-    run, exchanged, chosen = _from_config(_typed(args, "--config"), zoo.get("recipe", name).name)
-    exchanged |= {kind: typed for kind in KINDS if (typed := _typed(args, f"--{kind}"))}
-    draft = compose.draft(zoo, name, exchanged)
+    zoo, changes = catalogue(), _changes(name, args)
+    draft = compose.draft(zoo, name, changes)
     recipe = draft.recipe
-    params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=draft.run_defaults | run)]
+    params: list[click.Parameter] = [*options.click_options(RunOptions, defaults=draft.run_defaults | changes.run)]
     for param in params:
         if param.name == "dataset":
             param._custom_shell_complete = _completes("dataset")
     params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
     params.append(click.Option(["--config"], type=click.Path(), help="Options from a JSON file, as a run's config.json; those typed win."))
     params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
-    for kind, entry in draft.parts.items():
-        names = ", ".join(e.name for e in zoo.entries(kind))
-        default = exchanged.get(kind) or recipe.part(kind)
+    around = ", ".join(e.name for e in zoo.entries("wrapper"))
+    default = ",".join(draft.wrappers) or NONE
+    params.append(click.Option(["--with", "wrappers"], metavar="A,B", help=f"What stands around D, of {around}; or none.  [{default}]"))
+    for kind in draft.kinds:
+        names = ", ".join([e.name for e in zoo.entries(kind)] + ([NONE] if kind == "degradation" else []))
+        default = draft.parts[kind].name if kind in draft.parts else NONE
         params.append(click.Option([f"--{kind}"], metavar="NAME", help=f"{names}  [{default}]", shell_complete=_completes(kind)))
-        params += options.click_options(entry.part.options, f"{kind}.", draft.defaults(kind) | chosen.get(kind, {}))
+    for of, entry in draft.optioned.items():
+        params += options.click_options(entry.record.options, f"{of}.", draft.defaults(of) | changes.options.get(of, {}))  # type: ignore[union-attr]
 
     def callback(**typed: Any) -> None:
         out, dry = typed["out"], typed["dry_run"]
         for key, value in typed.items():
-            if value is None or key in ("out", "dry_run", "config", *KINDS):
+            if value is None or key in ("out", "dry_run", "config", "wrappers", *(kind.replace("-", "_") for kind in draft.kinds)):
                 continue
-            kind, dot, option = key.partition("__")
+            of, dot, option = key.partition("__")
             if dot:
-                chosen.setdefault(kind, {})[option] = value
+                changes.options.setdefault(of.replace("_", "-"), {})[option] = value
             else:
-                run[key] = value
-        (then or _run)(draft.resolve(run, chosen), out, dry)
+                changes.run[key] = value
+        (then or _run)(draft.resolve(), out, dry)
 
     text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
-    return Command(name, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
+    sections = ("run", *draft.optioned)
+    return Command(name, sections, params=params, callback=callback, help=f"{text} {recipe.paper}", short_help=recipe.title)
 
 
 def configured(words: Sequence[str]) -> Resolved:
@@ -122,13 +135,17 @@ def _completes(kind: str) -> Any:
 class Command(click.Command):
     """A recipe's command: its help keeps the run, the parts and their options apart."""
 
+    def __init__(self, name: str, sections: tuple[str, ...], **more: Any) -> None:
+        super().__init__(name, **more)
+        self.sections = sections
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                kind = (param.name or "").partition("__")[0]
-                sections.setdefault(kind.capitalize() if kind in KINDS else "Run", []).append(record)
+                of = (param.name or "").partition("__")[0].replace("_", "-")
+                sections.setdefault(of.capitalize() if of in self.sections else "Run", []).append(record)
         for section, records in sections.items():
             with formatter.section(section):
                 formatter.write_dl(records)
@@ -168,27 +185,43 @@ def _run(resolved: Resolved, out: Path | None, dry: bool) -> None:
 
 def _ended(folder: Path) -> None:
     from ganzoo.cli.evaluate import best_and_last
+    from ganzoo.runs.exported import exports_of, file_of
 
     for line in best_and_last(folder):
         click.echo(line)
+    files = ", ".join(f"{name}: {folder / file_of(name)}" for name in exports_of(folder))
     click.echo(
-        f"Done. Pictures: {folder / 'samples'}, generator: {folder / 'generator.safetensors'}, losses: {folder / 'losses.png'}.\n"
-        f"Next: `ganzoo sample {folder}` draws more; `ganzoo evaluate {folder}` measures; `ganzoo report {folder}` makes a page of it; "
+        f"Done. Pictures: {folder / 'samples'}, {files}, losses: {folder / 'losses.png'}.\n"
+        f"Next: `ganzoo {_use(folder)}; `ganzoo evaluate {folder}` measures; `ganzoo report {folder}` makes a page of it; "
         f"`ganzoo resume {folder} --steps N` goes on."
     )
 
 
+def _use(folder: Path) -> str:
+    """The command that uses the main product of a run, and what it does."""
+    from ganzoo.runs.exported import load
+
+    if load(catalogue(), folder).asks:
+        return f"apply {folder} FILE` turns your own"
+    return f"sample {folder}` draws more"
+
+
 def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
-    """Print the run's config.json, with parameter counts and shapes."""
+    """Print the run's config.json, with parameter counts, and the shapes of each product's inputs and outputs."""
     from ganzoo.runs.exported import Exported
     from ganzoo.training.launch import describe
 
-    exported = Exported.of(session.strategy)
-    z = exported.latents(2, 0)
-    x_fake = next(exported.outputs(z))
-    values = describe(resolved, data) | {
+    shapes = {}
+    for name in session.strategy.exports():
+        product = Exported.of(session.strategy, name)
+        real = session.batches.peek(2)
+        given = {key: real[key].cpu() for key in product.fields}
+        inputs = product.inputs(2, 0, given)
+        shapes[name] = {key: ["N", *value.shape[1:]] for key, value in inputs.items()}
+        shapes[name]["gives"] = ["N", *next(product.outputs(2, 0, given)).shape[1:]]
+    values = describe(resolved, data, session) | {
         "parameters": {name: sum(p.numel() for p in module.parameters()) for name, module in session.strategy.named_children()},
-        "shapes": {"z": ["N", *z.shape[1:]], "x_fake": ["N", *x_fake.shape[1:]], "x_real": ["N", *data.spec.shape]},
+        "shapes": shapes,
     }
     click.echo(json.dumps(values, indent=1))
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from ganzoo.errors import did_you_mean
 from ganzoo.registry.catalogue import Entry, catalogue
-from ganzoo.types import DataSet, Recipe
+from ganzoo.types import DataSet, Recipe, Record
 
 if TYPE_CHECKING:
     from ganzoo.evaluation.record import Evaluation
@@ -31,8 +32,31 @@ def warn(text: str) -> None:
 
 def title(entry: Entry) -> str:
     """An entry in a few words."""
-    record = entry.record
+    return title_of(entry.record)
+
+
+def title_of(record: Record) -> str:
+    """A record in a few words."""
     return record.title if isinstance(record, Recipe | DataSet) else record.summary
+
+
+class Kind(click.ParamType):
+    """The name of a kind of record that there is, or one of `more`: plugins may publish networks in roles of their own."""
+
+    name = "KIND"
+
+    def __init__(self, *more: str) -> None:
+        self.more = more
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        known = (*catalogue().kinds, *self.more)
+        if value not in known:
+            hint = did_you_mean(value, known) or f" There is {', '.join(known)}."
+            self.fail(f"there is no kind {value!r}.{hint}", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(kind) for kind in (*catalogue().kinds, *self.more) if kind.startswith(incomplete)]
 
 
 def completion(start: str, kind: str | None = None) -> list[CompletionItem]:

@@ -39,7 +39,7 @@ class Budget:
 
 
 def seconds(text: str) -> float:
-    """"90s", "10m" or "1.5h" in seconds. Raises UsageError."""
+    """ "90s", "10m" or "1.5h" in seconds. Raises UsageError."""
     parsed = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
     if not parsed or not float(parsed[1]):
         raise UsageError(f"--budget: wanted a time as 90s, 10m or 1.5h; got {text!r}.")
@@ -152,8 +152,8 @@ def _timed(resolved: Resolved, least: float, threads: int) -> tuple[float, float
 
 def common_size(entrants: Sequence[Resolved], progress: Progress) -> str | None:
     """The size of images for all where each would take another if it were alone: the largest of these. None: they agree, or have none."""
-    specs = [entrant.prepare(progress).spec for entrant in entrants]
-    shapes = {spec.shape[1:] for spec in specs if medium(spec.kind).pictures}
+    fields = [entrant.prepare(progress).spec.fields[entrant.records.main] for entrant in entrants]
+    shapes = {field.shape[1:] for field in fields if medium(field.medium).pictures}
     agree = len(shapes) <= 1 or any(entrant.run.image_size for entrant in entrants)
     return None if agree else written_size((0, *max(shapes)))
 
@@ -164,8 +164,12 @@ def common_reference(entrants: Sequence[Resolved], against: str, progress: Progr
 
     prepared = [entrant.prepare(progress) for entrant in entrants]
     if len({data.checksum for data in prepared}) > 1:
-        each = ", ".join(f"{e.recipe.name} {'x'.join(map(str, d.spec.shape))}" for e, d in zip(entrants, prepared, strict=True))
+        shapes = [d.spec.fields[e.records.main].shape for e, d in zip(entrants, prepared, strict=True)]
+        each = ", ".join(f"{e.recipe.name} {'x'.join(map(str, shape))}" for e, shape in zip(entrants, shapes, strict=True))
         raise UsageError(f"the entrants learn from different data ({each}): name one --dataset and one --image-size.")
-    first, spec = entrants[0], prepared[0].spec
-    size = written_size(spec.shape) if medium(spec.kind).pictures else None
-    return find_reference(first.zoo, first.data.asking(image_size=size), lambda: prepared[0], against, size, progress)
+    first = entrants[0]
+    key, G = first.records.main, first.records.networks.get("generator")
+    field = prepared[0].spec.fields[key]
+    size = written_size(field.shape) if medium(field.medium).pictures else None
+    truth = G is not None and "source" in G.takes  # as far as records tell: what is made of a source has its truth beside it
+    return find_reference(first.zoo, first.data.asking(image_size=size), lambda: prepared[0], against, size, progress, key, truth)

@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def health(self) -> str:
-        """"collapsed" or "few kinds" where its last samples are, or an empty string."""
+        """ "collapsed" or "few kinds" where its last samples are, or an empty string."""
         lines = read_lines(self.folder / "health.jsonl")
         if not lines:
             return ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.data.cache import cache_dir
     from ganzoo.data.prepared import Prepared, prepare
     from ganzoo.data.samples import Files, Request, Samples
-    from ganzoo.data.sources import arrays_in_file, images_in_folder, images_in_zip, samples_at
+    from ganzoo.data.sources import arrays_in_file, images_in_folder, images_in_zip, samples_at, splits_at
 
 _LAZY = {
     "Batches": "batches",
@@ -27,6 +27,7 @@ _LAZY = {
     "images_in_zip": "sources",
     "prepare": "prepared",
     "samples_at": "sources",
+    "splits_at": "sources",
 }
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "images_in_zip",
     "prepare",
     "samples_at",
+    "splits_at",
 ]
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ganzoo.randomness import generator
+from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import medium
 from ganzoo.types import DataSpec
+
+if TYPE_CHECKING:
+    from ganzoo.interfaces import Degradation
 
 #: Where a window is cut in previews: in the middle.
 MIDDLE = 0.5
@@ -34,6 +38,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         device: of the batches.
         flip: mirror each picture left to right with probability 1/2, drawn from (seed, position).
         crop: height and width of the windows that are cut from larger pictures, as `cropped` says; None: pictures are taken whole.
+        degradation: makes "source" from "x", after mirroring and cropping; on `device`.
         position: batches given already.
 
     Raises ValueError for arrays that no field declares.
@@ -49,13 +54,16 @@ class Batches(Iterator[dict[str, Tensor]]):
         device: torch.device,
         flip: bool = False,
         crop: tuple[int, int] | None = None,
+        degradation: Degradation | None = None,
         position: int = 0,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: wanted at least 1, got {batch_size}")
         if data.keys() != spec.fields.keys():
             raise ValueError(f"data: wanted the fields {', '.join(spec.fields)}; got {', '.join(data)}")
-        self.stored, self.spec = spec, cropped(spec, crop)
+        self.stored, self.spec, self.degradation = spec, cropped(spec, crop), degradation
+        if degradation is not None:
+            self.spec = self.spec.adding(degradation.fields(self.spec.x), beside="x")
         self.batch_size, self.seed, self.device, self.flip, self.crop = batch_size, seed, device, flip, crop
         self.position = position
         self._data = dict(data)
@@ -77,6 +85,10 @@ class Batches(Iterator[dict[str, Tensor]]):
         """The first n rows of every set, not mirrored, cropped in the middle; the position stays."""
         return self._at(0, n, preview=True)
 
+    def stored_rows(self, key: str) -> Tensor:
+        """All rows of a field, as they are stored. Raises KeyError for what a degradation makes."""
+        return self._data[key]
+
     def _at(self, position: int, n: int, preview: bool) -> dict[str, Tensor]:
         batch = {}
         for name, keys in self.stored.sets.items():
@@ -96,6 +108,8 @@ class Batches(Iterator[dict[str, Tensor]]):
                 if self.flip and not preview:
                     x = kind.mirror(x, which.to(x.device))
                 batch[key] = kind.to_batch(x)
+        if self.degradation is not None:
+            batch |= degraded(self.degradation, batch["x"], self.seed, "peek" if preview else position)
         return batch
 
     def _grid(self, keys: tuple[str, ...]) -> tuple[int, int]:
@@ -120,6 +134,13 @@ class Batches(Iterator[dict[str, Tensor]]):
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
+
+
+def degraded(degradation: Degradation, x: Tensor, *keys: object) -> dict[str, Tensor]:
+    """The fields that a degradation makes of x, a function of x and the keys; torch's random state stays as it was."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of("degraded", *keys))
+        return degradation(x)
 
 
 def _fits(data: Mapping[str, Tensor], device: torch.device) -> bool:

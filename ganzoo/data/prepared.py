@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ganzoo import options
-from ganzoo.config import DataOptions, size_of, written_size
+from ganzoo.config import DataOptions, domains_of, size_of, written_size
 from ganzoo.data.cache import ADVICE, cache_dir, data_folder
 from ganzoo.data.samples import Files, Request, Samples
-from ganzoo.data.sources import dtype_name, samples_at
+from ganzoo.data.sources import domains, dtype_name, few_labelled, samples_at
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import hold, remove_unfinished, replacing, safetensors_header, unfinished, writing
 from ganzoo.machine import allowed_cores
-from ganzoo.registry.catalogue import medium
+from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.types import DataSet, DataSpec, Field
 
 if TYPE_CHECKING:
@@ -68,7 +68,13 @@ class Prepared:
 
 
 def prepare(
-    asked: DataOptions, record: DataSet | None = None, *, sizes: tuple[int, ...] = (), progress: Progress | None = None
+    asked: DataOptions,
+    record: DataSet | None = None,
+    chosen: Any = None,
+    *,
+    split: str = "train",
+    sizes: tuple[int, ...] = (),
+    progress: Progress | None = None,
 ) -> Prepared:
     """The data set from the cache, which is filled first where it must be.
 
@@ -76,6 +82,8 @@ def prepare(
         asked: its name, or a path if record is None, and what is to be made of it. Without an image size: the usual one, or if that is
             not in `sizes`, the next larger one in them, else their largest.
         record: of the data set.
+        chosen: the data set's own options.
+        split: "train", or "test" for what a folder holds out.
         sizes: the sides in pixels to choose from; empty: any.
         progress: called with (what, done, total) now and then.
 
@@ -85,12 +93,15 @@ def prepare(
     dataset, labels = asked.dataset, options.listed(asked.labels)
     if labels and not (record and record.attributes):
         raise UsageError(f"--labels {','.join(labels)}: data set '{dataset}' has no attributes to make labels of. Leave --labels out.")
-    samples = _samples(asked, record, labels)
+    samples = _samples(asked, record, labels, chosen, split)
     try:
-        size = _size(asked, samples, record, sizes)
-        name = record.name if record else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).expanduser().resolve().stem).strip("-.") or "data"
-        source = [record.name, record.target] if record else []
-        key = hashlib.blake2b(repr((FORMAT, source, samples.fingerprint, size, labels)).encode(errors="surrogateescape"), digest_size=8)
+        size, scaled = _size(asked, samples, record, sizes)
+        name = record.name if record else _name_of(dataset)
+        source = [record.name, record.target, *([options.to_json(chosen)] if chosen is not None else [])] if record else []
+        own = () if scaled else ("cut",)
+        key = hashlib.blake2b(
+            repr((FORMAT, source, samples.fingerprint, size, labels, *own)).encode(errors="surrogateescape"), digest_size=8
+        )
         shown = written_size((0, *size)) if size else next(iter(samples.keys))
         path = cache_dir() / "prepared" / f"{name}-{shown}-{key.hexdigest()}.safetensors"
         if found := _read(path, name):
@@ -101,7 +112,7 @@ def prepare(
         try:
             if not (found := _read(path, name)):  # the other process may have prepared it
                 remove_unfinished(path.parent, path.name)
-                _write(path, name, samples, size, report)
+                _write(path, name, samples, size, scaled, report)
                 found = _read(path, name)
         finally:
             lock.release()
@@ -111,33 +122,78 @@ def prepare(
         samples.close()
 
 
-def _samples(asked: DataOptions, record: DataSet | None, labels: tuple[str, ...]) -> Samples:
-    if record is None:
-        return samples_at(Path(asked.dataset).expanduser())
+def _name_of(dataset: str) -> str:
+    """The name of a path, or of two domains, fit for a folder's name."""
+    stems = [Path(place).expanduser().resolve().stem for place in domains_of(dataset).values() or [dataset]]
+    return "-".join(filter(None, (re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") for stem in stems))) or "data"
+
+
+def _samples(asked: DataOptions, record: DataSet | None, labels: tuple[str, ...], chosen: Any, split: str) -> Samples:
+    if places := domains_of(asked.dataset):
+        parts = {}
+        for letter, place in places.items():
+            named = catalogue().find("dataset", place)
+            own = named.record if named is not None else None
+            assert own is None or isinstance(own, DataSet)
+            parts[letter] = _samples(replace(asked, dataset=place, labelled=0), own, (), None, split)
+        samples = domains(parts)
+    elif record is None:
+        samples = samples_at(Path(asked.dataset).expanduser(), asked, split)
+    else:
+        samples = _of_record(asked, record, labels, chosen)
+    return few_labelled(samples, asked.labelled, asked.dataset) if asked.labelled and split == "train" else samples
+
+
+def _of_record(asked: DataOptions, record: DataSet, labels: tuple[str, ...], chosen: Any) -> Samples:
     cache = cache_dir()
     with writing(cache, ADVICE):
         cache.mkdir(parents=True, exist_ok=True)
     module, _, function = record.target.partition(":")
     data_dir = data_folder(Path(asked.data_dir) if asked.data_dir else None)
-    samples = getattr(import_module(module), function)(Request(data_dir, labels, cache))
+    samples = getattr(import_module(module), function)(Request(data_dir, labels, cache, chosen))
     if not isinstance(samples, Samples):
         raise GanzooError(f"data set '{record.name}': {record.target} returned {type(samples).__name__}; wanted ganzoo.Samples.")
     return samples
 
 
-def _size(asked: DataOptions, samples: Samples, record: DataSet | None, sizes: tuple[int, ...]) -> tuple[int, int] | None:
-    """Height and width of the pictures in pixels; None where there are none."""
-    size = size_of(asked.image_size)
+def _size(asked: DataOptions, samples: Samples, record: DataSet | None, sizes: tuple[int, ...]) -> tuple[tuple[int, int] | None, bool]:
+    """Height and width at which pictures are stored, None where there are none; and whether they are scaled to it, or cut out."""
+    size, crop = size_of(asked.image_size), size_of(asked.crop)
     if not samples.files and not any(medium(field.medium).pictures for field in samples.fields.values()):
         if size is not None:
             raise UsageError(f"--image-size {asked.image_size}: data set '{asked.dataset}' holds no images. Leave --image-size out.")
-        return None
+        if crop is not None:
+            raise UsageError(f"--crop {asked.crop}: data set '{asked.dataset}' holds no images. Leave --crop out.")
+        return None, True
     if size is not None:
-        return size
+        return size, True
+    if crop is not None and samples.files:
+        return _common_size(samples, crop), False
+    if crop is not None:
+        return samples.size, True
     side = (record.image_size if record else None) or min(samples.size or USUAL_SIZE)
     if sizes:
         side = min((size for size in sizes if size >= side), default=max(sizes))
-    return side, side
+    return (side, side), True
+
+
+def _common_size(samples: Samples, crop: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that all photos have, those left out that are smaller than a window: of each, the middle is kept."""
+    from ganzoo.media.decode import size_of as size_in
+
+    files = samples.files["x"] if "x" in samples.files else next(iter(samples.files.values()))
+
+    def size(i: int) -> tuple[int, int] | None:
+        try:
+            return size_in(files.read(i))
+        except Exception:  # told of when it is decoded
+            return None
+
+    with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
+        found = [s for s in pool.map(size, range(len(files.names))) if s is not None and s[0] >= crop[0] and s[1] >= crop[1]]
+    if not found:
+        raise UsageError(f"--crop: no picture has {crop[1]} x {crop[0]} pixels. Name a smaller window.")
+    return min(height for height, _ in found), min(width for _, width in found)
 
 
 def _read(path: Path, name: str) -> Prepared | None:
@@ -153,7 +209,7 @@ def _read(path: Path, name: str) -> Prepared | None:
         return None
 
 
-def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None, report: Progress) -> None:
+def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None, scaled: bool, report: Progress) -> None:
     """Prepare the samples into the file. Rows go to raw files first, so that memory never holds them all."""
     from safetensors.torch import save_file
 
@@ -166,7 +222,7 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
             columns = {key: stack.enter_context(_Column(path, key)) for key in keys}
             if files:
                 assert size is not None
-                kept = _add_files(columns, files, name, size, skipped, report)
+                kept = _add_files(columns, files, name, size, scaled, skipped, report)
             for key in keys:
                 given = samples.fields.get(key, Field("image"))
                 if key not in files:
@@ -224,7 +280,8 @@ class _Column:
 
 
 def _add_files(
-    columns: Mapping[str, _Column], files: Mapping[str, Files], name: str, size: tuple[int, int], skipped: list[tuple[str, str]],
+    columns: Mapping[str, _Column], files: Mapping[str, Files], name: str, size: tuple[int, int], scaled: bool,
+    skipped: list[tuple[str, str]],
     report: Progress,
 ) -> list[int]:  # fmt: skip
     """Decode the image files of one set, row by row; returns the rows that could be read. The others are put into `skipped`, with reasons.
@@ -242,7 +299,7 @@ def _add_files(
         rows = {}
         for key, column in files.items():
             try:
-                rows[key] = pixels(column.read(i), size)
+                rows[key] = pixels(column.read(i), size, scaled)
             except Exception as error:  # decoders raise whatever they like
                 return column.names[i], (str(error) or type(error).__name__).splitlines()[0][:200]
         return rows

@@ -9,10 +9,12 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.data.samples import Samples
+from ganzoo.config import DataOptions
+from ganzoo.data.samples import Files, Samples
 from ganzoo.errors import UsageError
 from ganzoo.files import IMAGE_SUFFIXES, safetensors_header
 from ganzoo.registry.catalogue import catalogue, medium
@@ -28,20 +30,228 @@ MAX_FILE_BYTES = 200 * 1024**2
 MAX_HEADER_BYTES = 1024**2
 
 
-def samples_at(path: Path) -> Samples:
-    """The samples at a path: a folder or a zip of images, or an array in .npy, .npz or .safetensors."""
+#: Names of folders that are splits, in small letters; of those that hold something out the first one that there is is taken.
+TRAIN, HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+
+
+def splits_at(path: Path) -> dict[str, str]:
+    """What the folder calls its splits, "train" and "test"; empty where it has none. Of two domains: what stands before A and B."""
+    if not path.is_dir():
+        return {}
+    lower = {child.name.removesuffix(".txt").lower(): child.name for child in path.iterdir() if child.is_dir() or child.suffix == ".txt"}
+    both = {name[:-1]: lower[name][:-1] for name in lower if name.endswith("a") and f"{name[:-1]}b" in lower}
+    for names in (lower, both):
+        train = next((names[name] for name in TRAIN if name in names), None)
+        test = next((names[name] for name in HELD_OUT if name in names), None)
+        if train is not None:
+            return {"train": train} | ({"test": test} if test is not None else {})
+    return {}
+
+
+def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train") -> Samples:
+    """The samples at a path: a folder or a zip of images, an array in .npy, .npz or .safetensors, or lines of text.
+
+    A folder may hold splits (train, test, val), two domains (trainA, trainB), or pairs (source, target). asked: how pictures and texts are
+    to be taken. split: "train", or "test" for what is held out.
+    """
+    asked = asked or DataOptions(str(path))
     if path.is_dir():
-        return images_in_folder(path)
+        return _folder(path, asked, split)
     if not path.exists():
         raise UsageError(
             f"no data set and no file is called '{path}'. Wanted a name that `ganzoo list` shows, a folder or a .zip of images, "
-            f"or a .npy, .npz or .safetensors array."
+            f"a .npy, .npz or .safetensors array, or a .txt of lines."
         )
+    if path.suffix.lower() == ".txt":
+        return texts_in_file(path, path, asked)
     if path.suffix.lower() == ".zip":
         return images_in_zip(path)
     if path.suffix.lower() in _ARRAYS:
         return arrays_in_file(path)
-    raise UsageError(f"{path}: wanted a folder or a .zip of images, or a .npy, .npz or .safetensors array; got a '{path.suffix}' file.")
+    raise UsageError(
+        f"{path}: wanted a folder or a .zip of images, a .npy, .npz or .safetensors array, or a .txt of lines; got a '{path.suffix}' file."
+    )
+
+
+def _folder(path: Path, asked: DataOptions, split: str) -> Samples:
+    splits, note = splits_at(path), ""
+    if splits:
+        if split not in splits:
+            raise UsageError(f"{path} holds nothing out: it has no test and no val beside {splits['train']}.")
+        own = splits[split]
+        if split == "train" and "test" in splits:
+            note = f"{splits['test']} is held out: --against test measures against it"
+        if own.endswith(".txt"):
+            return _noting(texts_in_file(path / own, path / splits["train"], asked), note)
+        if not (path / own).is_dir():
+            return _noting(domains({letter: images_in_folder(path / f"{own}{letter.upper()}") for letter in "ab"}), note)
+        path = path / own
+    elif split != "train":
+        raise UsageError(f"{path} holds nothing out: there is no train and test in it.")
+    lower = {child.name.lower(): child for child in path.iterdir() if child.is_dir()}
+    if {"source", "target"} <= lower.keys():
+        return _noting(pairs(images_in_folder(lower["source"]), images_in_folder(lower["target"]), path), note)
+    images = images_in_folder(path)
+    return _noting(halves(images, asked.pairs) if asked.pairs else images, note)
+
+
+def _noting(samples: Samples, note: str) -> Samples:
+    return replace(samples, note="; ".join(filter(None, (samples.note, note))))
+
+
+def domains(parts: Mapping[str, Samples]) -> Samples:
+    """Two domains, "a" and "b", of which each has pictures "x", as sets of their own. Labels are left out, and told of."""
+    files, fields, note = dict[str, Files](), dict[str, Field](), []
+    for letter, samples in parts.items():
+        if "x" in samples.files:
+            files[f"x_{letter}"] = samples.files["x"]
+        elif "x" in samples.fields:
+            fields[f"x_{letter}"] = samples.fields["x"]
+        else:
+            raise UsageError(f"--dataset {letter}=...: wanted data with samples 'x'; it has {', '.join(samples.keys)}.")
+        note += [f"domain {letter}: {samples.note}"] if samples.note else []
+        if more := [key for key in samples.keys if key != "x"]:
+            note.append(f"domain {letter}: {', '.join(more)} is not used")
+
+    def arrays() -> Mapping[str, Any]:
+        return {f"x_{letter}": s.arrays()["x"] for letter, s in parts.items() if f"x_{letter}" in fields and s.arrays is not None}
+
+    def close() -> None:
+        for samples in parts.values():
+            samples.close()
+
+    sizes = [samples.size for samples in parts.values() if samples.size]
+    fingerprint = " ".join(f"{letter}: {samples.fingerprint}" for letter, samples in parts.items())
+    return Samples(
+        f"domains {fingerprint}", files, arrays if fields else None, fields, {"a": ("x_a",), "b": ("x_b",)}, min(sizes) if sizes else None,
+        "; ".join(note), close,
+    )  # fmt: skip
+
+
+def pairs(source: Samples, target: Samples, where: Path) -> Samples:
+    """Pictures of two folders that belong together by their names, without the ending: "source" and "x".
+
+    Some without a partner are left out and told of. Raises UsageError for more than a few.
+    """
+    stems = [{PurePosixPath(name).with_suffix("").as_posix(): i for i, name in enumerate(s.files["x"].names)} for s in (source, target)]
+    both = sorted(stems[0].keys() & stems[1].keys())
+    alone = sorted(stems[0].keys() ^ stems[1].keys())
+    shown = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
+    if len(alone) > max(3, len(both) // 100):
+        raise UsageError(f"{where}: source and target belong together by the names of their files; {len(alone)} have no partner: {shown}.")
+    if not both:
+        raise UsageError(f"{where}: source and target have no names in common.")
+    places = [[stem[name] for name in both] for stem in stems]
+
+    def taken(samples: Samples, rows: list[int]) -> Files:
+        files = samples.files["x"]
+        return Files([files.names[i] for i in rows], lambda i: files.read(rows[i]))
+
+    note = f"{len(alone)} without a partner are left out: {shown}" if alone else ""
+    fingerprint = f"pairs {source.fingerprint} {target.fingerprint}"
+    files = {"x": taken(target, places[1]), "source": taken(source, places[0])}
+    return Samples(fingerprint, files, note="; ".join(filter(None, (source.note, target.note, note))))
+
+
+def halves(images: Samples, source: str) -> Samples:
+    """Pictures of which one half, "left" or "right", is the source of the other."""
+    files = images.files["x"]
+
+    def half(side: str) -> Callable[[int], Any]:
+        def read(i: int) -> Any:
+            from ganzoo.media.decode import half_of
+
+            return half_of(files.read(i), side)
+
+        return read
+
+    other = {"left": "right", "right": "left"}[source]
+    made = {"x": Files(files.names, half(other)), "source": Files(files.names, half(source))}
+    return Samples(f"halves {source} {images.fingerprint}", made, note=images.note, close=images.close)
+
+
+def texts_in_file(path: Path, training: Path, asked: DataOptions) -> Samples:
+    """The lines of a text as rows of words; with labels where each line is a label, a tab and a text.
+
+    training: the file whose words are the vocabulary. The note says how much of the words is known, and how many lines are cut.
+    """
+    lines, labels, names = _lines(path)
+    known, _, _ = (lines, labels, names) if training == path else _lines(training)
+    from ganzoo.media.tokens import LONGEST, encoded, vocabulary, words_of
+
+    texts = [words_of(line) for line in known]
+    words = vocabulary(texts, asked.vocabulary)
+    length = asked.length or min(max(map(len, texts)), LONGEST)
+    field = Field("tokens", (length,), len(words), words)
+    rows, unknown, cut = encoded(lines, field)
+    total = sum(len(words_of(line)) for line in lines)
+    different = len({word for text in texts for word in text})
+    note = f"{len(lines)} texts of up to {length} words: {len(words) - 2} of {different} words are known"
+    note += f", {unknown / max(total, 1):.1%} of all words are not" if unknown else ""
+    note += f"; {cut} longer texts are cut" if cut else ""
+    fields = {"x": field} | ({"y": Field("label", (), len(names), tuple(names))} if names else {})
+    status, other = path.stat(), training.stat()
+    print_ = f"{status.st_size} {status.st_mtime_ns} {other.st_size} {other.st_mtime_ns} {asked.vocabulary} {asked.length}"
+    return Samples(print_, arrays=lambda: {"x": rows} | ({"y": labels} if names else {}), fields=fields, note=note)
+
+
+def _lines(path: Path) -> tuple[list[str], list[int], list[str]]:
+    """The lines of a file; and their labels with the names of these, where each line begins with one of few and a tab."""
+    from ganzoo.media.tokens import lines_of
+
+    lines = list(lines_of(path))
+    if not lines:
+        raise UsageError(f"{path}: wanted a text on each line; it is empty.")
+    parts = [line.split("\t") for line in lines]
+    names = sorted({p[0] for p in parts})
+    if all(len(p) == 2 for p in parts) and 1 < len(names) <= min(100, len(lines) // 2):
+        return [p[1] for p in parts], [names.index(p[0]) for p in parts], names
+    return lines, [], []
+
+
+def few_labelled(samples: Samples, n: int, name: str) -> Samples:
+    """All rows as "x" without their labels, and n of them, as many of each class as can be, with theirs: "x_l" and "y_l".
+
+    The choice is always the same. Raises UsageError where there are no labels, or too few of a class.
+    """
+    if "y" not in samples.keys:
+        raise UsageError(f"--labelled {n}: data set '{name}' has no labels. Leave --labelled out.")
+    label = samples.fields["y"]
+    assert samples.arrays is not None
+
+    def chosen(y: Any) -> list[int]:
+        import torch
+
+        from ganzoo.randomness import generator
+
+        y = torch.as_tensor(y).long()
+        classes = int(y.max()) + 1
+        rows: list[int] = []
+        for k in range(classes):
+            own = (y == k).nonzero().flatten()
+            wanted = n // classes + (k < n % classes)
+            if len(own) < max(wanted, 1):
+                raise UsageError(f"--labelled {n}: class {k} of data set '{name}' has {len(own)} rows; wanted {max(wanted, 1)}.")
+            rows += own[torch.randperm(len(own), generator=generator("labelled", n, k))[:wanted]].tolist()
+        return sorted(rows)
+
+    fingerprint, sets = f"{samples.fingerprint} labelled {n}", {"": ("x",), "l": ("x_l", "y_l")}
+    if "x" in samples.files:
+        files, y = samples.files["x"], list(samples.arrays()["y"])
+        rows = chosen(y)
+        few = Files([files.names[i] for i in rows], lambda i: files.read(rows[i]))
+        made = {"x": files, "x_l": few}
+        arrays = {"y_l": [int(y[i]) for i in rows]}
+        return replace(samples, fingerprint=fingerprint, files=made, arrays=lambda: arrays, fields={"y_l": label}, sets=sets)
+
+    def split() -> Mapping[str, Any]:
+        assert samples.arrays is not None
+        whole = samples.arrays()
+        rows = chosen(whole["y"])
+        return {"x": whole["x"], "x_l": whole["x"][rows], "y_l": whole["y"][rows]}
+
+    fields = {"x": samples.fields["x"], "x_l": samples.fields["x"], "y_l": label}
+    return replace(samples, fingerprint=fingerprint, arrays=split, fields=fields, sets=sets)
 
 
 def images_in_folder(path: Path) -> Samples:

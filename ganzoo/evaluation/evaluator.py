@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,33 @@ from torch import Tensor
 
 from ganzoo import __version__, machine, options
 from ganzoo.compose import Progress
+from ganzoo.data.batches import degraded
 from ganzoo.data.cache import cache_dir, data_folder
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation
 from ganzoo.evaluation.request import EvaluationRequest, Reference, needs_features, usual
 from ganzoo.metrics import Accumulator, ExtractorContext, FeatureBatch, FeatureExtractor, Metric
-from ganzoo.randomness import generator
-from ganzoo.registry.catalogue import Entry
+from ganzoo.randomness import generator, seed_of
+from ganzoo.registry.catalogue import Entry, medium
 from ganzoo.runs import checkpoint
+from ganzoo.runs.exported import Exported
+from ganzoo.types import FeaturesPart, MetricPart
 
 if TYPE_CHECKING:
     from ganzoo.data import Prepared
+    from ganzoo.interfaces import Degradation
 
 READ = 250  # real samples that are read at once
 BATCH = 50  # samples that an extractor is given at once
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Some samples, as they are stored, with what they should be and what they were made of, where there is such."""
+
+    x: Tensor
+    truth: Tensor | None = None
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def hash_of(protocol: Mapping[str, Any]) -> str:
@@ -40,20 +54,21 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 class Evaluator:
     """Measures samples by one protocol, as often as it is called; its accumulators of the real samples are filled once and cached.
 
-    training: prepares the data that the generator learns from, for extractors that learn from it too.
+    training: prepares the data that the generator learns from, for extractors that learn from it too. degradation: makes the inputs of
+    products that ask for what it makes.
     """
 
     def __init__(
         self, request: EvaluationRequest, reference: Reference, training: Callable[[], Prepared], device: torch.device,
-        progress: Progress = lambda what, done, total: None, data_dir: str | None = None,
+        progress: Progress = lambda what, done, total: None, data_dir: str | None = None, degradation: Degradation | None = None,
     ) -> None:  # fmt: skip
         self.request, self.reference, self.device, self.progress = request, reference, device, progress
-        self.spec = reference.data.spec
-        request.check(self.spec)
-        self.n_real = min(request.n_real or reference.data.count, reference.data.count)
+        self.spec, self.degradation = reference.spec, degradation
+        request.check(reference.field, reference.truth)
+        self.n_real = min(request.n_real or reference.count, reference.count)
         self.metrics: list[tuple[Entry, Metric]] = []
         for entry in request.metrics:
-            metric: Metric = entry.build(self.spec, request.options[entry.part.name], reference.record)
+            metric: Metric = entry.build(self.spec, request.options[entry.record.name], reference.record)
             if metric.against == "train" and reference.split != "train":
                 raise UsageError(f"metric {entry.name!r} compares with what the generator has learnt from: take --against train.")
             self.metrics.append((entry, metric))
@@ -66,7 +81,7 @@ class Evaluator:
 
     def _build_extractor(self, entry: Entry, context: ExtractorContext) -> None:
         try:
-            extractor: FeatureExtractor = entry.build(self.spec, self.request.options[entry.part.name], context)
+            extractor: FeatureExtractor = entry.build(self.spec, self.request.options[entry.record.name], context)
         except GanzooError as e:
             if self.spec.classes or entry.name != usual(self.reference.record, self.spec)[1]:
                 raise
@@ -76,28 +91,74 @@ class Evaluator:
         protocol = {"features": entry.stored, "layer": context.layer, "weights": extractor.weights_hash, **extractor.protocol()}
         self.extractor_protocol = protocol | ({"features_edition": extractor.edition} if extractor.edition > 1 else {})
 
-    def __call__(self, samples: Iterable[Tensor], n: int, step: int | None = None, of: str = "") -> list[Evaluation]:
-        """One evaluation a metric. samples: n in all, uint8 images (N, C, H, W) or float32 points (N, D), in batches of any size.
+    def __call__(self, product: Exported, n: int, of: str = "") -> list[Evaluation]:
+        """One evaluation a metric, of n outputs of a product. of: its file, for the record.
 
-        step, of: of the generator, for the record.
+        What asks for inputs gets rows of the real samples, always the same ones; n is at most their number.
         """
+        if not product.asks:
+            given = self._labels(product, n)
+            samples = (Lot(x) for x in product.outputs(n, self.request.seed, given))
+            return self._measured(samples, n, product.step, of, {})
+        count = self.reference.data.counts[self.reference.data.spec.set_of(self._source(product))]
+        n, made_of = min(n, count), {"inputs": f"{', '.join(product.asks)} of {self.reference.split}"}
+        if degradation := product.meta.get("degradation"):
+            made_of["degradation"] = json.dumps(degradation, sort_keys=True)
+        return self._measured(self._applied(product, n, count), n, product.step, of, made_of)
+
+    def measure(self, samples: Iterable[Tensor], n: int, of: str = "") -> list[Evaluation]:
+        """One evaluation a metric, of samples that are there already: n in all, as they are stored, in batches of any size."""
+        return self._measured((Lot(x) for x in samples), n, None, of, {})
+
+    def _source(self, product: Exported) -> str:
+        """A key of the real samples whose set the inputs of a product are taken from."""
+        stored = [key for key in product.asks if not (self.degradation and key in self.degradation.fields(self.reference.spec.x))]
+        return self.reference.own(stored[0] if stored else "x")
+
+    def _applied(self, product: Exported, n: int, count: int) -> Iterator[Lot]:
+        """The outputs of a product for n rows of the real samples, with what they were made of and what they should be."""
+        data, spec = self.reference.data.load(), self.reference.data.spec
+        chosen = torch.randperm(count, generator=generator(self.request.seed, "inputs"))[:n]
+        for start in range(0, n, READ):
+            rows, stored, given = chosen[start : start + READ], dict[str, Tensor](), dict[str, Tensor]()
+            for key, taken in product.fields.items():
+                own = next((own for own in (key, key.partition("_")[0]) if own in data), "")
+                if own and spec.set_of(own) == spec.set_of(self._source(product)):
+                    stored[key] = data[own][rows]
+                    given[key] = medium(taken.medium).to_batch(stored[key])
+            if self.degradation is not None:
+                x = medium(spec.x.medium).to_batch(data["x"][rows]).to(self.device)
+                made = degraded(self.degradation, x, self.request.seed, "evaluate", start)
+                given |= {key: value.cpu() for key, value in made.items() if key in product.fields}
+                for key in given.keys() & made.keys():
+                    stored[key] = medium(product.fields[key].medium).stored(given[key], product.fields[key])
+            truth = data[self.reference.own(product.key)][rows] if product.key and self.reference.truth else None
+            done = 0
+            for x in product.outputs(len(rows), seed_of(self.request.seed, start), given):
+                part = slice(done, done + len(x))
+                done += len(x)
+                yield Lot(x, None if truth is None else truth[part], {key: value[part] for key, value in stored.items()})
+
+    def _measured(self, samples: Iterable[Lot], n: int, step: int | None, of: str, made_of: dict[str, str]) -> list[Evaluation]:
         start = time.monotonic()
         fake = self._accumulated([metric.accumulator(n) for _, metric in self.metrics], samples, n, "looking at samples")
         self.look_at_real()
         evaluations = []
         for entry, metric in self.metrics:
             metric.notes.clear()
-            if metric.against == "train" and self.n_real < self.reference.data.count:
-                metric.note(f"{self.n_real} of {self.reference.data.count} training samples were looked at: copies of others are not seen.")
+            if metric.against == "train" and self.n_real < self.reference.count:
+                metric.note(f"{self.n_real} of {self.reference.count} training samples were looked at: copies of others are not seen.")
             real = self._real[metric.accumulator(self.n_real).key] if metric.compares else None
             figures = metric.compute(fake[metric.accumulator(n).key], real)
-            protocol = self.protocol(entry, metric, n)
+            protocol = self.protocol(entry, metric, n) | made_of
+            record = entry.record
+            assert isinstance(record, MetricPart)
             names = {name: self._figure_name(name, entry) for name in figures}
             hashed = hash_of(protocol)
             evaluations.append(
                 Evaluation(
                     figures={names[name]: float(value) for name, value in figures.items()},
-                    better={names[name]: direction for name, direction in entry.part.better.items() if name in names},
+                    better={names[name]: direction for name, direction in record.figures.items() if name in names and direction},
                     notes=tuple(metric.notes),
                     protocol=protocol,
                     line=self._line(" and ".join(names.values()), entry, protocol, hashed),
@@ -113,7 +174,7 @@ class Evaluator:
     def protocol(self, entry: Entry, metric: Metric, n: int) -> dict[str, Any]:
         """All that decides the figures beside the samples themselves, as plain JSON values."""
         protocol: dict[str, Any] = {"metric": entry.stored, "edition": metric.edition, "options": options.to_json(metric.options)}
-        if needs_features(entry.part):
+        if needs_features(entry):
             protocol |= self.extractor_protocol
         protocol |= {"n": n, "seed": self.request.seed, "shape": list(self.spec.shape), "dtype": "float32 features, float64 figures"}
         # A metric that does not compare is of this data all the same: classes are drawn as often as it has them, and toys have their modes.
@@ -131,17 +192,21 @@ class Evaluator:
         words.append(f"n {protocol['n']}")
         real = f"of {protocol['data']} ({protocol['split']}, {protocol['checksum'][:8]})"
         words.append(f"against {protocol['n_real']} {real}" if "n_real" in protocol else real)
+        words += [f"from {protocol['inputs']}"] if "inputs" in protocol else []
         words += ["x".join(map(str, protocol["shape"])), f"seed {protocol['seed']}", "float64"]
-        defaults = options.fields(entry.part.options)
+        assert isinstance(entry.record, MetricPart)
+        defaults = options.fields(entry.record.options)
         words += [f"{key} {value}" for key, value in protocol["options"].items() if value != defaults[key].default]
         return f"{', '.join(words)} [{hashed}]"
 
     def _figure_name(self, figure: str, entry: Entry) -> str:
         """The name that a figure is shown by: never "FID" unless the extractor says so, and the metric is ganzoo's own."""
-        if self.extractor is None or self.request.extractor is None or not needs_features(entry.part):
+        if self.extractor is None or self.request.extractor is None or not needs_features(entry):
             return figure
-        names = self.extractor.figure_names if entry.stored == entry.part.name else {}
-        layer = "" if self.request.layer == self.request.extractor.part.gives[0] else f"@{self.request.layer}"
+        names = self.extractor.figure_names if entry.stored == entry.record.name else {}
+        record = self.request.extractor.record
+        assert isinstance(record, FeaturesPart)
+        layer = "" if self.request.layer == record.layers[0] else f"@{self.request.layer}"
         return names.get(figure, f"{figure} ({self.request.extractor.name}{layer})")
 
     def look_at_real(self) -> None:
@@ -168,25 +233,28 @@ class Evaluator:
         decisive = [__version__, key, self.extractor_protocol, self.reference.data.checksum, self.n_real]
         return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:20]}"
 
-    def _real_samples(self) -> Iterator[Tensor]:
+    def _real_samples(self) -> Iterator[Lot]:
         """The reference, or n_real of it, always the same ones."""
-        x = self.reference.data.load()["x"]
+        x = self.reference.data.load()[self.reference.own(self.reference.key)]
         if self.n_real < len(x):
             x = x[torch.randperm(len(x), generator=generator("reference"))[: self.n_real].sort().values]
-        return iter(x.split(READ))
+        return (Lot(lot) for lot in x.split(READ))
 
     @torch.no_grad()
-    def _accumulated(self, accumulators: Sequence[Accumulator], samples: Iterable[Tensor], n: int, what: str) -> dict[str, Accumulator]:
+    def _accumulated(self, accumulators: Sequence[Accumulator], samples: Iterable[Lot], n: int, what: str) -> dict[str, Accumulator]:
         """The accumulators by key, each filled with all samples. Raises GanzooError where the extractor gives what is no number."""
         filled = {accumulator.key: accumulator for accumulator in accumulators}
         done = 0
-        for rows in samples:
-            for x in rows.split(BATCH):
+        for lot in samples:
+            for start in range(0, len(lot.x), BATCH):
+                part = slice(start, start + BATCH)
                 with machine.exact():
-                    batch = self._extracted(x)
+                    batch = self._extracted(lot.x[part])
+                inputs = {key: value[part] for key, value in lot.inputs.items()}
+                batch = replace(batch, truth=None if lot.truth is None else lot.truth[part], inputs=inputs)
                 for accumulator in filled.values():
                     accumulator.add(batch)
-                done += len(x)
+                done += len(batch.x)
                 self.progress(what, done, n)
         if done != n:
             raise GanzooError(f"wanted {n} samples, got {done}.")
@@ -200,12 +268,16 @@ class Evaluator:
         for numbers in (features, logits):
             if numbers is not None and not bool(numbers.isfinite().all()):
                 raise GanzooError(f"{name}: features that are not finite numbers. Are its weights whole?")
-        if logits is None and any("logits" in entry.part.needs for entry in self.request.metrics):
+        if logits is None and any("logits" in getattr(entry.record, "looks_at", ()) for entry in self.request.metrics):
             able = "of images, inception2015 (with all of its weights) or classifier"
             raise UsageError(f"--metric: it needs an extractor that classifies, and {name} gives no logits: {able}.")
         return FeatureBatch(x.cpu(), features.float().cpu(), None if logits is None else logits.float().cpu())
 
-    def labels(self, n: int) -> Tensor | None:
-        """Classes for n samples, drawn as often as the reference has them; None where it has none."""
-        y = self.reference.data.load().get("y")
-        return None if y is None else y[torch.randint(len(y), (n,), generator=generator(self.request.seed, "labels"))]
+    def _labels(self, product: Exported, n: int) -> dict[str, Tensor]:
+        """Classes for n samples by key, drawn as often as the reference has them; none where it has others than the product takes."""
+        own = self.reference.label
+        if not own or product.classes is None or self.reference.data.spec.fields[own].size != product.classes.size:
+            return {}
+        y = self.reference.data.load()[own]
+        drawn = y[torch.randint(len(y), (n,), generator=generator(self.request.seed, "labels"))]
+        return {key: drawn for key in product.fields if key not in product.asks}

@@ -1,4 +1,4 @@
-"""Subjects of an evaluation: a run, its checkpoints, a generator's file, samples that are there already."""
+"""Subjects of an evaluation: a run, its checkpoints, a product's file, samples that are there already."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import machine
 from ganzoo.compose import DataSource, Progress, find_data
 from ganzoo.config import Config, DataOptions, written_size
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.evaluation.request import EvaluationRequest, Reference, find_reference
 from ganzoo.registry.catalogue import Catalogue, medium
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.folder import add_evaluation, read_config
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.evaluation.record import Evaluation
-    from ganzoo.types import DataSpec
+    from ganzoo.interfaces import Degradation
+    from ganzoo.runs.exported import Exported
+    from ganzoo.types import Field
 
 READ = 250  # samples that are read at once
 
@@ -31,45 +34,51 @@ READ = 250  # samples that are read at once
 class Subject:
     """Something to be evaluated; neither its data nor its weights have been touched.
 
-    files: of generators, one evaluation each. samples: where there are samples already, and no files; None: there are none.
-    run: the run folder that the results are written to, where there is one. source: the data that the generator learnt from; None where
-    nobody knows. checksum: of that data.
+    files: of products, one evaluation each. network: the product's name; "": the main one. samples: where there are samples already, and no
+    files; None: there are none. run: the run folder that the results are written to, where there is one. source: the data that the
+    product learnt from; None where nobody knows. checksum: of that data.
     """
 
     files: tuple[Path, ...] = ()
+    network: str = ""
     samples: DataSource | None = None
     run: Path | None = None
     source: DataSource | None = None
     checksum: str = ""
 
 
-def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool) -> Subject:
-    """The subject that a path names: a run folder, a checkpoint of one, a generator.safetensors, or else samples in a folder, zip or array.
+def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool, network: str = "") -> Subject:
+    """The subject that a path names: a run folder, a checkpoint of one, a product's file, or else samples in a folder, zip or array.
 
-    What is no path may be the name of a data set: its real samples, measured, tell what the best figure is. Raises UsageError where it is
-    nothing of that, or where all checkpoints are asked for and there are none.
+    network: the product of a run, by default the main one. What is no path may be the name of a data set: its real samples, measured,
+    tell what the best figure is. Raises UsageError where it is nothing of that, or where all checkpoints are asked for and there are none.
     """
     if not path.exists():
         if zoo.find("dataset", str(path)) and not all_checkpoints:
             return Subject(samples=find_data(zoo, DataOptions(dataset=str(path))))
         raise UsageError(f"{path} does not exist. Wanted a run, a checkpoint, a generator.safetensors, or a folder of images.")
     run = next((folder for folder in (path, path.parent, path.parent.parent) if (folder / "config.json").is_file()), None)
-    if run is not None and path in (run, run / exported.FILE, *(run / "checkpoints").glob("*.safetensors")):
-        written = read_config(run)
-        files: tuple[Path, ...] = (path / exported.FILE if path == run else path,)
+    described = exported.exports_of(run) if run is not None else {}
+    own = {run / exported.file_of(name): name for name in described} if run is not None else {}
+    if run is not None and path in (run, *own, *(run / "checkpoints").glob("*.safetensors")):
+        written, network = read_config(run), network or own.get(path) or next(iter(described))
+        if network not in described:
+            raise UsageError(f"--network: {run} has {', '.join(described)}; got {network!r}.{did_you_mean(network, described)}")
+        files: tuple[Path, ...] = (run / exported.file_of(network) if path == run else path,)
         if all_checkpoints:
             files = tuple(checkpoint.path_of(run / "checkpoints", step) for step in checkpoint.steps_in(run / "checkpoints"))
             if not files:
                 raise UsageError(f"--all-checkpoints: {run} has none yet: a run writes them every --save-every steps.")
-        source = find_data(zoo, Config.from_json(written).run)
-        return Subject(files, run=run, source=source, checksum=written["data"]["checksum"])
+        config = Config.from_json(written)
+        source = find_data(zoo, config.run, config.options.get("dataset"))
+        return Subject(files, network, run=run, source=source, checksum=written["data"]["checksum"])
     if all_checkpoints:
         raise UsageError(f"--all-checkpoints: {path} is no run.")
     if runs := sorted(file.parent.name for file in path.glob("*/config.json")):
         raise UsageError(f"{path} holds runs: name one of them, as {path / runs[0]}.")
-    if path.suffix == ".safetensors" and "generator" in _meta(path):
+    if path.suffix == ".safetensors" and "export" in _meta(path):
         name = str(_meta(path).get("dataset", ""))
-        return Subject((path,), source=find_data(zoo, DataOptions(dataset=name)) if zoo.find("dataset", name) else None)
+        return Subject((path,), network, source=find_data(zoo, DataOptions(dataset=name)) if zoo.find("dataset", name) else None)
     return Subject(samples=find_data(zoo, DataOptions(dataset=str(path.absolute()))))
 
 
@@ -105,11 +114,15 @@ def evaluate(
     if subject.samples is not None:
         found = subject.samples.asking(image_size=image_size or _image_size(subject.samples), data_dir=data_dir)
         samples = found.prepare(progress=progress)
-        name, spec = found.name, samples.spec
+        name, data, key, truth = found.name, samples.spec, "x", False
+        field = data.x
     else:
-        first = exported.load(zoo, subject.files[0], warn)
-        name, spec = str(subject.files[0]), first.spec
-    size = written_size(spec.shape) if medium(spec.kind).pictures else None
+        first = exported.load(zoo, subject.files[0], subject.network, warn)
+        name, data, key, truth, field = str(subject.files[0]), first.data, first.key, first.has_truth, first.field
+        if not key:
+            raise UsageError(f"{first.name} gives what no data set holds, so there is nothing to compare it with.")
+    sized = [f for f in (field, *data.fields.values()) if medium(f.medium).pictures]
+    size = written_size(sized[0].shape) if sized else None
     source = subject.source
     if source is None:
         if against in ("train", "test"):
@@ -122,24 +135,22 @@ def evaluate(
         source.check_unchanged(data, subject.checksum)
         return data
 
-    reference = find_reference(zoo, source, training, against, size, progress)
-    if reference.data.spec.shape != spec.shape:
-        real = _shape(reference.data.spec)
-        raise UsageError(f"--against: these samples are {_shape(spec)}, the real ones {real}: they cannot be compared.")
-    evaluator = Evaluator(request(reference), reference, training, place, progress, source.asked.data_dir)
+    reference = find_reference(zoo, source, training, against, size, progress, key, truth)
+    if reference.field.shape != field.shape:
+        raise UsageError(f"--against: these samples are {_shape(field)}, the real ones {_shape(reference.field)}: they cannot be compared.")
+    degradation = _degradation(zoo, first, place) if subject.samples is None else None
+    evaluator = Evaluator(request(reference), reference, training, place, progress, source.asked.data_dir, degradation)
     if subject.samples is not None:
-        return evaluator(*_samples(samples, evaluator, warn), None, Path(subject.samples.name).name)
+        return evaluator.measure(*_samples(samples, evaluator, warn), Path(subject.samples.name).name)
     evaluations = []
     for file in subject.files:
         if len(subject.files) > 1 and not file.exists():
             warn(f"{file.name} is gone: the run, which is going on, keeps only its last checkpoints.")
             continue
-        generator = first if file == subject.files[0] else exported.load(zoo, file)
-        generator.network.to(place)
-        n = evaluator.request.n
-        labels = evaluator.labels(n) if evaluator.spec.classes == generator.spec.classes else None
-        drawn = generator.samples(n, evaluator.request.seed, labels)
-        for evaluation in evaluator(drawn, n, generator.step, str(file.relative_to(subject.run)) if subject.run else file.name):
+        product = first if file == subject.files[0] else exported.load(zoo, file, subject.network)
+        product.network.to(place)
+        of = str(file.relative_to(subject.run)) if subject.run else file.name
+        for evaluation in evaluator(product, evaluator.request.n, of):
             evaluated(evaluation)
             evaluations.append(evaluation)
             try:
@@ -148,6 +159,16 @@ def evaluate(
             except GanzooError as e:
                 warn(f"{e} The figures are only shown here.")
     return evaluations
+
+
+def _degradation(zoo: Catalogue, product: Exported, place: torch.device) -> Degradation | None:
+    """What made the inputs of a product while it was trained; None where nothing did."""
+    described = product.meta.get("degradation")
+    if not described:
+        return None
+    entry = zoo.get("degradation", described["part"])
+    made: Degradation = entry.build(product.data, entry.options(described["options"], "--degradation."))
+    return made.to(place)
 
 
 def _samples(data: Prepared, evaluator: Evaluator, warn: Callable[[str], None]) -> tuple[Iterator[Tensor], int]:
@@ -182,5 +203,5 @@ def _image_size(source: DataSource) -> str | None:
         samples.close()
 
 
-def _shape(spec: DataSpec) -> str:
-    return "x".join(map(str, spec.shape))
+def _shape(field: Field) -> str:
+    return "x".join(map(str, field.shape))

@@ -11,8 +11,8 @@ GANZOO_API = API_VERSION
 @hookimpl
 def ganzoo_register() -> list[MediumPart]:
     return [
-        MediumPart("image", "ganzoo.media.image:Image", "pictures of one size, grey or in colour"),
-        MediumPart("points", "ganzoo.media.points:Points", "vectors of numbers"),
+        MediumPart("image", "ganzoo.media.image:Image", "pictures of one size, grey or in colour", dataset="fashion-10k"),
+        MediumPart("points", "ganzoo.media.points:Points", "vectors of numbers", dataset="ring"),
         MediumPart("tokens", "ganzoo.media.tokens:Tokens", "texts, as numbers of the words of a vocabulary"),
         MediumPart("label", "ganzoo.media.label:Label", "classes"),
     ]

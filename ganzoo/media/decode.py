@@ -41,6 +41,15 @@ def pixels(source: bytes | Image.Image, size: Size | None, scaled: bool = True) 
         return _middle(image, size, scaled)
 
 
+def half_of(source: bytes | Image.Image, side: str) -> Image.Image:
+    """The "left" or the "right" half of an image. Raises ValueError or OSError as `pixels` does, and for an odd width."""
+    whole = Image.fromarray(pixels(source, None).transpose(1, 2, 0))
+    if whole.width % 2:
+        raise ValueError(f"{whole.width} pixels wide, which are not two halves")
+    left = 0 if side == "left" else whole.width // 2
+    return whole.crop((left, 0, left + whole.width // 2, whole.height))
+
+
 def size_of(source: bytes | Image.Image) -> Size:
     """The height and width of an image in pixels, as its header says. Raises ValueError if it is none."""
     if isinstance(source, Image.Image):

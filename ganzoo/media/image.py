@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import PIL.Image
 import torch
 from torch import Tensor
 
 from ganzoo import pictures
 from ganzoo.errors import UsageError
 from ganzoo.files import IMAGE_SUFFIXES
-from ganzoo.media.decode import opened, pixels, resized
+from ganzoo.media.decode import pixels, resized
 from ganzoo.media.medium import Medium
 from ganzoo.randomness import generator
 from ganzoo.types import DataSet, Field
@@ -52,20 +53,23 @@ class Image(Medium):
             stored = stored[:, :1].contiguous()
         return stored, replace(field, shape=tuple(stored.shape[1:]))
 
+    def files(self, path: Path) -> list[Path]:
+        if not path.is_dir():
+            return super().files(path)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))
+        if not files:
+            raise UsageError(f"{path}: wanted a folder that holds JPEG, PNG, WebP or BMP images; it holds none.")
+        return files
+
+    def resized(self, stored: Tensor, field: Field) -> Tensor:
+        return resized(stored, (field.shape[1], field.shape[2]))
+
     def read(self, path: Path, field: Field) -> Iterator[Tensor]:
-        for file in files_at(path):
+        for file in self.files(path):
             try:
-                source = file.read_bytes()
-                with opened(source) as image:
-                    size = (image.height, image.width)
-                x = torch.from_numpy(pixels(source, None))
+                yield _channels(torch.from_numpy(pixels(file.read_bytes(), None)), field)
             except (OSError, ValueError) as e:
                 raise UsageError(f"{file}: it cannot be read as an image: {e}.") from e
-            if field.shape[0] == 1:
-                grey = (x.float() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
-                x = grey.round().to(torch.uint8)
-            assert x.shape[1:] == size or x.shape[1:] == size[::-1]  # EXIF may turn it
-            yield x[None]
 
     def to_batch(self, stored: Tensor) -> Tensor:
         return stored.float().div_(127.5).sub_(1)
@@ -94,7 +98,26 @@ class Image(Medium):
     def cells(self, rows: Tensor, field: Field) -> list[Picture]:
         return [pictures.to_image(row) for row in rows]
 
-    def usual(self, field: Field, classes: int, record: DataSet | None) -> tuple[str, str, int]:
+    def objects(self, rows: Tensor, field: Field) -> list[Any]:
+        return self.cells(rows, field)
+
+    def rows(self, given: Any, field: Field) -> list[Tensor]:
+        """A PIL image, the path of one or of a folder, or uint8 (H, W), (H, W, C) or (C, H, W), of any size."""
+        if isinstance(given, str | Path):
+            return list(self.read(Path(given), field))
+        if isinstance(given, PIL.Image.Image):
+            return [_channels(torch.from_numpy(pixels(given, None)), field)]
+        x = torch.as_tensor(given)
+        if x.dtype != torch.uint8 or x.dim() not in (2, 3):
+            raise UsageError(f"wanted a PIL image, a path, or uint8 (H, W), (H, W, C) or (C, H, W); got {x.dtype} {tuple(x.shape)}.")
+        x = x[None] if x.dim() == 2 else x if x.shape[0] in (1, 3) else x.permute(2, 0, 1)
+        if x.shape[0] not in (1, 3):
+            raise UsageError(f"wanted 1 or 3 channels, got {tuple(x.shape)}.")
+        return [_channels(x.expand(3, -1, -1), field)]
+
+    def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
+        if truth:
+            return "psnr,ssim", "", 10_000
         return "fid", "classifier" if classes else "inception2015", 10_000
 
     def toy(self, n: int, field: Field) -> Mapping[str, Tensor]:
@@ -120,11 +143,9 @@ class Image(Medium):
         return {"x": x.to(torch.uint8), "y": y}
 
 
-def files_at(path: Path) -> list[Path]:
-    """The image file that a path is, or those in a folder, by name. Raises UsageError where there is none."""
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))
-    if not files:
-        raise UsageError(f"{path}: wanted a folder that holds JPEG, PNG, WebP or BMP images; it holds none.")
-    return files
+def _channels(x: Tensor, field: Field) -> Tensor:
+    """A picture uint8 (3, H, W) with the channels of the field: (1, C, H, W)."""
+    if field.shape[0] == 1:
+        grey = (x.float() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
+        x = grey.round().to(torch.uint8)
+    return x[None]

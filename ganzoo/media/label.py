@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -44,6 +44,12 @@ class Label(Medium):
     def settle(self, stored: Tensor, field: Field) -> tuple[Tensor, Field]:
         return stored, replace(field, size=field.size or int(stored.max()) + 1)
 
+    def made_up(self, n: int, field: Field) -> Tensor | None:
+        return torch.arange(n) % max(field.size, 1)
+
+    def shape_of_output(self, field: Field) -> tuple[int, ...]:
+        return (field.size,)
+
     def stored(self, x: Tensor, field: Field) -> Tensor:
         """Probabilities, of raw logits (N, size), or (N,) for the second of two classes."""
         x = x.detach().float().cpu()
@@ -61,6 +67,11 @@ class Label(Medium):
             table.writerow([name, name_of(field, int(row.argmax())), *(f"{p:.6g}" for p in row.tolist())])
         write_file(folder / "labels.csv", lambda out: out.write(file.getvalue().encode()))
 
+    def objects(self, rows: Tensor, field: Field) -> list[Any]:
+        """The probability of each class, by its name."""
+        names = [name_of(field, k) for k in range(field.size)]
+        return [dict(zip(names, row.tolist(), strict=True)) for row in probabilities(rows, field)]
+
     def cells(self, rows: Tensor, field: Field) -> list[Image]:
         cells = []
         for row in probabilities(rows, field):
@@ -71,7 +82,7 @@ class Label(Medium):
     def coordinates(self, rows: Tensor, field: Field) -> Tensor:
         return probabilities(rows, field)
 
-    def usual(self, field: Field, classes: int, record: DataSet | None) -> tuple[str, str, int]:
+    def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         return "accuracy", "", 10_000
 
     def toy(self, n: int, field: Field) -> Mapping[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +57,16 @@ class Medium(ABC):
         """All rows together, and their field, where only all of them tell: images that are all grey get one channel."""
         return stored, field
 
+    def files(self, path: Path) -> list[Path]:
+        """The files that a user's path stands for: itself, or those of this kind in a folder. Raises UsageError where there is none."""
+        if not path.exists():
+            raise UsageError(f"{path} does not exist.")
+        return [path]
+
+    def resized(self, stored: Tensor, field: Field) -> Tensor:
+        """Stored rows brought to the field's size, where rows have sizes; the rows themselves where that means nothing."""
+        return stored
+
     def read(self, path: Path, field: Field) -> Iterator[Tensor]:
         """The rows of a user's file or folder, stored, (1, ...) each: pictures of any size, lines. Raises UsageError where it cannot."""
         raise UsageError(f"{path}: {self.name} cannot be read from a file.")
@@ -75,6 +85,10 @@ class Medium(ABC):
         """Windows of the field's size at the corners `at` (N, 2), row and column; the rows themselves where that means nothing."""
         return stored
 
+    def made_up(self, n: int, field: Field) -> Tensor | None:
+        """n rows where nobody gives any: each class in turn. None: what such a field holds must come from somebody."""
+        return None
+
     # --- From a network to files and pictures ---
 
     def output(self, x: Tensor) -> Tensor:
@@ -84,6 +98,10 @@ class Medium(ABC):
     def stored(self, x: Tensor, field: Field) -> Tensor:
         """What a network gives, (N, ...), as it is stored, on the CPU."""
         return x.detach().float().cpu()
+
+    def shape_of_output(self, field: Field) -> tuple[int, ...]:
+        """The shape of a row of what a network gives, as it is stored: that of the field, and of classes a probability each."""
+        return field.shape
 
     @abstractmethod
     def write(self, rows: Tensor, folder: Path, field: Field, names: Sequence[str]) -> None:
@@ -99,16 +117,32 @@ class Medium(ABC):
 
         return grid(self.cells(rows, field), columns)
 
+    def objects(self, rows: Tensor, field: Field) -> list[Any]:
+        """Stored rows as what a Python program handles: PIL images, lines of text; arrays where there is nothing better."""
+        return list(rows.numpy())
+
+    def rows(self, given: Any, field: Field) -> list[Tensor]:
+        """The stored rows, (1, ...) each, of such an object, of a path as in `read`, of an array of one row, or of a tensor of one row.
+
+        Raises UsageError for anything else.
+        """
+        if isinstance(given, str | Path):
+            return list(self.read(Path(given), field))
+        row = torch.as_tensor(given)
+        if tuple(row.shape) != field.shape:
+            raise UsageError(f"wanted a row of {self.name}, {field.shape}; got {tuple(row.shape)}.")
+        return [row.to(self.dtype)[None]]
+
     # --- Numbers ---
 
     def coordinates(self, rows: Tensor, field: Field) -> Tensor:
         """Stored rows as points, float32 (N, D): what distances are taken of."""
         return rows.flatten(1).float()
 
-    def usual(self, field: Field, classes: int, record: DataSet | None) -> tuple[str, str, int]:
+    def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         """Metric, feature extractor and number of samples where the user names none: what can be had without a download.
 
-        classes: of the labels, 0 where there are none. record: of the data set.
+        classes: of the labels, 0 where there are none. record: of the data set. truth: whether each output has a row that it should be.
         """
         return "fid", "pixels", 10_000
 

@@ -86,7 +86,7 @@ class Points(Medium):
                     draw.ellipse((a - 1.5, b - 1.5, a + 1.5, b + 1.5), fill=colour)
         return page
 
-    def usual(self, field: Field, classes: int, record: DataSet | None) -> tuple[str, str, int]:
+    def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         return ("modes", "pixels", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)
 
     def toy(self, n: int, field: Field) -> Mapping[str, Tensor]:

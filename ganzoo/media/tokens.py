@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ END, UNKNOWN = "<end>", "<unknown>"
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}%'’")
 WIDTH = 60  # letters on a line of a sheet
+LONGEST = 32  # words of a text, where nobody says how many
 TOY_WORDS = (END, UNKNOWN, *(f"word{i}" for i in range(2, 16)))
 
 
@@ -77,6 +78,15 @@ class Tokens(Medium):
         """One file, texts.txt, a line each."""
         write_text(folder / "texts.txt", "".join(f"{decoded(row, field)}\n" for row in rows))
 
+    def objects(self, rows: Tensor, field: Field) -> list[Any]:
+        return [decoded(row, field) for row in rows]
+
+    def rows(self, given: Any, field: Field) -> list[Tensor]:
+        """A line of text, the path of a file of lines, or the numbers of its words."""
+        if isinstance(given, str) and field.names:
+            return [encoded([given], field)[0]]
+        return super().rows(given, field)
+
     def cells(self, rows: Tensor, field: Field) -> list[Image]:
         return [text_cell(decoded(row, field), WIDTH) for row in rows]
 
@@ -87,7 +97,7 @@ class Tokens(Medium):
         """How often each word stands in the text: (N, size)."""
         return torch.zeros(len(rows), field.size).scatter_add_(1, rows, torch.ones(rows.shape))
 
-    def usual(self, field: Field, classes: int, record: DataSet | None) -> tuple[str, str, int]:
+    def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         return "bleu", "", 1000
 
     def toy(self, n: int, field: Field) -> Mapping[str, Tensor]:

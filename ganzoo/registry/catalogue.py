@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import options
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.registry.discovery import CORE, LOCAL, Plugin, installed
-from ganzoo.registry.records import kind_of
-from ganzoo.types import JUDGES, KINDS, DataSet, Part, Recipe, Record
+from ganzoo.types import JUDGES, DataSet, DataSpec, FeaturesPart, NetworkPart, Recipe, Record, WrapperPart
 
 if TYPE_CHECKING:
+    from ganzoo.interfaces import Network, Wrapper
     from ganzoo.media.medium import Medium
 
 WORDS = {"features": "feature extractor", "dataset": "data set"}
-ALL_KINDS = ("recipe", *KINDS, "dataset", *JUDGES, "medium")
+#: The interfaces that the class of a part implements, by kind, and their modules. Networks in a role of their own are `Network`s.
+INTERFACES = {
+    "generator": "interfaces:Generator", "discriminator": "interfaces:Discriminator", "loss": "interfaces:Loss",
+    "strategy": "strategy:Strategy", "wrapper": "interfaces:Wrapper", "degradation": "interfaces:Degradation", "metric": "metrics:Metric",
+    "features": "metrics:FeatureExtractor", "medium": "media.medium:Medium",
+}  # fmt: skip
+NONE = "none"  # in the place of a degradation's name
+ORDER = ("recipe", "generator", "discriminator", "loss", "strategy", "wrapper", "degradation", "dataset", *JUDGES, "medium")
 
 
 @dataclass(frozen=True)
@@ -40,12 +47,6 @@ class Entry:
         """The name that a run writes down: a stranger's in full, which stays unique when more is installed."""
         return self.name if self.plugin.distribution == CORE else self.qualified
 
-    @property
-    def part(self) -> Part:
-        """The record of a part."""
-        assert isinstance(self.record, Part)
-        return self.record
-
     def load(self) -> Any:
         """Import what the record's target names. Raises GanzooError that names the plugin where that fails."""
         assert not isinstance(self.record, Recipe)
@@ -60,19 +61,15 @@ class Entry:
 
     def interface(self) -> type:
         """The interface that the class of a part implements."""
-        from ganzoo import interfaces, metrics
-
-        if self.kind == "medium":
-            from ganzoo.media.medium import Medium
-
-            return Medium
-        base: type = getattr(metrics if self.kind in JUDGES else interfaces, WORDS.get(self.kind, self.kind).title().replace(" ", ""))
+        module, _, name = INTERFACES.get(self.kind, "interfaces:Network").partition(":")
+        base: type = getattr(importlib.import_module(f"ganzoo.{module}"), name)
         return base
 
     def options(self, values: Mapping[str, Any], prefix: str) -> Any:
-        """The part's options from plain values. Raises UsageError for unknown names and bad values, which it
-        names with the prefix."""
-        return options.make(self.part.options, values, prefix)
+        """The options of a part or data set from plain values. Raises UsageError for unknown names and bad values, which it names with the
+        prefix."""
+        assert not isinstance(self.record, Recipe)
+        return options.make(self.record.options, values, prefix)
 
     def build(self, *args: Any) -> Any:
         """The part, made by its plugin's class. Raises GanzooError that names the plugin where that fails, or where it is no such part."""
@@ -85,6 +82,20 @@ class Entry:
             raise
         except Exception as e:
             raise GanzooError(f"{self.kind} {self.name!r} of {self.plugin.origin} cannot be built: {type(e).__name__}: {e}") from e
+
+    def network(self, spec: DataSpec, options: Any) -> Network:
+        """The network of a record, built for data as it knows it."""
+        assert isinstance(self.record, NetworkPart)
+        network: Network = self.build(spec, options)
+        network.record = self.record
+        return network
+
+    def wrapper(self, spec: DataSpec, options: Any) -> Wrapper:
+        """The wrapper of a record, for a discriminator that knows such data."""
+        assert isinstance(self.record, WrapperPart)
+        wrapper: Wrapper = self.build(spec, options)
+        wrapper.record = self.record
+        return wrapper
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Catalogue:
         claims: dict[tuple[str, str], list[tuple[Record, Plugin]]] = {}
         for plugin in self.plugins:
             for record in plugin.records:
-                claims.setdefault((kind_of(record), record.name), []).append((record, plugin))
+                claims.setdefault((record.kind, record.name), []).append((record, plugin))
         self._entries: dict[tuple[str, str], Entry] = {}
         self._clashes: dict[tuple[str, str], list[Entry]] = {}
         for (kind, short), claimants in claims.items():
@@ -115,10 +126,17 @@ class Catalogue:
             if owner is None:
                 self._clashes[kind, short] = entries
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of records that there are or can be, networks in roles of their own among them."""
+        roles = {e.kind for e in self._entries.values()} - set(ORDER)
+        return (*ORDER[:3], *sorted(roles), *ORDER[3:])
+
     def entries(self, kind: str | None = None) -> Iterator[Entry]:
         """All entries of a kind (or of every kind), each once, by kind and name."""
         once = {(e.kind, e.qualified): e for e in self._entries.values() if kind in (None, e.kind)}
-        return iter(sorted(once.values(), key=lambda e: (ALL_KINDS.index(e.kind), e.name)))
+        place = {kind: i for i, kind in enumerate(self.kinds)}
+        return iter(sorted(once.values(), key=lambda e: (place[e.kind], e.name)))
 
     def find(self, kind: str, name: str) -> Entry | None:
         """The entry of that kind and name, short or qualified, if there is one."""
@@ -140,9 +158,6 @@ class Catalogue:
         more = f" ({', '.join(f'{p.name}: {p.state}' for p in bad)}: see `ganzoo plugins`.)" if bad else ""
         raise UsageError(f"there is no {WORDS.get(kind, kind)} {name!r}.{hint}{more}")
 
-    def part(self, kind: str, name: str) -> Part:
-        return self.get(kind, name).part
-
     def recipe(self, name: str) -> Recipe:
         record = self.get("recipe", name).record
         assert isinstance(record, Recipe)
@@ -154,8 +169,9 @@ class Catalogue:
         return record
 
     def parts_of(self, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Entry]:
-        """The recipe's parts by kind, or those that `exchanged` names in their place."""
-        return {kind: self.get(kind, exchanged.get(kind) or recipe.part(kind)) for kind in KINDS}
+        """The recipe's parts by kind, or those that `exchanged` names in their place; a degradation "none" takes it away."""
+        names = {**recipe.parts, **({"degradation": recipe.degradation} if recipe.degradation else {}), **exchanged}
+        return {kind: self.get(kind, name) for kind, name in names.items() if (kind, name) != ("degradation", NONE)}
 
     def trackers(self, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:
         """The plugins that a comma-separated list names for watching a run.
@@ -185,7 +201,8 @@ class Catalogue:
             return Measures(entries)
         name, _, layer = features.partition("@")
         extractor = self.get("features", name)
-        layers = extractor.part.gives
+        assert isinstance(extractor.record, FeaturesPart)
+        layers = extractor.record.layers
         if layer and layer not in layers:
             raise UsageError(f"--features {features}: {name} has no layer {layer!r}. It has {', '.join(layers)}.")
         return Measures(entries, extractor, layer or layers[0])

@@ -24,7 +24,7 @@ import pluggy
 
 from ganzoo import hookspecs
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.registry.records import fault, kind_of
+from ganzoo.registry.records import fault
 from ganzoo.types import API_VERSION, Record
 
 GROUP = "ganzoo"
@@ -115,7 +115,7 @@ def _without_duplicates(plugins: Iterable[Plugin]) -> Iterator[Plugin]:
     """The plugins; of two in one distribution that register the same name, the later one is broken."""
     owners: dict[tuple[str, str, str], str] = {}
     for plugin in plugins:
-        keys = [(plugin.distribution, kind_of(record), record.name) for record in plugin.records]
+        keys = [(plugin.distribution, record.kind, record.name) for record in plugin.records]
         if taken := next((key for key in keys if key in owners), None):
             reason = f"it registers the {taken[1]} {taken[2]!r}, as plugin {owners[taken]!r} of the same distribution does"
             plugin = replace(plugin, state="broken", reason=reason, records=())
@@ -261,7 +261,7 @@ def _provided(module: Any, name: str) -> tuple[tuple[Record, ...], dict[str, plu
     for record in records:
         if reason := fault(record):
             raise _Broken(f"its record {getattr(record, 'name', record)!r}: {reason}")
-        key = (kind_of(record), record.name)
+        key = (record.kind, record.name)
         if key in keys:
             raise _Broken(f"it registers the {key[0]} {key[1]!r} twice")
         keys.add(key)

@@ -1,7 +1,7 @@
 """A report: one HTML file that tells what runs did. It needs no server and fetches nothing.
 
-    runs = [facts.read(folder, name, catalogue) for folder, name in facts.named(facts.find([Path("runs")]))]
-    write(Path("report.html"), runs, "my runs")
+runs = [facts.read(folder, name, catalogue) for folder, name in facts.named(facts.find([Path("runs")]))]
+write(Path("report.html"), runs, "my runs")
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def score_charts(runs: Sequence[RunFacts]) -> list[Chart]:
 
 
 def better(score: Score) -> str:
-    """", lower is better", where the score says so."""
+    """ ", lower is better", where the score says so."""
     return f", {score.better} is better" if score.better in ("lower", "higher") else ""
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose, options
+from ganzoo.config import Changes
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation, number, numbers, parsed
 from ganzoo.files import read_lines
-from ganzoo.registry.catalogue import Catalogue
+from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint
-from ganzoo.runs.folder import EVALUATIONS, read_config
+from ganzoo.runs.folder import EVALUATIONS, read_config, sheet_of
+from ganzoo.types import QUICK
 
 if TYPE_CHECKING:
     from ganzoo.report.generated import Generated
@@ -70,7 +72,7 @@ class RunFacts:
         config: its config.json.
         settings: each of its options; no_defaults: why their defaults are not known, or "".
         metrics: lines of metrics.jsonl: "step" and numbers.
-        sheets: (step, file) of the sample sheets.
+        sheets: (step, file) of the main product's sample sheets. others: the last one of every other product, by its name.
         evaluations: in the order of their steps. warnings: (step, text). health: lines of health.jsonl: "step" and numbers.
         parameters: how many numbers are trained, by network.
         problems: what could not be read.
@@ -91,6 +93,7 @@ class RunFacts:
     problems: Sequence[str] = ()
     generated: Generated | None = None
     not_drawn: str = ""
+    others: Mapping[str, tuple[int, Path]] = field(default_factory=dict)
 
     @property
     def recipe(self) -> str:
@@ -195,10 +198,13 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     defaults, no_defaults = {}, "The recipe was not looked up."
     if catalogue is not None:
         try:
-            own = compose.draft(catalogue, config["recipe"], {})
+            own = compose.draft(catalogue, config["recipe"])
             parts = {kind: entry.stored for kind, entry in own.parts.items()}
-            taken = compose.draft(catalogue, config["recipe"], {k: name for k, name in config["parts"].items() if parts.get(k) != name})
-            defaults, no_defaults = _flags(taken.resolve({}, {}).config.to_json() | {"parts": parts}), ""
+            changes = Changes({"preset": config["run"].get("preset", QUICK)}, wrappers=tuple(config.get("wrappers", ())))
+            changes.parts = {k: name for k, name in config["parts"].items() if parts.get(k) != name}
+            usual = compose.resolve(catalogue, config["recipe"], changes).config.to_json()
+            usual |= {"parts": parts, "wrappers": [entry.stored for entry in own.wrappers.values()]}
+            defaults, no_defaults = _flags(usual) | {"--preset": QUICK}, ""
         except (GanzooError, TypeError, AttributeError) as e:
             no_defaults = f"The recipe's defaults are not known: {e}"
     settings = [Setting(flag, value, defaults.get(flag), flag in defaults) for flag, value in _flags(config).items()]
@@ -210,10 +216,13 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
         else:
             evaluations.append(evaluation)
     warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in read_lines(folder / "warnings.jsonl", problems.append)]
-    sheets = sorted((int(p.stem), p) for p in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]+", p.stem))
+    found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if (place := sheet_of(p)))
+    sheets = [(step, path) for name_, step, path in found if not name_]
+    others = {name_: (step, path) for name_, step, path in found if name_}  # of each the last
     return RunFacts(
         folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
         sorted(evaluations, key=lambda e: e.step or 0), warnings, health, _parameters(folder / "checkpoints"), problems,
+        others=others,
     )  # fmt: skip
 
 
@@ -247,5 +256,6 @@ def _parameters(folder: Path) -> dict[str, int]:
 def _flags(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of a configuration by its flag on the command line."""
     values = {f"--{kind}": name for kind, name in config["parts"].items()}
+    values |= {"--with": ",".join(config.get("wrappers", ())) or NONE}
     values |= {options.flag(name): value for name, value in config["run"].items()}
     return values | {options.flag(n, f"{kind}."): value for kind, part in config["options"].items() for n, value in dict(part).items()}

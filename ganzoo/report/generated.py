@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ganzoo.errors import UsageError
 from ganzoo.randomness import between
 from ganzoo.registry.catalogue import medium
 from ganzoo.types import Field
@@ -17,6 +18,7 @@ from ganzoo.types import Field
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ganzoo.data import Batches
     from ganzoo.runs.exported import Exported
 
 ROWS = 6  # ways between latents
@@ -58,25 +60,48 @@ class Generated:
         return len(self.interpolation) + sum(len(n.picture) + sum(map(len, n.nearest)) for n in self.neighbours)
 
 
-def generate(exported: Exported, data: Mapping[str, Tensor] | None = None, no_data: str = "", seed: int = 0) -> Generated:
-    """Draw from a generator.
+def generate(exported: Exported, batches: Batches | None = None, no_data: str = "", seed: int = 0) -> Generated:
+    """Draw from a product of a run, or apply it to the first rows of the data.
 
-    data: the prepared training set, stored rows by key; no_data: why there is none. Raises UsageError where the generator
-    takes conditions other than classes.
+    batches: the data of the run; no_data: why there is none. Raises UsageError where a product asks for data and there is none.
     """
-    spec, by_class, kind = exported.spec, bool(exported.given), medium(exported.spec.kind)
-    real = None if data is None else data["x"]
+    if exported.asks:
+        return _applied(exported, batches, no_data, seed)
+    field, kind, classes = exported.field, exported.medium, exported.classes
+    real = None if batches is None or not exported.key else batches.stored_rows(exported.key)
     latents = exported.latents(2 * ROWS + SAMPLES, seed)
-    classes = torch.arange(ROWS * kind.way) // kind.way % max(spec.classes, 1)
-    rows = torch.cat(list(exported.outputs(between(latents[: 2 * ROWS], kind.way), classes)))
-    way = kind.sheet(rows, spec.x, kind.way, None if real is None else real[: kind.per_sheet])
-    caption = f"{ROWS} ways of {kind.way} samples, each from one latent to another" + (", of one class" if by_class else "")
+    smooth = {name for name, prior in exported.network.latents().items() if prior.law in ("normal", "uniform")}
+    way = {
+        name: between(z[: 2 * ROWS], kind.way) if name in smooth else z[: 2 * ROWS : 2].repeat_interleave(kind.way, 0)
+        for name, z in latents.items()
+    }
+    rows = torch.cat(list(exported.outputs(ROWS * kind.way, seed, way | _each(exported, torch.arange(ROWS * kind.way) // kind.way))))
+    picture = packed(kind.sheet(rows, field, kind.way, None if real is None else real[: kind.per_sheet]))
+    caption = f"{ROWS} ways of {kind.way} samples, each from one latent to another" + (", of one class" if classes else "")
     if real is None:
-        return Generated(exported.step, packed(way), caption, no_neighbours=no_data)
-    y = torch.arange(SAMPLES) % max(spec.classes, 1)
-    x = torch.cat(list(exported.outputs(latents[2 * ROWS :], y)))
-    captions = [_class_name(spec.class_names, int(k)) if by_class else "" for k in y]
-    return Generated(exported.step, packed(way), caption, neighbours(x, real, captions, spec.x), kind.unit)
+        return Generated(exported.step, picture, caption, no_neighbours=no_data)
+    shown = {name: z[2 * ROWS :] for name, z in latents.items()} | _each(exported, torch.arange(SAMPLES))
+    x = torch.cat(list(exported.outputs(SAMPLES, seed, shown)))
+    captions = [_class_name(classes.names, i % max(classes.size, 1)) if classes else "" for i in range(SAMPLES)]
+    return Generated(exported.step, picture, caption, neighbours(x, real, captions, field), kind.unit)
+
+
+def _each(exported: Exported, y: Tensor) -> dict[str, Tensor]:
+    """Classes in turn, by key, for a product that takes one."""
+    size = exported.classes.size if exported.classes else 1
+    return {key: y % max(size, 1) for key in exported.fields if key not in exported.asks}
+
+
+def _applied(exported: Exported, batches: Batches | None, no_data: str, seed: int) -> Generated:
+    if batches is None:
+        raise UsageError(f"{exported.name} asks for {', '.join(exported.asks)}. {no_data}".strip())
+    peek = batches.peek(2 * SAMPLES)
+    given = {key: peek[key].cpu() for key in exported.fields}
+    x = torch.cat(list(exported.outputs(2 * SAMPLES, seed, given)))
+    truth = exported.medium.stored(peek[exported.key], exported.field) if exported.has_truth else None
+    caption = f"{', '.join(exported.asks)} of the data, then {exported.name}" + (", then the truth" if truth is not None else "")
+    why = "Each output belongs to a row of the data: there is nothing to seek."
+    return Generated(exported.step, packed(exported.sheet(x, SAMPLES, given, truth)), caption, no_neighbours=why)
 
 
 def neighbours(x: Tensor, real: Tensor, captions: Sequence[str], field: Field) -> list[Neighbours]:
@@ -114,4 +139,3 @@ def packed(image: Image.Image) -> bytes:
 
 def _class_name(names: Sequence[str], y: int) -> str:
     return names[y] if y < len(names) else f"class {y}"
-

@@ -115,6 +115,11 @@ class Page:
         return {
             "name": run.name,
             "sheets": sheets,
+            "others": [
+                {"uri": uri, "caption": f"{name}, step {step}"}
+                for name, pair in run.others.items()
+                for step, uri in charts.sheets(replace(run, sheets=[pair]), self.budget // 4, problems, 1)
+            ],
             "scores": _scores(run),
             "protocols": _protocols(run.evaluations),
             **_generated_view(run.generated, run.not_drawn),
@@ -219,13 +224,20 @@ def _cost(run: RunFacts) -> list[tuple[str, str]]:
         ("threads", machine.get("threads")),
         ("system", machine.get("system")),
         ("trained parameters", ", ".join(f"{name} {count:,}" for name, count in run.parameters.items())),
-        ("data", f"{run.dataset}, {run.config['data'].get('count', '?')} samples, shape {_shape(run.config['data'].get('shape'))}"),
+        ("data", f"{run.dataset}: {_fields(run.config['data'])}"),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "", "-")]
 
 
-def _shape(shape: Any) -> str:
-    return " x ".join(map(str, shape)) if isinstance(shape, list) else "not known"
+def _fields(data: Mapping[str, Any]) -> str:
+    """How many rows of each field of the data, and their shapes, in words."""
+    words = []
+    for name, keys in (data.get("sets") or {}).items():
+        count = (data.get("counts") or {}).get(name, "?")
+        shapes = {key: (data.get("fields") or {}).get(key, {}).get("shape") or [] for key in keys}
+        sizes = ", ".join(f"{key} {' x '.join(map(str, shape))}".strip() for key, shape in shapes.items())
+        words.append(f"{count} of {sizes}")
+    return "; ".join(words) or "not known"
 
 
 def _setting_view(setting: Setting) -> dict[str, Any]:

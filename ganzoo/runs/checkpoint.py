@@ -18,7 +18,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import safetensors_header, write_file
 
 if TYPE_CHECKING:
-    from ganzoo.interfaces import Strategy
+    from ganzoo.strategy import Strategy
 
 FORMAT = 1
 MAX_HEADER = 1 << 20

@@ -1,213 +1,363 @@
-"""A trained generator: from its file, or from a run that is training, to samples as they would be saved."""
+"""A product of a run: from its file, or from a run that is training, to what comes out of it, as it would be saved."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganzoo import machine
-from ganzoo.config import Config
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo import machine, pictures
+from ganzoo.config import written_size
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.media.medium import Medium
-from ganzoo.randomness import seed_of
+from ganzoo.randomness import sample, seed_of
 from ganzoo.registry.catalogue import Catalogue, Entry, medium
 from ganzoo.runs import checkpoint
 from ganzoo.runs.folder import read_config
-from ganzoo.types import DataSpec
+from ganzoo.types import DataSpec, Export, Field
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ganzoo.compose import Resolved
     from ganzoo.data import Prepared
-    from ganzoo.interfaces import Generator, Strategy
+    from ganzoo.interfaces import Network
+    from ganzoo.strategy import Strategy
 
-FILE = "generator.safetensors"
 LATENTS_PER_SEED = 250  # changing it changes every sample
-BATCH = 50  # samples that the network is given at once; always so many, because their number decides how sums are rounded
-AVERAGE, LIVE = "model:ema.", "model:G."  # how the names of the generator's tensors begin in a checkpoint
+BATCH = 50  # rows that the network is given at once; always so many, because their number decides how sums are rounded
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A generator and how it is sampled.
+    """A network with what it is called with and what it gives.
 
-    name: of the part. given: the conditions that it takes. step: how long it was trained. meta: what its file says of itself.
+    name: of the export. data: the fields of the data that it was trained on. step: how long. meta: what its file says of itself.
     """
 
-    network: Generator
+    network: Network
+    export: Export
     name: str
-    given: tuple[str, ...]
+    data: DataSpec
     step: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, strategy: Strategy, step: int = 0) -> Exported:
-        """The generator of a strategy as it would be saved now: its average where there is one."""
-        part = strategy.build.parts["generator"]
-        return cls(strategy.sampled, part.name, part.given, step)
+    def of(cls, strategy: Strategy, name: str = "", step: int = 0) -> Exported:
+        """A product of a strategy as it would be saved now, averaged if it is; by default the main one."""
+        exports = strategy.exports()
+        name = name or next(iter(exports))
+        return cls(strategy.product(name), exports[name], name, strategy.spec, step)
+
+    # --- What it takes and gives ---
 
     @property
-    def spec(self) -> DataSpec:
-        """The description of its samples."""
-        return self.network.spec
+    def key(self) -> str:
+        """The key of what it makes; "" where that is a field of its own, which the data does not hold."""
+        return self.export.gives if isinstance(self.export.gives, str) else ""
+
+    @property
+    def field(self) -> Field:
+        """What it makes."""
+        return self.data.fields[self.export.gives] if isinstance(self.export.gives, str) else self.export.gives
 
     @property
     def medium(self) -> Medium:
-        """The medium of its samples."""
-        return medium(self.spec.kind)
+        """The medium of what it makes."""
+        return medium(self.field.medium)
 
-    def latents(self, n: int, seed: int) -> Tensor:
-        """The first n latents of a seed, on the CPU. Latent i depends on the seed and i alone; torch's random state stays as it was."""
-        drawn = []
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields of the data that it takes, by key."""
+        latents = self.network.latents()
+        return {key: self.data.fields[key] for key in self.export.names.values() if key not in latents}
+
+    @property
+    def classes(self) -> Field | None:
+        """The label that it takes, of which each class is tried in turn where nobody names one; None: it takes none."""
+        return next((field for key, field in self.fields.items() if key not in self.asks), None)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The keys that must come from somebody: pictures, texts. A product that asks for something is applied, others are sampled."""
+        return tuple(key for key, field in self.fields.items() if medium(field.medium).made_up(0, field) is None)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the data holds, row by row, what it should have made: what it asks for and what it gives lie in one set."""
+        return bool(self.asks and self.key) and {self.data.set_of(key) for key in self.asks} == {self.data.set_of(self.key)}
+
+    # --- What comes out of it ---
+
+    def latents(self, n: int, seed: int) -> dict[str, Tensor]:
+        """The first n latents of a seed by name, on the CPU. Row i depends on the seed and i alone; torch's random state stays."""
+        drawn: dict[str, list[Tensor]] = {name: [] for name in self.network.latents()}
         with torch.random.fork_rng(devices=[]):
             for start in range(0, n, LATENTS_PER_SEED):
                 torch.default_generator.manual_seed(seed_of(seed, "drawn", start // LATENTS_PER_SEED))
-                drawn.append(self.network.latent(LATENTS_PER_SEED)[: n - start])
-        return torch.cat(drawn)
+                for name, prior in self.network.latents().items():
+                    drawn[name].append(sample(prior, LATENTS_PER_SEED)[: n - start])
+        return {name: torch.cat(rows) for name, rows in drawn.items()}
 
-    def raw(self, z: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
-        """The network's own outputs for the latents z (n, ...): on the CPU, up to BATCH samples at a time.
+    def inputs(self, n: int, seed: int, given: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """All that it is called with, n rows, by key: what is given, as in a batch, else latents of the seed, and each class in turn.
 
-        In eval mode, without gradients, on the network's device, and always BATCH latents at once, the last ones filled up: so the bits of
-        a sample do not depend on how many are asked for. labels: classes (n,); None: each class in turn. Raises UsageError where the
-        network takes other conditions than classes.
+        Raises UsageError where something is missing that nobody can make up.
         """
-        if unknown := [key for key in self.given if key != "y"]:
-            raise UsageError(f"generator {self.name!r} needs {', '.join(unknown)}, which cannot be given here.")
-        y = torch.arange(len(z)) % max(self.spec.classes, 1) if labels is None else labels
-        return self._batches(z, {"y": y} if "y" in self.given else {})
+        given = given or {}
+        latents = self.latents(n, seed)
+        values = {}
+        for key in self.export.names.values():
+            if key in given:
+                values[key] = given[key]
+            elif key in latents:
+                values[key] = latents[key]
+            elif (rows := medium(self.fields[key].medium).made_up(n, self.fields[key])) is not None:
+                values[key] = rows
+            else:
+                raise UsageError(f"{self.name} asks for {', '.join(self.asks)}: it is applied to data, as `ganzoo apply` does.")
+        return values
 
-    def _batches(self, z: Tensor, given: Mapping[str, Tensor]) -> Iterator[Tensor]:
-        device = next(self.network.parameters()).device
-        for start in range(0, len(z), BATCH):
-            rows = torch.arange(start, start + BATCH).clamp_max(len(z) - 1)
+    def raw(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
+        """The network's own outputs, on the CPU, some rows at a time. given: as in `inputs`.
+
+        In eval mode, without gradients, on the network's device, and always with as many rows at once, the last ones filled up: so the bits
+        of a row do not depend on how many are asked for. Pictures of another size than the trained one are padded to the network's
+        `multiple`, and the output is cut to the same part. Raises UsageError where a picture has a size that it does not take.
+        """
+        values = self.inputs(n, seed, given)
+        device, at_once = next(self.network.parameters()).device, self._at_once(values)
+        for start in range(0, n, at_once):
+            rows = torch.arange(start, start + at_once).clamp_max(n - 1)
+            called = {parameter: values[key][rows].to(device) for parameter, key in self.export.names.items()}
             training = self.network.training
             self.network.eval()
             try:
                 with torch.no_grad(), machine.exact():
-                    x = self.network(z[rows].to(device), **{key: value[rows].to(device) for key, value in given.items()})
+                    x = self._call(called)
             finally:
                 self.network.train(training)
-            if len(x) != BATCH:
-                raise GanzooError(f"generator {self.name!r} makes {len(x)} samples of {BATCH} latents.")
-            yield x[: len(z) - start].cpu()
+            if len(x) != at_once:
+                raise GanzooError(f"{self.name} gives {len(x)} rows for {at_once}.")
+            yield x[: n - start].cpu()
 
-    def outputs(self, z: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
-        """The samples of the latents z as they would be saved: uint8 images (N, C, H, W) or float32 points (N, D), up to BATCH at a time.
+    def _at_once(self, values: Mapping[str, Tensor]) -> int:
+        """How many rows the network is given at once: fewer of larger pictures than it was trained with."""
+        larger = [values[key][0].numel() / max(self.fields[key].numel, 1) for key in self.asks]
+        return max(1, int(BATCH / max([1.0, *larger])))
 
-        labels: as in `raw`. Raises GanzooError where a sample is not a finite number.
+    def _call(self, values: dict[str, Tensor]) -> Tensor:
+        """The output that is exported. values: by parameter."""
+        before = after = (0, 0)
+        for parameter, key in self.export.names.items():
+            if key not in self.asks or not medium(self.fields[key].medium).pictures:
+                continue
+            before = (values[parameter].shape[2], values[parameter].shape[3])
+            values[parameter] = self._padded(values[parameter], self.fields[key])
+            after = (values[parameter].shape[2], values[parameter].shape[3])
+        outputs = self.network(**values)
+        if isinstance(outputs, tuple):
+            outputs = outputs[self.network.record.gives.index(self.export.output) if self.export.output else 0]
+        x: Tensor = outputs
+        if before != after and self.medium.pictures:
+            x = x[:, :, : x.shape[2] * before[0] // after[0], : x.shape[3] * before[1] // after[1]]
+        return x
+
+    def _padded(self, x: Tensor, trained: Field) -> Tensor:
+        """Pictures (N, C, H, W), at the bottom and on the right filled up with their mirror image to a size that the network takes."""
+        multiple, (height, width) = self.network.record.multiple, (x.shape[2], x.shape[3])
+        if (height, width) == tuple(trained.shape[1:]):
+            return x
+        if not multiple:
+            wanted = written_size(trained.shape)
+            raise UsageError(f"{self.name} takes pictures of {wanted} pixels only, got {written_size(tuple(x.shape[1:]))}.")
+        below, right = -height % multiple, -width % multiple
+        mode = "reflect" if below < height and right < width else "replicate"
+        return nn.functional.pad(x, (0, right, 0, below), mode=mode) if below or right else x
+
+    def outputs(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
+        """n rows as they would be saved: uint8 images, probabilities of classes, ...; some at a time. given: as in `inputs`.
+
+        Raises GanzooError where an output is not a finite number.
         """
-        return map(self._stored, self.raw(z, labels))
-
-    def samples(self, n: int, seed: int = 0, labels: Tensor | None = None) -> Iterator[Tensor]:
-        """`outputs` of the first n latents of a seed."""
-        return self.outputs(self.latents(n, seed), labels)
+        return map(self._stored, self.raw(n, seed, given))
 
     def _stored(self, x: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):
-            raise GanzooError(f"generator {self.name!r} makes samples that are not finite numbers: there is nothing to see or to measure.")
-        return self.medium.stored(x, self.spec.x)
+            raise GanzooError(f"{self.name} gives what is not a finite number: there is nothing to see or to measure.")
+        return self.medium.stored(x, self.field)
+
+    def sheet(
+        self, rows: Tensor, columns: int, given: Mapping[str, Tensor] | None = None, truth: Tensor | None = None, real: Tensor | None = None
+    ) -> Image:
+        """One picture of its outputs: where it asks for something, each row beside its inputs and, if there is one, the truth.
+
+        rows, truth, real: stored. given: the inputs, as in a batch.
+        """
+        if not self.asks or not given:
+            return self.medium.sheet(rows, self.field, columns, real)
+        beside = []
+        for key in self.asks:
+            kind = medium(self.fields[key].medium)
+            beside.append(kind.cells(kind.stored(given[key], self.fields[key]), self.fields[key]))
+        beside.append(self.medium.cells(rows, self.field))
+        if truth is not None:
+            beside.append(self.medium.cells(truth, self.field))
+        cells = [cell for group in zip(*beside, strict=True) for cell in group]
+        return pictures.grid(cells, max(1, columns // len(beside)) * len(beside))
 
 
-def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:
-    """The metadata of a generator's file: all that sampling from it needs."""
-    config = resolved.config
-    return {
-        "recipe": config.recipe,
-        "generator": config.parts["generator"],
-        "options": dict(config.options["generator"]),
-        "spec": data.spec.to_json(),
-        "dataset": data.name,
-        "seed": config.run.seed,
-        "plugins": resolved.plugins("generator"),
-    }
+def classes_of(words: Sequence[str | int], field: Field) -> list[int]:
+    """Classes by number or name. Raises UsageError for one that there is not."""
+    lower = [name.lower() for name in field.names]
+    chosen = []
+    for word in words:
+        text = str(word).strip()
+        if text.isdecimal() and int(text) < field.size:
+            chosen.append(int(text))
+        elif text.lower() in lower:
+            chosen.append(lower.index(text.lower()))
+        else:
+            known = f" or one of {', '.join(field.names)}" if field.names else ""
+            raise UsageError(f"--labels: wanted numbers from 0 to {field.size - 1}{known}; got {word!r}.")
+    return chosen
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], step: int, meta: Mapping[str, Any]) -> None:
-    """Write the generator among the tensors of a checkpoint, averaged if it is, to its own file in the run folder."""
-    begin = _beginning(tensors)
-    own = {name.removeprefix(begin): value for name, value in tensors.items() if name.startswith(begin)}
-    checkpoint.write(folder / FILE, own, {"step": step, **meta})
+# --- Files ---
 
 
-def _beginning(names: Mapping[str, Any]) -> str:
-    """How the names of the generator's tensors begin: in a checkpoint those of the average if there is one; nothing in its own file."""
-    return next((begin for begin in (AVERAGE, LIVE) if any(name.startswith(begin) for name in names)), "")
+def file_of(name: str) -> str:
+    """The file of an export in its run's folder."""
+    return f"{name}.safetensors"
 
 
-def load(zoo: Catalogue, path: Path, warn: Callable[[str], None] = lambda text: None) -> Exported:
-    """The generator of a run folder, of a checkpoint in one, or of a generator.safetensors, on the CPU. The data is not needed.
+def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str, dict[str, Any]]:
+    """The metadata of the products of a run by name: all that using them needs."""
+    config, described = resolved.config, {}
+    for name, export in strategy.exports().items():
+        network = strategy.product(name)
+        role, gives = network.record.role, export.gives
+        described[name] = {
+            "export": name,
+            "recipe": config.recipe,
+            "role": role,
+            "part": config.parts[role],
+            "options": dict(config.options[role]),
+            "network": export.network,
+            "names": dict(network.names),
+            "takes": [list(pair) for pair in export.names.items()],  # in their order, which a JSON object may lose
+            "gives": gives if isinstance(gives, str) else gives.to_json(),
+            "output": export.output,
+            "data": strategy.spec.to_json(),
+            "degradation": {"part": config.parts["degradation"], "options": dict(config.options["degradation"])}
+            if "degradation" in config.parts
+            else {},
+            "dataset": data.name,
+            "seed": config.run.seed,
+            "plugins": resolved.plugins(strategy.spec, role, "degradation"),
+        }
+    return described
 
-    warn: told where a plugin's version is not the one that made it. Raises UsageError where there is no generator, or where the plugin
-    that it needs is not loaded.
+
+def save(folder: Path, tensors: Mapping[str, Tensor], step: int, described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the products among the tensors of a checkpoint, averaged if they are, each to its own file in the run folder."""
+    for name, meta in described.items():
+        checkpoint.write(folder / file_of(name), _own(tensors, meta["network"]), {"step": step, **meta})
+
+
+def _own(names: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The tensors of a network, by their names in it: in a checkpoint those of the average if there is one; in its own file all."""
+    names = {name: value for name, value in names.items() if name != "__metadata__"}
+    for begin in (f"model:averages.{path.replace('.', '/')}.", f"model:{path}."):
+        if own := {name.removeprefix(begin): value for name, value in names.items() if name.startswith(begin)}:
+            return own
+    return names
+
+
+def exports_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a run's config.json says of its products, by name, the main one first."""
+    described = read_config(folder).get("exports")
+    if not isinstance(described, dict) or not described or not all(isinstance(meta, dict) for meta in described.values()):
+        raise UsageError(f"{folder / 'config.json'} does not say what the run makes.")
+    return described
+
+
+def load(zoo: Catalogue, path: Path, network: str = "", warn: Callable[[str], None] = lambda text: None) -> Exported:
+    """A product of a run folder, of a checkpoint in one, or in its own file, on the CPU. The data is not needed.
+
+    network: the name of the product, by default the main one. warn: told where a plugin's version is not the one that made it. Raises
+    UsageError where there is no such product, or where a plugin that it needs is not loaded.
     """
-    file = path / FILE if path.is_dir() else path
-    of_checkpoint = file.parent.name == "checkpoints" and (file.parent.parent / "config.json").exists()
-    meta = _checkpoint_meta(file) if of_checkpoint else _file_meta(path, file)
+    file, meta = _found(path, network)
     try:
-        spec, name, values = DataSpec.from_json(meta["spec"]), str(meta["generator"]), dict(meta["options"])
+        data, name, part = DataSpec.from_json(meta["data"]), str(meta["export"]), str(meta["part"])
+        gives = meta["gives"] if isinstance(meta["gives"], str) else Field.from_json(meta["gives"])
+        export = Export(str(meta["network"]), {str(k): str(v) for k, v in meta["takes"]}, gives, str(meta["output"]))
+        known = data.renamed(**meta["names"])
         plugins = {str(plugin): str(version) for plugin, version in dict(meta["plugins"]).items()}
-        step = int(meta["step"])
+        step, values, role = int(meta["step"]), dict(meta["options"]), str(meta["role"])
     except (LookupError, TypeError, ValueError, AttributeError) as e:
-        raise UsageError(f"{file}: it, or its run's config.json, does not say how the generator is built ({e!r}).") from e
+        raise UsageError(f"{file}: it, or its run's config.json, does not say how the network is built ({e!r}).") from e
     zoo.check_versions(file, plugins, warn)
-    entry = zoo.get("generator", name)
-    return Exported(_filled(entry, entry.options(values, "--generator."), spec, file), name, entry.part.given, step, meta)
+    entry = zoo.get(role, part)
+    filled = _filled(entry, entry.options(values, f"--{role}."), known, file, export.network)
+    filled.names = dict(meta["names"])
+    return Exported(filled, export, name, data, step, meta)
 
 
-def _file_meta(path: Path, file: Path) -> dict[str, Any]:
-    """The metadata of a generator.safetensors."""
-    if not file.exists():
-        if path.is_dir() and (path / "config.json").exists():
-            raise UsageError(f"{path} has no generator yet: a run writes it with its first checkpoint, every --save-every steps.")
-        raise UsageError(f"{file} does not exist. Wanted a run folder or a {FILE}.")
+def _found(path: Path, network: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a product, and its metadata."""
+    if path.is_dir() and not (path / "config.json").exists():
+        path = path / file_of(network or "generator")  # a product's file alone, in a folder
+    if path.is_dir() or (path.parent.name == "checkpoints" and (path.parent.parent / "config.json").exists()):
+        folder = path if path.is_dir() else path.parent.parent
+        described = exports_of(folder)
+        name = network or next(iter(described))
+        if name not in described:
+            raise UsageError(f"--network: {folder} has {', '.join(described)}; got {name!r}.{did_you_mean(name, described)}")
+        if path.is_dir():
+            file = folder / file_of(name)
+            if not file.exists():
+                raise UsageError(f"{folder} has no {name} yet: a run writes it with its first checkpoint, every --save-every steps.")
+            return file, _meta(file)
+        if not path.exists():
+            steps = ", ".join(f"{step:06d}" for step in checkpoint.steps_in(path.parent)) or "none"
+            raise UsageError(f"{path} does not exist. The run has the checkpoints {steps}.")
+        return path, {**described[name], "step": checkpoint.read_header(path)[1].get("step")}
+    if not path.exists():
+        raise UsageError(f"{path} does not exist. Wanted a run folder or a {file_of('generator')}.")
+    meta = _meta(path)
+    if network not in ("", meta["export"]):
+        raise UsageError(f"--network: {path} holds {meta['export']!r}, no {network!r}. A run folder has all of its products.")
+    return path, meta
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    """The metadata of a product's own file."""
     _, meta = checkpoint.read_header(file)
-    if "generator" not in meta:
+    if "export" not in meta:
         raise UsageError(f"{file} is a checkpoint of {meta.get('recipe', 'a run')} without its run folder, which says how it is built.")
     return meta
 
 
-def _checkpoint_meta(file: Path) -> dict[str, Any]:
-    """The same of a checkpoint, from its run's config.json."""
-    if not file.exists():
-        steps = ", ".join(f"{step:06d}" for step in checkpoint.steps_in(file.parent)) or "none"
-        raise UsageError(f"{file} does not exist. The run has the checkpoints {steps}.")
-    written = read_config(file.parent.parent)
-    config, data = Config.from_json(written), written["data"]
-    _, meta = checkpoint.read_header(file)
-    return {
-        "generator": config.parts["generator"],
-        "options": config.options["generator"],
-        "spec": data,
-        "dataset": data.get("name", ""),
-        "seed": config.run.seed,
-        "plugins": written.get("plugins", {}),
-        "step": meta.get("step"),
-    }
-
-
-def _filled(entry: Entry, options: Any, spec: DataSpec, file: Path) -> Generator:
-    """The generator with its tensors from the file. Raises BadCheckpoint where they are not those of such a network."""
+def _filled(entry: Entry, options: Any, known: DataSpec, file: Path, path: str) -> Network:
+    """The network with its tensors from the file. Raises BadCheckpoint where they are not those of such a network."""
     # First without memory: the header is not believed before it has been compared with the tensors in the file.
     with torch.device("meta"):
-        network: Generator = entry.build(spec, options)
-
-    def own(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        begin = _beginning(tensors)
-        return {name.removeprefix(begin): value for name, value in tensors.items() if name.startswith(begin) and name != "__metadata__"}
+        network = entry.network(known, options)
 
     def fits(header: dict[str, Any]) -> None:
         wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        stored = {name: tuple(info["shape"]) for name, info in own(header).items()}
+        stored = {name: tuple(info["shape"]) for name, info in _own(header, path).items()}
         if wanted != stored:
             wrong = sorted(set(wanted.items()) ^ set(stored.items()))[0][0]
-            raise checkpoint.BadCheckpoint(f"its tensor {wrong!r} does not fit generator {entry.name!r}")
+            raise checkpoint.BadCheckpoint(f"its tensor {wrong!r} does not fit {entry.kind} {entry.name!r}")
 
     tensors, _ = checkpoint.read(file, fits)
-    network = entry.build(spec, options)
-    network.load_state_dict(own(tensors))
+    network = entry.network(known, options)
+    network.load_state_dict(_own(tensors, path))
     return network.eval()

@@ -76,7 +76,7 @@ class Run:
                 kept = [json.dumps(line) + "\n" for line in read_lines(path) if (line.get("step") or 0) <= step]
                 write_text(path, "".join(kept))
         for sheet in self.samples.glob("*.png"):
-            if sheet.stem.isdigit() and int(sheet.stem) > step:
+            if (place := sheet_of(sheet)) and place[0] > step:
                 sheet.unlink()
 
     def samples_were(self, step: int, **health: float) -> None:
@@ -94,9 +94,7 @@ class Run:
         checkpoint.prune(self.checkpoints, keep, step)
         return path
 
-    def load(
-        self, check: Callable[[dict[str, Any]], None], warn: Callable[[str], None]
-    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def load(self, check: Callable[[dict[str, Any]], None], warn: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Tensors and metadata of the newest good checkpoint; None where there is no checkpoint at all.
 
         check: looks at a header and raises BadCheckpoint. warn: called with each bad checkpoint.
@@ -125,6 +123,17 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def sheet_path(samples: Path, step: int, name: str = "") -> Path:
+    """The sample sheet of a step; name: of the product, "" for the main one."""
+    return samples / (f"{step:06d}-{name}.png" if name else f"{step:06d}.png")
+
+
+def sheet_of(path: Path) -> tuple[int, str] | None:
+    """Step and name of a sample sheet as `sheet_path` makes it; None for any other file."""
+    step, _, name = path.stem.partition("-")
+    return (int(step), name) if step.isdigit() else None
 
 
 EVALUATIONS = "evaluations.jsonl"

@@ -20,6 +20,11 @@ KINDS = {
     "generator": "a generator, and a recipe around it",
     "loss": "a loss, and a recipe around it",
     "strategy": "who is updated when, and a recipe around it",
+    "pairs": "networks and a loss from pictures to pictures, and the recipe of them",
+    "text": "networks for texts, and a recipe around them",
+    "wrapper": "what stands around a discriminator, and a recipe with it",
+    "degradation": "what makes the pictures that a network is to restore",
+    "medium": "a kind of data of its own, with data, networks and the recipe of them",
     "dataset": "a data set with labels, drawn offline",
 }
 
@@ -61,7 +66,9 @@ def check_name(name: str, entries: Iterable[Entry]) -> str:
 
 def sources(name: str, module: str, kind: str) -> dict[str, str]:
     """The template of each file of the project, by the file's path."""
+    more = {f"src/{module}/medium.py": "medium/medium.py"} if kind == "medium" else {}
     return {
+        **more,
         "pyproject.toml": "common/pyproject.toml",
         "README.md": f"{kind}/README.md",
         "LICENSE": "common/LICENSE",

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose
 from ganzoo.compose import Resolved
-from ganzoo.registry.catalogue import Catalogue, Entry
+from ganzoo.config import Changes
+from ganzoo.errors import UsageError
+from ganzoo.registry.catalogue import ORDER, Catalogue, Entry
 from ganzoo.registry.discovery import Plugin
 from ganzoo.testing import toys
-from ganzoo.types import KINDS, DataSpec, Field, Part
+from ganzoo.types import KINDS, Field
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.runs.exported import Exported
     from ganzoo.training.session import Session
 
 BATCH = 8
-COMBINATIONS = ("recipe", *KINDS)  # the kinds of records that are tried by training
+COMBINATIONS = ("recipe", *KINDS, "network", "wrapper", "degradation")  # the records that are tried by training
 
 
 class Skip(Exception):
@@ -31,7 +34,7 @@ class Skip(Exception):
 class Case:
     """A plugin, or one of its records, that the rules are run on; `folder` is a rule's own.
 
-    recipe, exchanged: the combination that a recipe or a part is tried in.
+    recipe, changes: the combination that a recipe or a part is tried in.
     """
 
     zoo: Catalogue
@@ -40,7 +43,7 @@ class Case:
     name: str
     entry: Entry | None
     recipe: str
-    exchanged: dict[str, str]
+    changes: Changes
     known_failures: dict[str, str]
     rules: list[Rule]
     folder: Path = field(default_factory=Path)
@@ -50,7 +53,13 @@ class Case:
         """The combination that a part is tried in, in words."""
         if not self.recipe or self.recipe == self.name:
             return ""
-        return " ".join([self.recipe, *(f"--{kind} {name}" for kind, name in self.exchanged.items())])
+        around = ["--with", ",".join(self.changes.wrappers)] if self.changes.wrappers else []
+        return " ".join([self.recipe, *(f"--{kind} {name}" for kind, name in self.changes.parts.items()), *around])
+
+    @property
+    def tried_as(self) -> str:
+        """The kind that rules are for: networks in roles of their own are "network"s."""
+        return self.kind if self.kind in ORDER or self.kind == "plugin" else "network"
 
     @property
     def known_entry(self) -> Entry:
@@ -63,35 +72,48 @@ class Case:
         """The record; not for a plugin as a whole."""
         return self.known_entry.record
 
-    def entries(self) -> dict[str, Entry]:
-        """The parts of the combination, by kind."""
-        return self.zoo.parts_of(self.zoo.recipe(self.recipe), self.exchanged)
+    def draft(self) -> compose.Draft:
+        """The combination, with no options chosen."""
+        return compose.draft(self.zoo, self.recipe, replace(self.changes))
 
-    def parts(self) -> dict[str, Part]:
-        """Their records, by kind."""
-        return {kind: entry.part for kind, entry in self.entries().items()}
+    def parts(self) -> compose.Parts:
+        """The records of the combination."""
+        draft = self.draft()
+        return compose.Parts.of(draft.parts, draft.wrappers.values())
 
     def fields(self) -> list[Field]:
         """The toy data that all parts take, the usual one first: pictures of two sizes, the smallest from 16 pixels on if there are any."""
         parts = self.parts()
-        common = compose.common_sizes(parts) or (16, 32)
+        common = parts.sizes or (16, 32)
         sizes = sorted(common, key=lambda size: (size < 16, size))[:2]
         fields: list[Field] = []
         for kind in toys.media():
-            if all(kind.name in part.data for part in parts.values()):
+            if kind.name in parts.media:
                 toy = [replace(f, shape=(f.shape[0], s, s)) for s in sizes for f in kind.toys] if kind.pictures else kind.toys
-                fields += dict.fromkeys(toy)
+                fields += [f for f in dict.fromkeys(toy) if self._degradable(f)]
         return fields
 
+    def _degradable(self, field: Field) -> bool:
+        """Whether the degradation of the combination, if there is one, takes such data."""
+        if (entry := self.draft().parts.get("degradation")) is None:
+            return True
+        try:
+            entry.build(toys.spec(field), entry.options(self.small().get("degradation", {}), "")).fields(field)
+        except UsageError:
+            return False
+        return True
+
     def small(self) -> dict[str, dict[str, Any]]:
-        """The options of the small version: of the run under "", of parts by kind; of exchanged parts their own."""
-        recipe = self.zoo.recipe(self.recipe)
+        """The options of the small version: of the run under "", of parts by kind, of wrappers by name; of exchanged parts their own."""
+        recipe, draft = self.zoo.recipe(self.recipe), self.draft()
         chosen: dict[str, dict[str, Any]] = {"": {}}
-        chosen |= {kind: dict(self.zoo.part(kind, name).small) for kind, name in self.exchanged.items()}
-        for key, value in recipe.small.items():
-            kind, dot, name = key.rpartition(".")
-            if not dot or self.exchanged.get(kind) in (None, recipe.part(kind)):
-                chosen.setdefault(kind, {})[name] = value
+        for of, entry in {**draft.parts, **draft.wrappers}.items():
+            if of in self.changes.parts or of in (self.changes.wrappers or ()):
+                chosen[of] = dict(entry.record.check.small)
+        for key, value in recipe.check.small.items():
+            of, dot, name = key.rpartition(".")
+            if not dot or (of in draft.optioned and self.changes.parts.get(of) in (None, recipe.parts.get(of))):
+                chosen.setdefault(of, {})[name] = value
         return chosen
 
     def resolved(self, toy: Field | None = None, **run: Any) -> Resolved:
@@ -100,8 +122,9 @@ class Case:
         batch = max(BATCH, self.zoo.recipe(self.recipe).min_batch)
         never = dict.fromkeys(("log_every", "sample_every", "save_every"), 10**6)
         plain = {"image_size": None, "track": "", "labels": "", "flip": False, "ema": 0.0, "steps": 4, "batch_size": batch, **never}
-        data = str(toys.file(toy or self.fields()[0]))
-        return compose.resolve(self.zoo, self.recipe, {**plain, **run, "device": "cpu", "dataset": data}, self.exchanged, chosen)
+        data = str(toys.file(toy or self.fields()[0], self.parts().keys))
+        changes = replace(self.changes, run={**plain, **run, "device": "cpu", "dataset": data}, options=chosen)
+        return compose.resolve(self.zoo, self.recipe, changes)
 
     def session(self, resolved: Resolved | None = None) -> Session:
         """The combination ready for its first step."""
@@ -125,13 +148,20 @@ def scalars(values: Mapping[str, Tensor]) -> None:
         assert value.isfinite(), f"{name} is {float(value.detach())}"
 
 
-def toy_labels(spec: DataSpec, keys: tuple[str, ...], n: int) -> Tensor | None:
-    """n classes in turn, if "y" is among the keys. Raises Skip where other conditions are: toy data has none."""
+def products(session: Session) -> list[Exported]:
+    """All products of a run as they would be saved now."""
+    from ganzoo.runs.exported import Exported
+
+    return [Exported.of(session.strategy, name) for name in session.strategy.exports()]
+
+
+def made(session: Session, product: Exported, n: int, given: Mapping[str, Tensor] | None = None) -> Tensor:
+    """n outputs of a product, not yet as they would be saved: of the first rows of the data, unless others are given."""
     import torch
 
-    if others := [key for key in keys if key != "y"]:
-        raise Skip(f"there is no toy data with {', '.join(others)}")
-    return torch.arange(n) % spec.classes if "y" in keys else None
+    real = session.batches.peek(n)
+    given = {key: real[key] for key in product.fields} if given is None else given
+    return torch.cat(list(product.raw(n, 0, given)))
 
 
 @dataclass(frozen=True)

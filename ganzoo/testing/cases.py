@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import combinations, product
 
 from ganzoo import compose
+from ganzoo.config import Changes
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.registry.discovery import CORE, Plugin
 from ganzoo.testing.case import Case
 from ganzoo.testing.rules import RULES
-from ganzoo.types import KINDS, Part, Recipe
+from ganzoo.types import JUDGES, KINDS, DegradationPart, Part, Recipe, Record, WrapperPart
 
 
 class Cases:
@@ -39,24 +40,27 @@ class Cases:
 
     def _of_distribution(self, name: str, plugins: list[Plugin]) -> list[Case]:
         rules = [rule for rule in RULES.values() if rule.of_plugin]
-        cases = [Case(self.zoo, plugin, "plugin", plugin.name, None, "", {}, {}, rules) for plugin in plugins]
+        cases = [Case(self.zoo, plugin, "plugin", plugin.name, None, "", Changes(), {}, rules) for plugin in plugins]
         for entry in (e for e in self.zoo.entries() if e.plugin.distribution == name):
             case = self._of_entry(entry)
             # A part that a recipe of the same distribution binds is tried there; by itself it is only looked at.
-            light = isinstance(entry.record, Part) and not case.exchanged
+            light = isinstance(entry.record, Part) and not case.changes.parts and not case.changes.wrappers
             case.rules = [rule for rule in case.rules if not rule.of_plugin and not (light and rule.trains)]
             cases.append(case)
         return cases
 
     def _of_entry(self, entry: Entry) -> Case:
-        recipe, exchanged = "", dict[str, str]()
+        recipe, changes = "", Changes()
         if isinstance(entry.record, Recipe):
             recipe = entry.name
-        elif entry.kind in KINDS:
+        elif isinstance(entry.record, WrapperPart | DegradationPart):
+            recipe, changes = self.around(entry)
+        elif entry.kind not in ("dataset", "medium", *JUDGES):
             recipe, exchanged = self.host(entry)
-        declared = dict(entry.record.known_failures)
-        case = Case(self.zoo, entry.plugin, entry.kind, entry.name, entry, recipe, exchanged, declared, [])
-        case.rules = [rule for rule in RULES.values() if rule.of_plugin or (entry.kind in rule.kinds and rule.applies(case))]
+            changes = Changes(parts=exchanged)
+        declared = dict(entry.record.check.known_failures)
+        case = Case(self.zoo, entry.plugin, entry.kind, entry.name, entry, recipe, changes, declared, [])
+        case.rules = [rule for rule in RULES.values() if rule.of_plugin or (case.tried_as in rule.kinds and rule.applies(case))]
         known = [rule.name for rule in case.rules]
         for name in declared:
             if name not in known:
@@ -72,9 +76,11 @@ class Cases:
         kind, name, own = entry.kind, entry.name, entry.plugin.distribution
         recipes = [e for e in self.zoo.entries("recipe") if e.plugin.distribution in (own, CORE)]
         for e in recipes:
-            bound = e.record.part(kind) if isinstance(e.record, Recipe) else ""
+            bound = e.record.parts.get(kind) if isinstance(e.record, Recipe) else ""
             if e.plugin.distribution == own and bound in (entry.record.name, entry.qualified):
                 return e.name, {}
+        if kind not in KINDS:
+            raise UsageError(f"{kind} {name!r} is in no recipe of its distribution: publish one that binds it.")
         others = {k: [e.name for e in self.zoo.entries(k) if e.plugin.distribution in (own, CORE)] for k in KINDS if k != kind}
         for n in range(len(others) + 1):
             candidates = []
@@ -94,17 +100,40 @@ class Cases:
         """How many recipes share its strategy, and its loss: what is tried in the most usual surroundings tells most."""
         own = entry.record
         others = [e.record for e in self.zoo.entries("recipe") if e.plugin.distribution == CORE and isinstance(e.record, Recipe)]
-        return sum((o.strategy == own.strategy) + (o.loss == own.loss) for o in others if isinstance(own, Recipe))
+        same = [sum(o.parts[kind] == own.parts.get(kind) for o in others) for kind in ("strategy", "loss") if isinstance(own, Recipe)]
+        return sum(same)
+
+    def around(self, entry: Entry) -> tuple[str, Changes]:
+        """The recipe to try a wrapper or a degradation in: the most usual one, of its own distribution or built in, that it fits."""
+        own = entry.plugin.distribution
+        recipes = [e for e in self.zoo.entries("recipe") if e.plugin.distribution in (own, CORE)]
+        for e in sorted(recipes, key=lambda e: (e.plugin.distribution != own, -self._usual(e), e.name)):
+            if isinstance(entry.record, WrapperPart):
+                changes = Changes(wrappers=(entry.name,))
+            else:
+                changes = Changes(parts={"degradation": entry.name})
+            draft = compose.draft(self.zoo, e.name, changes)
+            parts = compose.Parts.of(draft.parts, draft.wrappers.values())
+            if not compose.misfit(parts) and set(parts.keys) <= {"x", "y"}:
+                return e.name, changes
+        raise UsageError(f"{entry.kind} {entry.name!r} fits no recipe that is installed: publish one that it fits.")
 
     def _unused(self, recipe: str, exchanged: dict[str, str]) -> int | None:
         """How much of a combination goes unused: outputs of D that the loss does not want, labels. None: it does not fit at all."""
         try:
-            parts = {kind: entry.part for kind, entry in self.zoo.parts_of(self.zoo.recipe(recipe), exchanged).items()}
-            compose.common_sizes(parts)
+            draft = compose.draft(self.zoo, recipe, Changes(parts=exchanged))
+            parts = compose.Parts.of(draft.parts, draft.wrappers.values())
+            _ = parts.sizes
         except UsageError:
             return None
-        if compose.misfit(parts) or not set.intersection(*(set(part.data) for part in parts.values())):
+        if compose.misfit(parts) or any(kind not in draft.parts for kind in exchanged):
             return None
-        new = {key for kind in exchanged for key in parts[kind].given}
-        labels = {key for part in parts.values() for key in part.given} - new
-        return len(set(parts["discriminator"].gives) - set(parts["loss"].needs)) + len(labels)
+        new = {key for kind in exchanged for key in _conditions(draft.parts[kind].record)}
+        labels = {key for part in parts.all for key in _conditions(part)} - new
+        D = parts.networks.get("discriminator")
+        return len(set(D.gives if D else ()) - set(parts.loss.needs)) + len(labels)
+
+
+def _conditions(record: Record) -> set[str]:
+    """The fields that a part is given beside the samples."""
+    return {*getattr(record, "takes", ()), *getattr(record, "needs", ()), *getattr(record, "given", ())} & {"y"}

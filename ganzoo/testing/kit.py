@@ -65,9 +65,7 @@ class Report:
         return {**values, "results": [asdict(result) for result in self.results]}
 
 
-def check(
-    name: str, done: Callable[[Case, Result], None] = lambda case, result: None, zoo: Catalogue | None = None
-) -> list[Report]:
+def check(name: str, done: Callable[[Case, Result], None] = lambda case, result: None, zoo: Catalogue | None = None) -> list[Report]:
     """Run all rules on a recipe, a part or a data set, or on all that a distribution publishes.
 
     done: called after each rule. zoo: the catalogue to look in, by default what is installed. Raises UsageError where nothing has that

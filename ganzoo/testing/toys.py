@@ -7,11 +7,13 @@ import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ganzoo.data import Samples
 from ganzoo.media.medium import Medium
 from ganzoo.randomness import generator
 from ganzoo.registry.catalogue import catalogue, medium
@@ -35,19 +37,45 @@ def media() -> list[Medium]:
     return [kind for kind in (medium(entry.name) for entry in entries) if kind.toys]
 
 
-def spec(field: Field) -> DataSpec:
-    """Toy data of the field, with labels."""
-    return DataSpec({"x": field, "y": Field("label", (), CLASSES)}, {"": ("x", "y")})
+FEW = 64  # rows of the labelled few
 
 
-def file(field: Field, n: int = 512) -> Path:
-    """A file of labelled toy data, as `--dataset` takes it."""
+def spec(field: Field, keys: Sequence[str] = ()) -> DataSpec:
+    """Toy data of the field, with labels; keys: the further ones that it is to have."""
+    return DataSpec(_fields(field, keys), Samples("", fields=_fields(field, keys)).grouped())
+
+
+def _fields(field: Field, keys: Sequence[str]) -> dict[str, Field]:
+    label, mask = Field("label", (), CLASSES), Field(field.medium, (1, *field.shape[1:]))
+    stems = {"y": label, "mask": mask}
+    return {key: stems.get(key.partition("_")[0], field) for key in dict.fromkeys(("x", "y", *keys))}
+
+
+def rows(field: Field, keys: Sequence[str] = (), n: int = 512) -> dict[str, Tensor]:
+    """Stored toy rows by key. "source" is x moved by one place, "mask" hides the first half, the domain b holds what x is not."""
+    toy = dict(medium(field.medium).toy(n, field))
+    made = {}
+    for key in _fields(field, keys):
+        stem, _, ending = key.partition("_")
+        row = toy["y"] if stem == "y" else toy["x"]
+        if stem == "source":
+            row = row.roll(1, -1)
+        if stem == "mask":
+            row = torch.zeros_like(row[:, :1])
+            row[..., : row.shape[-1] // 2] = 255
+        if ending == "b":
+            row = row.flip(0) if row.dim() < 2 else row.flip(0, -1)
+        made[key] = (row[:FEW] if ending == "l" else row).contiguous()
+    return made
+
+
+def file(field: Field, keys: Sequence[str] = (), n: int = 512) -> Path:
+    """A file of toy data, as `--dataset` takes it."""
     from safetensors.torch import save_file
 
-    path = folder() / f"{field.medium}-{'-'.join(map(str, field.shape))}-{n}.safetensors"
+    path = folder() / f"{'-'.join([field.medium, *map(str, field.shape), *keys])}-{n}.safetensors"
     if not path.exists():
-        rows = {key: rows.contiguous() for key, rows in medium(field.medium).toy(n, field).items()}
-        save_file(rows, path, {"ganzoo": json.dumps({"spec": spec(field).to_json()})})
+        save_file(rows(field, keys, n), path, {"ganzoo": json.dumps({"spec": spec(field, keys).to_json()})})
     return path
 
 

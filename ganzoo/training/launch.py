@@ -14,6 +14,7 @@ from ganzoo.config import Config, RunOptions
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import Catalogue
 from ganzoo.runs import checkpoint, exported
+from ganzoo.runs.exported import Exported
 from ganzoo.runs.folder import Run, new_folder, read_config
 from ganzoo.training.loop import Watch, train
 from ganzoo.training.session import Session, open_session
@@ -32,7 +33,8 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")
     with Run.create(folder) as run:
         try:
-            _train(resolved, data, session, run, watch, describe(resolved, data) | {"machine": machine.describe()}, evaluator)
+            written = describe(resolved, data, session) | {"machine": machine.describe()}
+            _train(resolved, data, session, run, watch, written, evaluator)
         except UsageError:
             if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
                 shutil.rmtree(folder)
@@ -40,13 +42,15 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     return folder
 
 
-def describe(resolved: Resolved, data: Prepared) -> dict[str, Any]:
+def describe(resolved: Resolved, data: Prepared, session: Session) -> dict[str, Any]:
     """The content of a run's config.json, but for the machine."""
+    spec = session.strategy.spec
     return {
         **resolved.config.to_json(),
-        "data": {"name": data.name, "checksum": data.checksum, "count": data.count, **data.spec.to_json()},
+        "data": {"name": data.name, "checksum": data.checksum, "counts": dict(data.counts), **spec.to_json()},
+        "exports": exported.describe(resolved, data, session.strategy),
         "ganzoo": __version__,
-        "plugins": resolved.plugins(),
+        "plugins": resolved.plugins(spec),
     }
 
 
@@ -64,7 +68,7 @@ def resume(zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device
         resolved, data, session = open_session(compose.from_config(zoo, config, watch.warned), watch.progress)
         resolved.data.check_unchanged(data, written["data"]["checksum"])
         _warn_of_changes(written, resolved.run.device, watch)
-        now = {"run": asdict(resolved.run), "ganzoo": __version__, "plugins": resolved.plugins()}
+        now = {"run": asdict(resolved.run), "ganzoo": __version__, "plugins": resolved.plugins(session.strategy.spec)}
         evaluator = _evaluator(resolved, data, session, watch.progress)
         _train(resolved, data, session, run, watch, written | now, evaluator)
 
@@ -85,9 +89,10 @@ def _evaluator(resolved: Resolved, data: Prepared, session: Session, progress: P
     run = resolved.run
     if not run.eval_every:
         return None
-    reference = Reference(data, "train", resolved.data.record)
+    product = Exported.of(session.strategy)
+    reference = Reference(data, "train", resolved.data.record, product.key)
     request = requested(resolved.zoo, reference, resolved.measures, run.eval_n)
-    return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir)
+    return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir, session.batches.degradation)
 
 
 def _train(
@@ -109,16 +114,16 @@ def _train(
             )
     if _ended(resolved.run, t, session.batches.position):
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
-    tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, data.spec, t))
+    tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, strategy.spec, t))
     tracked.started()  # a tracker may refuse the run: nothing in its folder has been changed until then
     made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
-    generator = exported.describe(resolved, data)
+    exports = exported.describe(resolved, data, strategy)
     error = "it was ended from outside"
     try:
         run.forget_after(t)
         run.write_config(written)
         tracked.opened(run.folder, resolved, data, session)
-        train(session, run, resolved.run, tracked, made_with=made_with, generator=generator, t=t, evaluator=evaluator)
+        train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator)
         error = ""
     except Exception as e:
         error = str(e)

@@ -19,7 +19,7 @@ from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.evaluation.record import Evaluation
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
-from ganzoo.runs.folder import Run, add_evaluation
+from ganzoo.runs.folder import Run, add_evaluation, sheet_path
 from ganzoo.training.health import Health, apartness, not_finite, spread
 from ganzoo.training.session import Session
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ganzoo.config import RunOptions
     from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Evaluator
-    from ganzoo.interfaces import Strategy
+    from ganzoo.strategy import Strategy
 
 ROWS = 8  # of a sample sheet
 
@@ -39,7 +39,7 @@ class Watch:
     def progress(self, what: str, done: int, total: int) -> None: ...
     def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None: ...
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None: ...
-    def sampled(self, step: int, path: Path, x: Tensor) -> None: ...
+    def sampled(self, step: int, path: Path, x: Tensor, name: str) -> None: ...
     def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None: ...
     def saved(self, step: int, path: Path) -> None: ...
     def warned(self, text: str) -> None: ...
@@ -47,20 +47,21 @@ class Watch:
 
 
 def train(
-    session: Session, run: Run, options: RunOptions, watch: Watch, *, made_with: Mapping[str, Any], generator: Mapping[str, Any],
+    session: Session, run: Run, options: RunOptions, watch: Watch, *, made_with: Mapping[str, Any], exports: Mapping[str, Any],
     t: int = 0, evaluator: Evaluator | None = None,
 ) -> None:  # fmt: skip
     """Train from step t to the last one, leaving metrics, sample sheets and checkpoints in the run folder.
 
-    made_with: the metadata of checkpoints. generator: that of the generator's file. evaluator: measures the samples
+    made_with: the metadata of checkpoints. exports: that of the products' files, by name. evaluator: measures the samples
     every --eval-every steps. Raises RunStopped after a signal or a term that is not finite, when the state that was reached is saved.
     """
-    batches, preview, clock = session.batches, _Preview(session), _Clock(run, session, watch)
-    saver = _Saver(session, run, watch, options.keep, made_with, generator)
+    batches, clock = session.batches, _Clock(run, session, watch)
+    previews = [_Preview(session, name, main=i == 0) for i, name in enumerate(exports)]
+    saver = _Saver(session, run, watch, options.keep, made_with, exports)
     health = Health(session.strategy.loss.d_won)
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught:
-        if t == 0:
+        for preview in previews if t == 0 else ():
             preview.take(run, 0, watch, health)
         saver.remember(t)
         last = stops = False
@@ -85,7 +86,7 @@ def train(
                 watch.logged(t, numbers, clock.log(t, numbers))
                 if warning := health.logged(numbers):
                     _warn(run, watch, t, warning)
-            if t % options.sample_every == 0 or last:
+            for preview in previews if t % options.sample_every == 0 or last else ():
                 preview.take(run, t, watch, health)
             # Before the checkpoint: a run that is killed in between goes on from the one before, and measures again.
             if evaluator is not None and measures:
@@ -99,10 +100,9 @@ def train(
 
 
 def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, t: int, n: int) -> None:
-    """Measure n samples of the generator as it stands; a failure costs a warning."""
+    """Measure n outputs of the main product as it stands; a failure costs a warning."""
     try:
-        samples = Exported.of(strategy, t).samples(n, evaluator.request.seed, evaluator.labels(n))
-        evaluations = evaluator(samples, n, t, str(checkpoint.path_of(Path("checkpoints"), t)))
+        evaluations = evaluator(Exported.of(strategy, step=t), n, str(checkpoint.path_of(Path("checkpoints"), t)))
         for evaluation in evaluations:
             add_evaluation(run.folder, evaluation.to_json())
         watch.evaluated(t, evaluations)
@@ -120,9 +120,9 @@ class _Saver:
     """Writes checkpoints, and remembers the last state that was healthy."""
 
     def __init__(
-        self, session: Session, run: Run, watch: Watch, keep: int, made_with: Mapping[str, Any], generator: Mapping[str, Any]
+        self, session: Session, run: Run, watch: Watch, keep: int, made_with: Mapping[str, Any], exports: Mapping[str, Any]
     ) -> None:
-        self.session, self.run, self.watch, self.keep, self.made_with, self.generator = session, run, watch, keep, made_with, generator
+        self.session, self.run, self.watch, self.keep, self.made_with, self.exports = session, run, watch, keep, made_with, exports
         self._remembered: dict[str, Tensor] = {}
         self._place = {"step": 0, "position": 0}
 
@@ -137,7 +137,7 @@ class _Saver:
         self._place = {"step": t, "position": self.session.batches.position}
 
     def save(self, t: int, must: bool) -> None:
-        """Write a checkpoint of this state, and the generator's file. Where the disk refuses, training goes on, unless it `must`."""
+        """Write a checkpoint of this state, and the products' files. Where the disk refuses, training goes on, unless it `must`."""
         try:
             self._write(t, checkpoint.tensors_of(self.session.strategy), self.session.batches.position)
         except GanzooError as e:
@@ -154,7 +154,7 @@ class _Saver:
 
     def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
         path = self.run.save(t, tensors, {"position": position, **self.made_with}, self.keep)
-        exported.save(self.run.folder, tensors, t, self.generator)
+        exported.save(self.run.folder, tensors, t, self.exports)
         with _best_effort(self.watch):
             if chart := pictures.curves(self.run.metrics()):
                 pictures.save(chart, self.run.folder / "losses.png")
@@ -162,30 +162,39 @@ class _Saver:
 
 
 class _Preview:
-    """The sample sheets of a run: always the same latents and classes."""
+    """The sheets of one product of a run: always the same latents, classes and inputs. main: its sheets carry the step alone as a name."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.spec = session, session.strategy.spec
-        self.medium = Exported.of(session.strategy).medium
-        by_class = "y" in Exported.of(session.strategy).given
-        self.columns = min(self.spec.classes, 10) if by_class else ROWS
-        self.n = self.medium.per_sheet * self.columns // ROWS
-        self.labels = torch.arange(self.n) % self.columns if by_class else None
-        self.real = self.medium.stored(session.batches.peek(max(self.n, 256))["x"], self.spec.x)
+    def __init__(self, session: Session, name: str, main: bool) -> None:
+        self.session, self.name, self.main = session, name, main
+        exported = Exported.of(session.strategy, name)
+        self.columns = min(exported.classes.size, 10) if exported.classes else ROWS
+        self.n = exported.medium.per_sheet * self.columns // ROWS
+        if exported.asks:
+            self.n = min(self.n, 2 * ROWS)
+        real = session.batches.peek(max(self.n, 256))
+        self.given = {key: real[key][: self.n].cpu() for key in exported.asks}
+        if exported.classes and not exported.asks:
+            self.given |= {key: torch.arange(self.n) % self.columns for key in exported.fields}
+        self.real = exported.medium.stored(real[exported.key], exported.field) if exported.key else None
+        self.truth = self.real[: self.n] if self.real is not None and exported.has_truth else None
 
     def take(self, run: Run, t: int, watch: Watch, health: Health) -> None:
-        """Write the sheet of step t and how varied its samples are, with a warning where they have collapsed."""
-        path = run.folder / "samples" / f"{t:06d}.png"
+        """Write the sheet of step t and, of samples, how varied they are, with a warning where they have collapsed."""
+        path = sheet_path(run.samples, t, "" if self.main else self.name)
         with _best_effort(watch):
-            x = torch.cat(list(Exported.of(self.session.strategy, t).samples(self.n, self.session.seed, self.labels)))
-            samples, real = (self.medium.coordinates(rows, self.spec.x) for rows in (x, self.real))
-            figures = {"spread": spread(samples, real), "apartness": apartness(samples, real)}
+            exported = Exported.of(self.session.strategy, self.name, t)
+            x = torch.cat(list(exported.outputs(self.n, self.session.seed, self.given)))
+            figures = {}
+            if self.main and self.real is not None and not exported.asks:
+                samples, real = (exported.medium.coordinates(rows, exported.field) for rows in (x, self.real))
+                figures = {"spread": spread(samples, real), "apartness": apartness(samples, real)}
             with _best_effort(watch):
-                pictures.save(self.medium.sheet(x, self.spec.x, self.columns, self.real), path)
-                run.samples_were(t, **figures)
-                watch.sampled(t, path, x)
+                pictures.save(exported.sheet(x, self.columns, self.given, self.truth, self.real), path)
+                if figures:
+                    run.samples_were(t, **figures)
+                watch.sampled(t, path, x, self.name)
             # At the start nothing has been learnt that could collapse.
-            for warning in health.sampled(**figures) if t else []:
+            for warning in health.sampled(**figures) if t and figures else []:
                 _warn(run, watch, t, warning)
 
 

@@ -9,19 +9,20 @@ import torch
 
 from ganzoo import machine
 from ganzoo.compose import Progress, Resolved
-from ganzoo.config import written_size
+from ganzoo.config import size_of, written_size
 from ganzoo.data import Batches, Prepared
+from ganzoo.errors import GanzooError
 from ganzoo.randomness import seed_step
 from ganzoo.registry.catalogue import medium
 
 if TYPE_CHECKING:
-    from ganzoo.interfaces import Strategy
+    from ganzoo.strategy import Strategy
     from ganzoo.types import Terms
 
 
 @dataclass
 class Session:
-    """Networks with their optimisers, batches, and what else decides a step: the seed, the precision, the decay of the average of G."""
+    """Networks with their optimisers, batches, and what else decides a step: the seed, the precision, the decay of the averages."""
 
     strategy: Strategy
     batches: Batches
@@ -38,29 +39,43 @@ class Session:
         machine.set_threads()
         torch.backends.cudnn.deterministic = True
         run, device = resolved.run, machine.pick_device(resolved.run.device)
-        strategy = resolved.build(data.spec, device)
-        batches = Batches(data.load(), data.spec, run.batch_size, seed=run.seed, device=device, flip=run.flip)
+        batches = batches_of(resolved, data, device)
+        strategy = resolved.build(batches.spec, device, batches.degradation)
         return cls(strategy, batches, run.seed, run.precision, run.ema)
 
     def step(self, t: int) -> Terms:
         """Step t, from 0: a function of the strategy's tensors, the seed, t and the position in the data, and of nothing else.
 
-        Seeds the random numbers, computes in the given precision, and moves the average of G. Returns the terms to be logged, detached.
+        Seeds the random numbers, sets what is scheduled, computes in the given precision, and moves the averages. Returns the terms to be
+        logged, detached. Raises GanzooError where the strategy computes terms without learning from them.
         """
+        strategy, game = self.strategy, self.strategy.loss
         seed_step(self.seed, t)
-        self.strategy.loss.t = t
-        with torch.autocast(self.strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms = self.strategy.step(self.batches, t)
+        strategy.schedule(t)
+        game.scheduled = {name: torch.tensor(value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
+        with torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            terms = strategy.step(self.batches, t)
+        if game.turns:
+            raise GanzooError(f"strategy {type(strategy).__name__}: its step asks the loss for terms that it never passes to self.update.")
         if self.ema:
-            self.strategy.average(self.ema, t)
+            strategy.average(self.ema, t)
         return terms
+
+
+def batches_of(resolved: Resolved, data: Prepared, device: torch.device) -> Batches:
+    """The batches of a run, at the first one."""
+    run, degradation = resolved.run, resolved.degradation(resolved.cropped(data.spec), device)
+    return Batches(
+        data.load(), data.spec, run.batch_size, seed=run.seed, device=device, flip=run.flip, crop=size_of(run.crop), degradation=degradation
+    )
 
 
 def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
     """A run ready for step 0: with its device and image size settled, its data, its session."""
     device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
     data = resolved.prepare(progress)
-    if medium(data.spec.kind).pictures:
-        resolved = resolved.settled(image_size=written_size(data.spec.shape))
+    field = data.spec.fields[resolved.records.main]
+    if medium(field.medium).pictures and resolved.run.crop is None:
+        resolved = resolved.settled(image_size=written_size(field.shape))
     resolved = resolved.settled(device=device.type)
     return resolved, data, Session.of(resolved, data)

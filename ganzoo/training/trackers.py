@@ -42,10 +42,10 @@ class Tracked(Watch):
         self.watch.logged(step, values, images_per_second)
         self._tell("ganzoo_run_logged", step=step, values=values, images_per_second=images_per_second)
 
-    def sampled(self, step: int, path: Path, x: Tensor) -> None:
+    def sampled(self, step: int, path: Path, x: Tensor, name: str) -> None:
         self.step = step
-        self.watch.sampled(step, path, x)
-        self._tell("ganzoo_run_sampled", step=step, path=path, x=x)
+        self.watch.sampled(step, path, x, name)
+        self._tell("ganzoo_run_sampled", step=step, path=path, x=x, name=name)
 
     def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None:
         self.step = step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, LossPart, NetworkPart, Part, Recipe, hookimpl, option
 
 GANZOO_API = 1
 SIZES = (16, 32, 64, 128)
@@ -30,16 +30,16 @@ class LossOptions:
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part(
-            "generator", "acgan", "ganzoo_acgan.model:Generator", "transposed convolutions on latent and one-hot class", GeneratorOptions,
-            given=("y",), data=("image",), sizes=SIZES,
+        NetworkPart(
+            "acgan", "ganzoo_acgan.model:Generator", "transposed convolutions on latent and one-hot class", GeneratorOptions,
+            role="generator", latents=("z",), takes=("y",), gives=("x",), sizes=SIZES,
         ),
-        Part(
-            "discriminator", "acgan", "ganzoo_acgan.model:Discriminator", "convolutions with dropout; two heads: real or fake, and class",
-            DiscriminatorOptions, gives=("logits", "class_logits"), keys=("y",), data=("image",), sizes=SIZES,
+        NetworkPart(
+            "acgan", "ganzoo_acgan.model:Discriminator", "convolutions with dropout; two heads: real or fake, and class",
+            DiscriminatorOptions, role="discriminator", takes=("x",), needs=("y",), gives=("logits", "class_logits"), sizes=SIZES,
         ),
-        Part(
-            "loss", "acgan", "ganzoo_acgan.model:AuxiliaryClassifier", "log-likelihood of real or fake and of the class", LossOptions,
+        LossPart(
+            "acgan", "ganzoo_acgan.model:AuxiliaryClassifier", "log-likelihood of real or fake and of the class", LossOptions,
             needs=("logits", "class_logits"), given=("y",),
         ),
         Recipe(
@@ -48,23 +48,22 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1610.09585",
             year=2016,
             summary="G generates a given class; D predicts the class as well as real or fake",
-            generator="acgan",
-            discriminator="acgan",
-            loss="acgan",
-            strategy="alternating",
-            keys=("x", "y"),
+            parts={"generator": "acgan", "discriminator": "acgan", "loss": "acgan", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 103 (96.2 to 112), FID@768 0.908 (0.804 to 1.07)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
                 "Fashion-MNIST, 2400 steps: 88 (87 to 88) % of the samples are recognised as their class by an independent classifier",
             ),
-            defaults={
-                "steps": 2400, "batch_size": 64, "ema": 0.99,
-                "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
+            presets={
+                "quick": {
+                    "steps": 2400, "batch_size": 64, "ema": 0.99,
+                    "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
+                },
+                "paper": {"steps": 50_000, "batch_size": 100},
             },
-            small={
+            check=Check(small={
                 "steps": 80, "batch_size": 32, "ema": 0.9, "generator.width": 16, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "discriminator.dropout": 0.1,
-            },
+            }),
         ),
     ]  # fmt: skip

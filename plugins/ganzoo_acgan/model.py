@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, softplus
 
 import ganzoo
-from ganzoo import DataSpec, Terms, View
+from ganzoo import DataSpec, Prior, Terms, View
 from ganzoo_acgan import DiscriminatorOptions, GeneratorOptions, LossOptions
 
 
@@ -39,11 +39,11 @@ class Generator(ganzoo.Generator):
             layers += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), upsample]
         self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
 
-    def latent(self, n: int) -> Tensor:
-        return torch.randn(n, self.options.z_dim)
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior("normal", (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
-        y_one_hot = one_hot(given["y"], self.spec.classes).to(z.dtype)
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        y_one_hot = one_hot(y, self.spec.classes).to(z.dtype)
         x: Tensor = self.net(torch.cat([z, y_one_hot], 1))
         return x
 
@@ -73,7 +73,7 @@ class Discriminator(ganzoo.Discriminator):
         self.classes = nn.Linear(c_in * 16, spec.classes)
         self.apply(initialise)
 
-    def forward(self, x: Tensor, **given: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.trunk(x)
         return self.source(h).squeeze(1), self.classes(h)
 
@@ -89,8 +89,7 @@ class AuxiliaryClassifier(ganzoo.Loss):
     options: LossOptions
     d_won = 0.02
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
-        y = given["y"]
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int, y: Tensor) -> Terms:
         real, class_real = D(x_real)
         fake, class_fake = D(x_fake)
         return {
@@ -100,8 +99,10 @@ class AuxiliaryClassifier(ganzoo.Loss):
             "class_fake": self.options.class_weight * cross_entropy(class_fake, y),
         }
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
-        y = given["y"]
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int, y: Tensor) -> Terms:
         fake, class_fake = D(x_fake)
-        self.watch(class_accuracy=(class_fake.argmax(1) == y).float().mean())
-        return {"fake": softplus(-fake).mean(), "class": self.options.class_weight * cross_entropy(class_fake, y)}
+        return {
+            "fake": softplus(-fake).mean(),
+            "class": self.options.class_weight * cross_entropy(class_fake, y),
+            "class_accuracy": (class_fake.argmax(1) == y).float().mean(),
+        }

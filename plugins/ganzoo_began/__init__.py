@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, LossPart, NetworkPart, Part, Recipe, StrategyPart, hookimpl, option
 
 GANZOO_API = 1
 SIZES = (16, 32, 64, 128, 256)
@@ -36,21 +36,20 @@ class EquilibriumOptions:
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part(
-            "generator", "began-decoder", "ganzoo_began.model:Decoder", "convolutions and nearest-neighbour upsampling, linear output",
-            DecoderOptions, data=("image",), sizes=SIZES,
+        NetworkPart(
+            "began-decoder", "ganzoo_began.model:Decoder", "convolutions and nearest-neighbour upsampling, linear output", DecoderOptions,
+            role="generator", latents=("z",), gives=("x",), sizes=SIZES,
         ),
-        Part(
-            "discriminator", "began-autoencoder", "ganzoo_began.model:AutoEncoder", "auto-encoder that reconstructs its input",
-            AutoEncoderOptions, gives=("reconstruction",), per_sample=True, data=("image",), sizes=SIZES,
+        NetworkPart(
+            "began-autoencoder", "ganzoo_began.model:AutoEncoder", "auto-encoder that reconstructs its input", AutoEncoderOptions,
+            role="discriminator", takes=("x",), gives=("reconstruction",), per_sample=True, sizes=SIZES,
         ),
-        Part(
-            "loss", "began", "ganzoo_began.model:Reconstruction", "L1 error of the reconstruction", gives=("balance",),
-            needs=("reconstruction",),
+        LossPart(
+            "began", "ganzoo_began.model:Reconstruction", "L1 error of the reconstruction", needs=("reconstruction",), weighed_by="balance",
         ),
-        Part(
-            "strategy", "equilibrium", "ganzoo_began.model:Equilibrium", "a controller moves k_t so that L(G(z)) stays at gamma L(x)",
-            EquilibriumOptions, needs=("balance",), keys=("x",),
+        StrategyPart(
+            "equilibrium", "ganzoo_began.model:Equilibrium", "a controller moves k_t so that L(G(z)) stays at gamma L(x)",
+            EquilibriumOptions, weighs="balance",
         ),
         Recipe(
             "began",
@@ -58,22 +57,22 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1703.10717",
             year=2017,
             summary="D is an auto-encoder, judged by its reconstruction error; a controller balances G and D",
-            generator="began-decoder",
-            discriminator="began-autoencoder",
-            loss="began",
-            strategy="equilibrium",
+            parts={"generator": "began-decoder", "discriminator": "began-autoencoder", "loss": "began", "strategy": "equilibrium"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 270 (203 to 347), FID@768 1.17 (0.931 to 1.32)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
                 "CelebA faces at 32 pixels, 1500 steps, one seed: spread 0.77 of that of real images",
             ),
-            defaults={
-                "steps": 1500, "batch_size": 32, "ema": 0.99, "generator.width": 8, "generator.z_dim": 16,
-                "discriminator.width": 8, "discriminator.h_dim": 16,
-                "strategy.lambda_k": 0.1, "strategy.lr": 1e-3, "strategy.g_rate": 4.0, "strategy.gamma": 1.0,
+            presets={
+                "quick": {
+                    "steps": 1500, "batch_size": 32, "ema": 0.99, "generator.width": 8, "generator.z_dim": 16,
+                    "discriminator.width": 8, "discriminator.h_dim": 16,
+                    "strategy.lambda_k": 0.1, "strategy.lr": 1e-3, "strategy.g_rate": 4.0, "strategy.gamma": 1.0,
+                },
+                "paper": {"steps": 500_000, "batch_size": 16, "image_size": "64", "strategy.beta1": 0.9, "strategy.patience": 100_000},
             },
-            small={
+            check=Check(small={
                 "steps": 50, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "strategy.lr": 3e-3,
-            },
+            }),
         ),
     ]  # fmt: skip

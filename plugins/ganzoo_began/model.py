@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import Batch, Builders, DataSpec, Terms, View
+from ganzoo import Batch, Builders, DataSpec, Prior, Terms, View
 from ganzoo_began import AutoEncoderOptions, DecoderOptions, EquilibriumOptions
 
 
@@ -83,10 +83,10 @@ class Decoder(ganzoo.Generator):
         if not next(self.parameters()).is_meta:
             scale_initial_weights(self.net, fixed_codes(options.z_dim), 0.5)
 
-    def latent(self, n: int) -> Tensor:
-        return torch.rand(n, self.options.z_dim) * 2 - 1
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior("uniform", (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.net(z)
         return x
 
@@ -105,7 +105,7 @@ class AutoEncoder(ganzoo.Discriminator):
             codes = scale_initial_weights(self.encoder, images, 1.0)
             scale_initial_weights(self.decoder, codes, 0.5)
 
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         reconstruction: Tensor = self.decoder(self.encoder(x))
         return reconstruction
 
@@ -116,10 +116,10 @@ class Reconstruction(ganzoo.Loss):
     D's two terms are returned separately and without k, which the strategy applies.
     """
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
         return {"real": (x_real - D(x_real)).abs().mean(), "fake": (x_fake - D(x_fake)).abs().mean()}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": (x_fake - D(x_fake)).abs().mean()}
 
 
@@ -138,7 +138,7 @@ class Equilibrium(ganzoo.Strategy):
 
     def __init__(self, build: Builders, options: EquilibriumOptions) -> None:
         super().__init__(build, options)
-        self.G, self.D = build.generator(), build.discriminator()
+        self.G, self.D = build.network("generator"), build.network("discriminator")
         betas = (options.beta1, 0.999)
         self.opt_G = torch.optim.Adam(self.G.parameters(), options.lr, betas, fused=True)
         self.opt_D = torch.optim.Adam(self.D.parameters(), options.lr, betas, fused=True)
@@ -148,20 +148,24 @@ class Equilibrium(ganzoo.Strategy):
         self.register_buffer("stalled", torch.zeros(()))
         self.register_buffer("lr", torch.tensor(options.lr))
 
-    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+    def schedule(self, t: int) -> None:
         lr = float(self.lr)
         ganzoo.set_lr(self.opt_G, lr * self.options.g_rate)
         ganzoo.set_lr(self.opt_D, lr)
+
+    def step(self, batches: Iterator[Batch], t: int) -> Terms:
         batch = next(batches)
-        x_real, given = batch["x"], self.given(batch)
-        D, n = self.view(self.D, given), len(x_real)
+        x_real = batch["x"]
+        given = {**batch, **self.latents(len(x_real))}  # z_D
+        D = self.view(self.D, given)
         with torch.no_grad():
-            x_fake = self.fake(n, given)  # z_D
-        L = self.loss.discriminator(D, x_real, x_fake, **given)
-        terms_d = {"real": L["real"], "fake": -self.k * L["fake"]}
-        terms_g = self.loss.generator(D, self.fake(n, given), x_real, **given)  # z_G
-        ganzoo.update((self.opt_D, terms_d), (self.opt_G, terms_g))
-        M = self.control(L["real"].detach(), terms_g["fake"].detach(), t)
+            x_fake = self.fake(given)
+        terms_d = self.loss.discriminator(D, x_real, x_fake, t=t, **given)
+        terms_d["fake"] = -self.k * terms_d["fake"]  # in place: terms of wrappers stay
+        given |= self.latents(len(x_real))  # z_G
+        terms_g = self.loss.generator(D, self.fake(given), x_real, t=t, **given)
+        self.update((self.opt_D, terms_d), (self.opt_G, terms_g))
+        M = self.control(ganzoo.over_ranks(terms_d["real"]), ganzoo.over_ranks(terms_g["fake"]), t)
         return self.metrics(d=terms_d, g=terms_g, began={"k": self.k.clone(), "M": M, "lr": self.lr.clone()})
 
     @torch.no_grad()

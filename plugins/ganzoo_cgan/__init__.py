@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, NetworkPart, Part, Recipe, hookimpl, option
 
 GANZOO_API = 1
 SIZES = (16, 32, 64, 128)
@@ -26,13 +26,13 @@ class DiscriminatorOptions:
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part(
-            "generator", "cgan", "ganzoo_cgan.model:Generator", "transposed convolutions on a latent and a class embedding",
-            GeneratorOptions, given=("y",), data=("image",), sizes=SIZES,
+        NetworkPart(
+            "cgan", "ganzoo_cgan.model:Generator", "transposed convolutions on a latent and a class embedding", GeneratorOptions,
+            role="generator", latents=("z",), takes=("y",), gives=("x",), sizes=SIZES,
         ),
-        Part(
-            "discriminator", "cgan", "ganzoo_cgan.model:Discriminator", "convolutions on an image and a class embedding; no BatchNorm",
-            DiscriminatorOptions, gives=("logits",), given=("y",), per_sample=True, data=("image",), sizes=SIZES,
+        NetworkPart(
+            "cgan", "ganzoo_cgan.model:Discriminator", "convolutions on an image and a class embedding; no BatchNorm", DiscriminatorOptions,
+            role="discriminator", takes=("x", "y"), gives=("logits",), per_sample=True, sizes=SIZES,
         ),
         Recipe(
             "cgan",
@@ -40,22 +40,21 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1411.1784",
             year=2014,
             summary="G generates a given class, and D is given the class too",
-            generator="cgan",
-            discriminator="cgan",
-            loss="non-saturating",
-            strategy="alternating",
-            keys=("x", "y"),
+            parts={"generator": "cgan", "discriminator": "cgan", "loss": "non-saturating", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 47.2 (43.2 to 52.8), FID@768 0.575 (0.47 to 0.669)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
             ),
-            defaults={
-                "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
-                "strategy.lr_g": 5e-4, "strategy.lr_d": 1e-3,
+            presets={
+                "quick": {
+                    "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                    "strategy.lr_g": 5e-4, "strategy.lr_d": 1e-3,
+                },
+                "paper": {"steps": 300_000, "batch_size": 100},
             },
-            small={
+            check=Check(small={
                 "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
-            },
+            }),
         ),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import DataSpec
+from ganzoo import DataSpec, Prior
 from ganzoo_cgan import DiscriminatorOptions, GeneratorOptions
 
 
@@ -49,11 +49,11 @@ class Generator(ganzoo.Generator):
             layers += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=False)]
         self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise_g)
 
-    def latent(self, n: int) -> Tensor:
-        return torch.randn(n, self.options.z_dim)
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior("normal", (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
-        x: Tensor = self.net(torch.cat([z, self.embed(given["y"])], 1)[:, :, None, None])
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        x: Tensor = self.net(torch.cat([z, self.embed(y)], 1)[:, :, None, None])
         return x
 
 
@@ -75,7 +75,7 @@ class Discriminator(ganzoo.Discriminator):
             layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         self.net = nn.Sequential(*layers, nn.Conv2d(hidden[-1], 1, 4)).apply(initialise_d)
 
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
-        embedding = self.embed(given["y"])[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        embedding = self.embed(y)[:, :, None, None].expand(-1, -1, *x.shape[2:])
         logits: Tensor = self.net(torch.cat([x, embedding], 1))
         return logits.flatten()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, NetworkPart, Part, Recipe, hookimpl, option
 
 GANZOO_API = 1
 SIZES = (16, 32, 64, 128, 256)
@@ -31,17 +31,17 @@ class CriticOptions(DiscriminatorOptions):
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part(
-            "generator", "dcgan", "ganzoo_dcgan.model:Generator", "transposed convolutions, BatchNorm, ReLU, tanh", GeneratorOptions,
-            data=("image",), sizes=SIZES,
+        NetworkPart(
+            "dcgan", "ganzoo_dcgan.model:Generator", "transposed convolutions, BatchNorm, ReLU, tanh", GeneratorOptions,
+            role="generator", latents=("z",), gives=("x",), sizes=SIZES,
         ),
-        Part(
-            "discriminator", "dcgan", "ganzoo_dcgan.model:Discriminator", "strided convolutions, BatchNorm, LeakyReLU",
-            DiscriminatorOptions, gives=("logits",), data=("image",), sizes=SIZES,
+        NetworkPart(
+            "dcgan", "ganzoo_dcgan.model:Discriminator", "strided convolutions, BatchNorm, LeakyReLU", DiscriminatorOptions,
+            role="discriminator", takes=("x",), gives=("logits",), sizes=SIZES,
         ),
-        Part(
-            "discriminator", "dcgan-critic", "ganzoo_dcgan.model:Critic", "the same without BatchNorm, for gradient penalties",
-            CriticOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+        NetworkPart(
+            "dcgan-critic", "ganzoo_dcgan.model:Critic", "the same without BatchNorm, for gradient penalties", CriticOptions,
+            role="discriminator", takes=("x",), gives=("logits",), per_sample=True, sizes=SIZES,
         ),
         Recipe(
             "dcgan",
@@ -49,18 +49,21 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1511.06434",
             year=2015,
             summary="convolutions and BatchNorm in both networks, Adam with beta1 0.5",
-            generator="dcgan",
-            discriminator="dcgan",
-            loss="non-saturating",
-            strategy="alternating",
+            parts={"generator": "dcgan", "discriminator": "dcgan", "loss": "non-saturating", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 57.7 (54.8 to 62.4), FID@768 0.481 (0.462 to 0.506)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
             ),
-            defaults={"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
-            small={
+            presets={
+                "quick": {"steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32},
+                "paper": {
+                    "steps": 40_000, "batch_size": 128, "image_size": "64", "generator.prior": "uniform", "generator.width": 128,
+                    "discriminator.width": 64,
+                },
+            },
+            check=Check(small={
                 "steps": 150, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 1e-3,
-            },
+            }),
         ),
     ]  # fmt: skip

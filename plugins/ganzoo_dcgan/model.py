@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from math import log2
 
-import torch
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import DataSpec
+from ganzoo import DataSpec, Prior
 from ganzoo_dcgan import CriticOptions, DiscriminatorOptions, GeneratorOptions
 
 
@@ -44,11 +43,10 @@ class Generator(ganzoo.Generator):
             layers += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=False)]
         self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
 
-    def latent(self, n: int) -> Tensor:
-        shape = (n, self.options.z_dim)
-        return torch.randn(shape) if self.options.prior == "normal" else torch.rand(shape) * 2 - 1
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior(self.options.prior, (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.net(z[:, :, None, None])
         return x
 
@@ -72,7 +70,7 @@ class Discriminator(ganzoo.Discriminator):
     def norm(self, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
         return logits.flatten()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, hookimpl, option
+from ganzoo import Check, FeaturesPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -24,15 +24,16 @@ class DinoOptions:
 
 
 @hookimpl
-def ganzoo_register() -> list[Part]:
+def ganzoo_register() -> list[FeaturesPart]:
     return [
-        Part("features", "pixels", "ganzoo_features.model:Pixels", "the raw pixels, or a point's coordinates", gives=("pixels",)),
-        Part(
-            "features", "classifier", "ganzoo_features.model:Classifier", "a small network that is first trained on the data's own labels",
-            ClassifierOptions, gives=("penultimate",), keys=("y",), data=("image",), small={"min_steps": 1, "epochs": 1, "width": 4},
+        FeaturesPart("pixels", "ganzoo_features.model:Pixels", "the raw pixels, or a point's coordinates", layers=("pixels",)),
+        FeaturesPart(
+            "classifier", "ganzoo_features.model:Classifier", "a small network that is first trained on the data's own labels",
+            ClassifierOptions, layers=("penultimate",), reads=("y",), media=("image",),
+            check=Check(small={"min_steps": 1, "epochs": 1, "width": 4}),
         ),
-        Part(
-            "features", "dinov2", "ganzoo_features.model:DinoV2", "ViT-S/14 trained without labels; needs timm and a weights file",
-            DinoOptions, gives=("cls",), data=("image",),
+        FeaturesPart(
+            "dinov2", "ganzoo_features.model:DinoV2", "ViT-S/14 trained without labels; needs timm and a weights file", DinoOptions,
+            layers=("cls",), media=("image",),
         ),
     ]  # fmt: skip

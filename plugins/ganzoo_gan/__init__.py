@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import AlternatingOptions, Check, LossPart, NetworkPart, Part, Recipe, StrategyPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -24,31 +24,21 @@ class DiscriminatorOptions:
     layers: int = option(3, "hidden layers; 2 of maxout units in the paper", min=1)
 
 
-@dataclass(frozen=True)
-class AlternatingOptions:
-    d_steps: int = option(1, "discriminator steps per generator step: k", source="Algorithm 1", min=1)
-    lr_g: float = option(2e-4, "learning rate of G", source="Radford et al. 2015, section 4", min=0)
-    lr_d: float = option(2e-4, "learning rate of D", source="Radford et al. 2015, section 4", min=0)
-    beta1: float = option(0.5, "Adam's decay rate of the gradient mean", source="Radford et al. 2015, section 4", min=0, max=0.999999)
-    beta2: float = option(0.999, "Adam's decay rate of the squared gradient", min=0, max=0.999999)
-
-
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part("generator", "mlp", "ganzoo_gan.model:Generator", "multilayer perceptron for data of any shape", GeneratorOptions),
-        Part(
-            "discriminator", "mlp", "ganzoo_gan.model:Discriminator", "multilayer perceptron for data of any shape", DiscriminatorOptions,
-            gives=("logits",), per_sample=True,
+        NetworkPart(
+            "mlp", "ganzoo_gan.model:Generator", "multilayer perceptron for data of any shape", GeneratorOptions,
+            role="generator", latents=("z",), gives=("x",), media=("image", "points"),
         ),
-        Part("loss", "minimax", "ganzoo_gan.model:Minimax", "value of the game; G's gradient vanishes when D is sure", needs=("logits",)),
-        Part(
-            "loss", "non-saturating", "ganzoo_gan.model:NonSaturating", "G maximises log D(G(z)), as section 3 of the paper advises",
-            needs=("logits",),
+        NetworkPart(
+            "mlp", "ganzoo_gan.model:Discriminator", "multilayer perceptron for data of any shape", DiscriminatorOptions,
+            role="discriminator", takes=("x",), gives=("logits",), media=("image", "points"), per_sample=True,
         ),
-        Part(
-            "strategy", "alternating", "ganzoo_gan.model:Alternating", "k steps of D, then one of G: Algorithm 1, with Adam",
-            AlternatingOptions, keys=("x",),
+        LossPart("minimax", "ganzoo_gan.model:Minimax", "value of the game; G's gradient vanishes when D is sure"),
+        LossPart("non-saturating", "ganzoo_gan.model:NonSaturating", "G maximises log D(G(z)), as section 3 of the paper advises"),
+        StrategyPart(
+            "alternating", "ganzoo:Alternating", "k steps of D, then one of G: Algorithm 1, with Adam", AlternatingOptions,
         ),
         Recipe(
             "gan",
@@ -56,19 +46,22 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1406.2661",
             year=2014,
             summary="two multilayer perceptrons play the minimax game",
-            generator="mlp",
-            discriminator="mlp",
-            loss="non-saturating",
-            strategy="alternating",
+            parts={"generator": "mlp", "discriminator": "mlp", "loss": "non-saturating", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 140 (119 to 150), FID@768 0.744 (0.711 to 0.769)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
                 "ring, 3 seeds: 6 (3 to 8) of 8 modes; with --loss r1 8",
             ),
-            defaults={"steps": 4000, "batch_size": 128, "ema": 0.999},
-            small={
+            presets={
+                "quick": {"steps": 4000, "batch_size": 128, "ema": 0.999},
+                "paper": {
+                    "steps": 300_000, "batch_size": 100, "generator.prior": "uniform", "generator.width": 1200, "generator.layers": 2,
+                    "discriminator.width": 1200, "discriminator.layers": 2,
+                },
+            },
+            check=Check(small={
                 "steps": 300, "batch_size": 32, "ema": 0.95, "generator.width": 128, "discriminator.width": 64,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
-            },
+            }),
         ),
     ]  # fmt: skip

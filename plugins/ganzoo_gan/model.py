@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 import ganzoo
-from ganzoo import Batch, Builders, DataSpec, Terms, View
-from ganzoo_gan import AlternatingOptions, DiscriminatorOptions, GeneratorOptions
+from ganzoo import DataSpec, Prior, Terms, View
+from ganzoo_gan import DiscriminatorOptions, GeneratorOptions
 
 
 def perceptron(sizes: list[int]) -> nn.Sequential:
@@ -31,11 +29,10 @@ class Generator(ganzoo.Generator):
         super().__init__(spec, options)
         self.net = perceptron([options.z_dim] + [options.width] * options.layers + [spec.numel])
 
-    def latent(self, n: int) -> Tensor:
-        shape = (n, self.options.z_dim)
-        return torch.randn(shape) if self.options.prior == "normal" else torch.rand(shape) * 2 - 1
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior(self.options.prior, (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.net(z).unflatten(1, self.spec.shape)
         return ganzoo.medium(self.spec.kind).output(x)
 
@@ -49,7 +46,7 @@ class Discriminator(ganzoo.Discriminator):
         super().__init__(spec, options)
         self.net = perceptron([spec.numel] + [options.width] * options.layers + [1])
 
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x.flatten(1))
         return logits.squeeze(1)
 
@@ -62,41 +59,15 @@ class Minimax(ganzoo.Loss):
 
     d_won = 0.02
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
         return {"real": softplus(-D(x_real)).mean(), "fake": softplus(D(x_fake)).mean()}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": -softplus(D(x_fake)).mean()}
 
 
 class NonSaturating(Minimax):
     """G maximises E log D(G(z)) instead of minimising E log(1 - D(G(z))): section 3. D's terms are those of the minimax game."""
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": softplus(-D(x_fake)).mean()}
-
-
-class Alternating(ganzoo.Strategy):
-    """Algorithm 1: k discriminator steps, each on fresh real samples and fresh latents, then one generator step."""
-
-    options: AlternatingOptions
-
-    def __init__(self, build: Builders, options: AlternatingOptions) -> None:
-        super().__init__(build, options)
-        self.G, self.D = build.generator(), build.discriminator()
-        betas = (options.beta1, options.beta2)
-        self.opt_G = torch.optim.Adam(self.G.parameters(), options.lr_g, betas, fused=True)
-        self.opt_D = torch.optim.Adam(self.D.parameters(), options.lr_d, betas, fused=True)
-
-    def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        for _ in range(self.options.d_steps):
-            batch = next(batches)
-            x_real, given = batch["x"], self.given(batch)
-            D = self.view(self.D, given)
-            with torch.no_grad():
-                x_fake = self.fake(len(x_real), given)
-            terms_d = self.loss.discriminator(D, x_real, x_fake, **given)
-            ganzoo.update((self.opt_D, terms_d))
-        terms_g = self.loss.generator(D, self.fake(len(x_real), given), x_real, **given)
-        ganzoo.update((self.opt_G, terms_g))
-        return self.metrics(d=terms_d, g=terms_g)

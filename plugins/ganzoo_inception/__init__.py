@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, hookimpl, option
+from ganzoo import FeaturesPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -15,10 +15,10 @@ class InceptionOptions:
 
 
 @hookimpl
-def ganzoo_register() -> list[Part]:
+def ganzoo_register() -> list[FeaturesPart]:
     return [
-        Part(
-            "features", "inception2015", "ganzoo_inception.model:Inception", "the network that defines FID, KID and the Inception Score",
-            InceptionOptions, gives=("2048", "768", "192", "64", "logits_unbiased", "logits"), data=("image",),
+        FeaturesPart(
+            "inception2015", "ganzoo_inception.model:Inception", "the network that defines FID, KID and the Inception Score",
+            InceptionOptions, layers=("2048", "768", "192", "64", "logits_unbiased", "logits"), media=("image",),
         ),
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, hookimpl, option
+from ganzoo import LossPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -15,10 +15,10 @@ class R1Options:
 
 
 @hookimpl
-def ganzoo_register() -> list[Part]:
+def ganzoo_register() -> list[LossPart]:
     return [
-        Part(
-            "loss", "r1", "ganzoo_losses.model:R1", "non-saturating, with a gradient penalty on real samples, arXiv:1801.04406",
-            R1Options, needs=("logits",), per_sample=True,
+        LossPart(
+            "r1", "ganzoo_losses.model:R1", "non-saturating, with a gradient penalty on real samples, arXiv:1801.04406", R1Options,
+            per_sample=True,
         ),
     ]  # fmt: skip

@@ -16,10 +16,10 @@ class R1(ganzoo.Loss):
     options: R1Options
     d_won = 0.02
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
         real, norms = ganzoo.gradient_norms(D, x_real, logits=True)
         penalty = 0.5 * self.options.gamma * norms.square().mean()
         return {"real": softplus(-real).mean(), "fake": softplus(D(x_fake)).mean(), "r1": penalty}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": softplus(-D(x_fake)).mean()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, LossPart, Part, Recipe, hookimpl, option
 
 GANZOO_API = 1
 
@@ -19,31 +19,28 @@ class LeastSquaresOptions:
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part(
-            "loss", "least-squares", "ganzoo_lsgan.model:LeastSquares", "squared distances from target outputs", LeastSquaresOptions,
-            needs=("logits",),
-        ),
+        LossPart("least-squares", "ganzoo_lsgan.model:LeastSquares", "squared distances from target outputs", LeastSquaresOptions),
         Recipe(
             "lsgan",
             title="Least-squares GAN",
             paper="arXiv:1611.04076",
             year=2016,
             summary="squared errors instead of logarithms: samples far from the decision boundary are pulled back to it",
-            generator="dcgan",
-            discriminator="dcgan",
-            loss="least-squares",
-            strategy="alternating",
+            parts={"generator": "dcgan", "discriminator": "dcgan", "loss": "least-squares", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 48.2 (47.4 to 48.8), FID@768 0.456 (0.419 to 0.487)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
             ),
-            defaults={
-                "steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
-                "loss.a": -1.0, "loss.c": 0.0, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            presets={
+                "quick": {
+                    "steps": 2500, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                    "loss.a": -1.0, "loss.c": 0.0, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+                },
+                "paper": {"steps": 100_000, "batch_size": 64, "generator.z_dim": 1024, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3},
             },
-            small={
+            check=Check(small={
                 "steps": 160, "batch_size": 32, "ema": 0.95, "generator.width": 16, "discriminator.width": 8,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 1e-3,
-            },
+            }),
         ),
     ]  # fmt: skip

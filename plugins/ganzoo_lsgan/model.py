@@ -19,9 +19,9 @@ class LeastSquares(ganzoo.Loss):
     options: LeastSquaresOptions
     d_won = 0.005
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
         o = self.options
         return {"real": 0.5 * (D(x_real) - o.b).square().mean(), "fake": 0.5 * (D(x_fake) - o.a).square().mean()}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": 0.5 * (D(x_fake) - self.options.c).square().mean()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, hookimpl, option
+from ganzoo import Check, MetricPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -33,21 +33,40 @@ class DensityOptions:
     k: int = option(5, "the ball around a real sample reaches to its k-th nearest neighbour", source="arXiv:2002.09797", min=1)
 
 
+@dataclass(frozen=True)
+class PictureOptions:
+    border: int = option(0, "pixels at each edge that are left out; of super-resolution usually the factor", min=0)
+    luma: bool = option(False, "on the Y of BT.601 alone, as papers on super-resolution do")
+
+
+@dataclass(frozen=True)
+class BLEUOptions:
+    order: int = option(4, "the longest n-grams, in words", source="Papineni et al. 2002", min=1, max=9)
+
+
 @hookimpl
-def ganzoo_register() -> list[Part]:
+def ganzoo_register() -> list[MetricPart]:
     return [
-        Part("metric", "fid", "ganzoo_metrics.model:FID", "Fréchet distance of Gaussians fitted to features, arXiv:1706.08500",
-             gives=("fid",), needs=("features",), better={"fid": "lower"}),
-        Part("metric", "kid", "ganzoo_metrics.model:KID", "unbiased squared MMD of features, arXiv:1801.01401", KIDOptions,
-             gives=("kid", "kid-std"), needs=("features",), better={"kid": "lower"}, small={"subsets": 5, "subset_size": 10}),
-        Part("metric", "inception-score", "ganzoo_metrics.model:InceptionScore", "sure and varied classes, arXiv:1606.03498", ScoreOptions,
-             gives=("inception-score", "inception-score-std"), needs=("logits",), better={"inception-score": "higher"}),
-        Part("metric", "precision-recall", "ganzoo_metrics.model:PrecisionRecall", "quality and variety, arXiv:1904.06991", BallOptions,
-             gives=("precision", "recall"), needs=("features",), better={"precision": "higher", "recall": "higher"}),
-        Part("metric", "density-coverage", "ganzoo_metrics.model:DensityCoverage", "the same, refined, arXiv:2002.09797", DensityOptions,
-             gives=("density", "coverage"), needs=("features",), better={"density": "higher", "coverage": "higher"}),
-        Part("metric", "modes", "ganzoo_metrics.model:Modes", "modes of toy data: how many, how evenly", needs=("modes",), data=("points",),
-             gives=("modes", "high-quality", "mode-kl"), better={"modes": "higher", "high-quality": "higher", "mode-kl": "lower"}),
-        Part("metric", "memorisation", "ganzoo_metrics.model:Memorisation", "how close samples are to training samples, arXiv:2102.08921",
-             gives=("authenticity", "nearest-ratio"), needs=("features",), better={"authenticity": "higher"}),
+        MetricPart("fid", "ganzoo_metrics.model:FID", "Fréchet distance of Gaussians fitted to features, arXiv:1706.08500",
+                   figures={"fid": "lower"}),
+        MetricPart("kid", "ganzoo_metrics.model:KID", "unbiased squared MMD of features, arXiv:1801.01401", KIDOptions,
+                   figures={"kid": "lower", "kid-std": ""}, check=Check(small={"subsets": 5, "subset_size": 10})),
+        MetricPart("inception-score", "ganzoo_metrics.model:InceptionScore", "sure and varied classes, arXiv:1606.03498", ScoreOptions,
+                   figures={"inception-score": "higher", "inception-score-std": ""}, looks_at=("logits",)),
+        MetricPart("precision-recall", "ganzoo_metrics.model:PrecisionRecall", "quality and variety, arXiv:1904.06991", BallOptions,
+                   figures={"precision": "higher", "recall": "higher"}),
+        MetricPart("density-coverage", "ganzoo_metrics.model:DensityCoverage", "the same, refined, arXiv:2002.09797", DensityOptions,
+                   figures={"density": "higher", "coverage": "higher"}),
+        MetricPart("modes", "ganzoo_metrics.model:Modes", "modes of toy data: how many, how evenly", looks_at=("modes",), media=("points",),
+                   figures={"modes": "higher", "high-quality": "higher", "mode-kl": "lower"}),
+        MetricPart("memorisation", "ganzoo_metrics.model:Memorisation", "how close samples are to training samples, arXiv:2102.08921",
+                   figures={"authenticity": "higher", "nearest-ratio": ""}),
+        MetricPart("psnr", "ganzoo_metrics.truth:PSNR", "peak signal-to-noise ratio of each output to its truth, in dB", PictureOptions,
+                   figures={"psnr": "higher"}, looks_at=("truth",), media=("image",)),
+        MetricPart("ssim", "ganzoo_metrics.truth:SSIM", "structural similarity of each output to its truth, Wang et al. 2004",
+                   PictureOptions, figures={"ssim": "higher"}, looks_at=("truth",), media=("image",)),
+        MetricPart("accuracy", "ganzoo_metrics.truth:Accuracy", "share of rows whose most probable class is the true one",
+                   figures={"accuracy": "higher"}, looks_at=("truth",), media=("label",)),
+        MetricPart("bleu", "ganzoo_metrics.texts:BLEU", "n-grams that texts share with real ones, and with each other", BLEUOptions,
+                   figures={"bleu": "higher", "self-bleu": "lower"}, looks_at=("outputs",), media=("tokens",)),
     ]  # fmt: skip

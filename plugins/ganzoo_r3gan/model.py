@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from math import cos, gcd, log2, pi, sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu, softplus
 
 import ganzoo
-from ganzoo import Batch, Builders, DataSpec, Terms, View
+from ganzoo import DataSpec, Prior, Terms, View
 from ganzoo_r3gan import AnnealedOptions, DiscriminatorOptions, GeneratorOptions, RelativisticOptions
 
 SLOPE = 0.2
@@ -97,10 +97,10 @@ class Generator(ganzoo.Generator):
         self.weigh = msra(nn.Linear(options.z_dim, widths[0], bias=False))
         self.net = nn.Sequential(*layers, msra(nn.Conv2d(widths[-1], spec.shape[0], 1, bias=False)))
 
-    def latent(self, n: int) -> Tensor:
-        return torch.randn(n, self.options.z_dim)
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior("normal", (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.net(self.basis * self.weigh(z)[:, :, None, None])
         return x
 
@@ -119,7 +119,7 @@ class Discriminator(ganzoo.Discriminator):
         last = msra(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
         self.net = nn.Sequential(first, *layers, last, nn.Flatten(), msra(nn.Linear(widths[-1], 1, bias=False)))
 
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
         return logits.squeeze(1)
 
@@ -138,45 +138,37 @@ class Relativistic(ganzoo.Loss):
 
     options: RelativisticOptions
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
-        o = self.options
-        weight = 0.5 * cosine(o.gamma, o.gamma_end, self.t, o.anneal)
+    def schedule(self, t: int) -> dict[str, float]:
+        return {"gamma": cosine(self.options.gamma, self.options.gamma_end, t, self.options.anneal)}
+
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int, gamma: Tensor) -> Terms:
+        weight = 0.5 * gamma
         real, norms_real = ganzoo.gradient_norms(D, x_real, logits=True)
         fake, norms_fake = ganzoo.gradient_norms(D, x_fake, logits=True)
         penalties = {"r1": weight * norms_real.square().mean(), "r2": weight * norms_fake.square().mean()}
         return {"pair": softplus(fake - real).mean(), **penalties}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int, gamma: Tensor) -> Terms:
         with torch.no_grad():
             real = D(x_real)
         return {"pair": softplus(real - D(x_fake)).mean()}
 
 
-class Annealed(ganzoo.Strategy):
+class Annealed(ganzoo.Alternating):
     """One step of D, then one of G, on the same real samples, with Adam. The learning rate and Adam's beta2 follow a cosine."""
 
-    options: AnnealedOptions
+    options: AnnealedOptions  # type: ignore[assignment]
 
-    def __init__(self, build: Builders, options: AnnealedOptions) -> None:
-        super().__init__(build, options)
-        self.G, self.D = build.generator(), build.discriminator()
-        self.opt_G, self.opt_D = (
-            torch.optim.Adam(network.parameters(), options.lr, (options.beta1, options.beta2), fused=True) for network in (self.G, self.D)
-        )
+    def d_steps(self, t: int) -> int:
+        return 1
 
-    def step(self, batches: Iterator[Batch], t: int) -> Terms:
+    def optimiser(self, network: nn.Module, side: Literal["g", "d"]) -> torch.optim.Optimizer:
+        o = self.options
+        return torch.optim.Adam(network.parameters(), o.lr, (o.beta1, o.beta2), fused=True)
+
+    def schedule(self, t: int) -> None:
         o = self.options
         for optimiser in (self.opt_G, self.opt_D):
             ganzoo.set_lr(optimiser, cosine(o.lr, o.lr_end, t, o.anneal))
             for group in optimiser.param_groups:
                 group["betas"] = (o.beta1, cosine(o.beta2, o.beta2_end, t, o.anneal))
-        batch = next(batches)
-        x_real, given = batch["x"], self.given(batch)
-        D = self.view(self.D, given)
-        with torch.no_grad():
-            x_fake = self.fake(len(x_real), given)
-        terms_d = self.loss.discriminator(D, x_real, x_fake, **given)
-        ganzoo.update((self.opt_D, terms_d))
-        terms_g = self.loss.generator(D, self.fake(len(x_real), given), x_real, **given)
-        ganzoo.update((self.opt_G, terms_g))
-        return self.metrics(d=terms_d, g=terms_g)

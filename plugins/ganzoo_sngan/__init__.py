@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, LossPart, NetworkPart, Part, Recipe, hookimpl, option
 
 GANZOO_API = 1
 SIZES = (16, 32, 64, 128)
@@ -34,44 +34,45 @@ class ResNetDiscriminatorOptions(DiscriminatorOptions):
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part(
-            "generator", "sngan", "ganzoo_sngan.model:Generator", "transposed convolutions, BatchNorm, ReLU, tanh: table 3",
-            GeneratorOptions, data=("image",), sizes=SIZES,
+        NetworkPart(
+            "sngan", "ganzoo_sngan.model:Generator", "transposed convolutions, BatchNorm, ReLU, tanh: table 3", GeneratorOptions,
+            role="generator", latents=("z",), gives=("x",), sizes=SIZES,
         ),
-        Part(
-            "discriminator", "sngan", "ganzoo_sngan.model:Discriminator", "convolutions of spectral norm 1: table 3",
-            DiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES,
+        NetworkPart(
+            "sngan", "ganzoo_sngan.model:Discriminator", "convolutions of spectral norm 1: table 3", DiscriminatorOptions,
+            role="discriminator", takes=("x",), gives=("logits",), per_sample=True, sizes=SIZES,
         ),
-        Part(
-            "generator", "sngan-resnet", "ganzoo_sngan.model:ResNetGenerator", "residual blocks, BatchNorm, ReLU, tanh: table 4",
-            ResNetGeneratorOptions, data=("image",), sizes=SIZES, small={"width": 16},
+        NetworkPart(
+            "sngan-resnet", "ganzoo_sngan.model:ResNetGenerator", "residual blocks, BatchNorm, ReLU, tanh: table 4", ResNetGeneratorOptions,
+            role="generator", latents=("z",), gives=("x",), sizes=SIZES, check=Check(small={"width": 16}),
         ),
-        Part(
-            "discriminator", "sngan-resnet", "ganzoo_sngan.model:ResNetDiscriminator", "residual blocks of spectral norm 1: table 4",
-            ResNetDiscriminatorOptions, gives=("logits",), per_sample=True, data=("image",), sizes=SIZES, small={"width": 16},
+        NetworkPart(
+            "sngan-resnet", "ganzoo_sngan.model:ResNetDiscriminator", "residual blocks of spectral norm 1: table 4",
+            ResNetDiscriminatorOptions, role="discriminator", takes=("x",), gives=("logits",), per_sample=True, sizes=SIZES,
+            check=Check(small={"width": 16}),
         ),
-        Part("loss", "hinge", "ganzoo_sngan.model:Hinge", "hinge loss with margins of 1 for D", needs=("logits",)),
+        LossPart("hinge", "ganzoo_sngan.model:Hinge", "hinge loss with margins of 1 for D"),
         Recipe(
             "sngan",
             title="Spectrally normalised GAN",
             paper="arXiv:1802.05957",
             year=2018,
             summary="every layer of D is divided by its spectral norm; hinge loss",
-            generator="sngan",
-            discriminator="sngan",
-            loss="hinge",
-            strategy="alternating",
+            parts={"generator": "sngan", "discriminator": "sngan", "loss": "hinge", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 75.7 (54.9 to 88.8), FID@768 0.674 (0.444 to 0.887)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
             ),
-            defaults={
-                "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.width": 16,
-                "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+            presets={
+                "quick": {
+                    "steps": 1500, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.width": 16,
+                    "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
+                },
+                "paper": {"steps": 100_000, "batch_size": 64, "image_size": "32"},
             },
-            small={
+            check=Check(small={
                 "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
-            },
+            }),
         ),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, interpolate, normalize, relu
 from torch.nn.utils.parametrize import register_parametrization
 
 import ganzoo
-from ganzoo import DataSpec, Terms, View
+from ganzoo import DataSpec, Prior, Terms, View
 from ganzoo_sngan import DiscriminatorOptions, GeneratorOptions
 
 
@@ -81,10 +81,10 @@ class Generator(ganzoo.Generator):
         layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True), nn.Conv2d(widths[-1], spec.shape[0], 3, 1, 1), nn.Tanh()]
         return nn.Sequential(*layers).apply(initialise)
 
-    def latent(self, n: int) -> Tensor:
-        return torch.randn(n, self.options.z_dim)
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior("normal", (self.options.z_dim,))}
 
-    def forward(self, z: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         x: Tensor = self.net(z)
         return x
 
@@ -115,7 +115,7 @@ class Discriminator(ganzoo.Discriminator):
         nn.Sequential(*layers).apply(initialise)
         return nn.Sequential(*(spectral(layer) if hasattr(layer, "weight") else layer for layer in layers))
 
-    def forward(self, x: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x)
         return logits.squeeze(1)
 
@@ -189,8 +189,8 @@ class Hinge(ganzoo.Loss):
 
     d_won = 0.02
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
         return {"real": relu(1 - D(x_real)).mean(), "fake": relu(1 + D(x_fake)).mean()}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": -D(x_fake).mean()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Part, Recipe, hookimpl, option
+from ganzoo import Check, LossPart, Part, Recipe, StrategyPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -26,14 +26,14 @@ class PenaltyOptions:
 @hookimpl
 def ganzoo_register() -> list[Part | Recipe]:
     return [
-        Part("loss", "wasserstein", "ganzoo_wgan.model:Wasserstein", "difference of the critic's means, real and fake", needs=("logits",)),
-        Part(
-            "loss", "wgan-gp", "ganzoo_wgan.model:WassersteinGP", "the same, with the critic's gradient norm pulled to 1", PenaltyOptions,
-            needs=("logits",), per_sample=True,
+        LossPart("wasserstein", "ganzoo_wgan.model:Wasserstein", "difference of the critic's means, real and fake", anchored=False),
+        LossPart(
+            "wgan-gp", "ganzoo_wgan.model:WassersteinGP", "the same, with the critic's gradient norm pulled to 1", PenaltyOptions,
+            per_sample=True, anchored=False,
         ),
-        Part(
-            "strategy", "clipped-critic", "ganzoo_wgan.model:ClippedCritic", "RMSprop, several critic steps, clipped weights: Algorithm 1",
-            ClippedCriticOptions, keys=("x",),
+        StrategyPart(
+            "clipped-critic", "ganzoo_wgan.model:ClippedCritic", "RMSprop, several critic steps, clipped weights: Algorithm 1",
+            ClippedCriticOptions,
         ),
         Recipe(
             "wgan",
@@ -41,22 +41,22 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1701.07875",
             year=2017,
             summary="the critic estimates a Wasserstein distance instead of a probability",
-            generator="dcgan",
-            discriminator="dcgan",
-            loss="wasserstein",
-            strategy="clipped-critic",
+            parts={"generator": "dcgan", "discriminator": "dcgan", "loss": "wasserstein", "strategy": "clipped-critic"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 159 (156 to 164), FID@768 1.27 (1.21 to 1.32)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
             ),
-            defaults={
-                "steps": 1000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32, "strategy.lr": 2e-4,
-                "strategy.warmup_critic": 25,
+            presets={
+                "quick": {
+                    "steps": 1000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32, "strategy.lr": 2e-4,
+                    "strategy.warmup_critic": 25,
+                },
+                "paper": {"steps": 100_000, "batch_size": 64, "image_size": "64"},
             },
-            small={
+            check=Check(small={
                 "steps": 80, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr": 1e-3, "strategy.warmup": 5, "strategy.warmup_critic": 10, "strategy.n_critic": 2,
-            },
+            }),
         ),
         Recipe(
             "wgan-gp",
@@ -64,22 +64,25 @@ def ganzoo_register() -> list[Part | Recipe]:
             paper="arXiv:1704.00028",
             year=2017,
             summary="a penalty on the critic's gradient instead of clipped weights",
-            generator="dcgan",
-            discriminator="dcgan-critic",
-            loss="wgan-gp",
-            strategy="alternating",
+            parts={"generator": "dcgan", "discriminator": "dcgan-critic", "loss": "wgan-gp", "strategy": "alternating"},
             results=(
                 "score board, Fashion-MNIST, 120 s of one core, 3 seeds: cFID 92.4 (89.3 to 97.6), FID@768 0.625 (0.618 to 0.631)",
                 "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
                 "its loss on the ring, 3 seeds: 8 of 8 modes",
             ),
-            defaults={
-                "steps": 600, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
-                "strategy.d_steps": 5, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+            presets={
+                "quick": {
+                    "steps": 600, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
+                    "strategy.d_steps": 5, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+                },
+                "paper": {
+                    "steps": 200_000, "batch_size": 64, "generator.z_dim": 128, "strategy.d_steps": 5,
+                    "strategy.lr_g": 1e-4, "strategy.lr_d": 1e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+                },
             },
-            small={
+            check=Check(small={
                 "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 2e-3, "strategy.d_steps": 2,
-            },
+            }),
         ),
     ]  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import Batch, Builders, Terms, View
+from ganzoo import Prior, Terms, View
 from ganzoo_wgan import ClippedCriticOptions, PenaltyOptions
 
 
@@ -19,12 +19,11 @@ class Wasserstein(ganzoo.Loss):
     constant: compare estimates of one configuration only.
     """
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
         terms = {"real": -D(x_real).mean(), "fake": D(x_fake).mean()}
-        self.watch(wasserstein=-(terms["real"] + terms["fake"]))
-        return terms
+        return {**terms, "wasserstein": -(terms["real"] + terms["fake"]).detach()}
 
-    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, **given: Tensor) -> Terms:
+    def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int) -> Terms:
         return {"fake": -D(x_fake).mean()}
 
 
@@ -37,7 +36,7 @@ def gradient_penalty(f: View, x_real: Tensor, x_fake: Tensor) -> Tensor:
     """
     if x_real.shape != x_fake.shape:
         raise ValueError(f"x_real and x_fake must have one shape, got {tuple(x_real.shape)} and {tuple(x_fake.shape)}")
-    e = torch.rand(len(x_real), *[1] * (x_real.dim() - 1), device=x_real.device)
+    e = ganzoo.draw("between", Prior("unit", (1,) * (x_real.dim() - 1)), len(x_real), x_real.device)
     x_hat = e * x_real + (1 - e) * x_fake
     return (ganzoo.gradient_norms(f, x_hat) - 1).square().mean()
 
@@ -47,43 +46,26 @@ class WassersteinGP(Wasserstein):
 
     options: PenaltyOptions
 
-    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, **given: Tensor) -> Terms:
-        terms = super().discriminator(D, x_real, x_fake, **given)
+    def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int) -> Terms:
+        terms = super().discriminator(D, x_real, x_fake, t=t)
         return {**terms, "penalty": self.options.weight * gradient_penalty(D, x_real, x_fake)}
 
 
-class ClippedCritic(ganzoo.Strategy):
+class ClippedCritic(ganzoo.Alternating):
     """Arjovsky et al., Algorithm 1: several critic steps with clipped weights, then one generator step."""
 
-    options: ClippedCriticOptions
+    options: ClippedCriticOptions  # type: ignore[assignment]
 
-    def __init__(self, build: Builders, options: ClippedCriticOptions) -> None:
-        super().__init__(build, options)
-        self.G, self.f = build.generator(), build.discriminator()
-        # Momentum makes training unstable (section 4), so RMSprop; 0.99 and 1e-8 are the values in the authors' code.
-        self.opt_G = torch.optim.RMSprop(self.G.parameters(), options.lr, alpha=0.99, eps=1e-8)
-        self.opt_f = torch.optim.RMSprop(self.f.parameters(), options.lr, alpha=0.99, eps=1e-8)
-
-    def n_critic(self, t: int) -> int:
+    def d_steps(self, t: int) -> int:
         """Critic steps before generator step t: more at the start and at every 500th step, to keep the critic near its optimum."""
         return self.options.warmup_critic if self.options.warmup and (t < self.options.warmup or t % 500 == 0) else self.options.n_critic
 
-    def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        for _ in range(self.n_critic(t)):  # line 2
-            batch = next(batches)  # line 3
-            x_real, given = batch["x"], self.given(batch)
-            f = self.view(self.f, given)
-            with torch.no_grad():
-                x_fake = self.fake(len(x_real), given)  # line 4
-            terms_f = self.loss.discriminator(f, x_real, x_fake, **given)  # line 5
-            ganzoo.update((self.opt_f, terms_f))  # line 6
-            self.clip()  # line 7
-        terms_g = self.loss.generator(f, self.fake(len(x_real), given), x_real, **given)  # lines 9, 10
-        ganzoo.update((self.opt_G, terms_g))  # line 11
-        return self.metrics(d=terms_f, g=terms_g)
+    def optimiser(self, network: nn.Module, side: Literal["g", "d"]) -> torch.optim.Optimizer:
+        """RMSprop, because momentum makes training unstable (section 4); 0.99 and 1e-8 are the values in the authors' code."""
+        return torch.optim.RMSprop(network.parameters(), self.options.lr, alpha=0.99, eps=1e-8)
 
     @torch.no_grad()
-    def clip(self) -> None:
-        """Clip all parameters of the critic, including BatchNorm's scale and shift, as in the authors' code."""
-        for parameter in self.f.parameters():
+    def after_d(self, t: int) -> None:
+        """Line 7: all parameters of the critic are clipped, including BatchNorm's scale and shift, as in the authors' code."""
+        for parameter in self.D.parameters():
             parameter.clamp_(-self.options.clip, self.options.clip)

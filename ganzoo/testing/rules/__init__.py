@@ -9,5 +9,5 @@ from ganzoo.testing.case import RULES
 __all__ = ["RULES"]
 
 # In the order in which they are checked: the light ones first.
-for name in ("plugin", "records", "networks", "training", "data", "metrics"):
+for name in ("plugin", "records", "networks", "training", "around", "media", "data", "metrics"):
     import_module(f"{__name__}.{name}")

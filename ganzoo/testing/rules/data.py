@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import compose
-from ganzoo.config import DataOptions
+from ganzoo.config import Changes, DataOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import medium
 from ganzoo.testing.case import BATCH, Case, Skip, rule, scalars, steps
@@ -43,19 +43,22 @@ def _prepared(case: Case, cache: str = "cache", **more: Any) -> Prepared:
 
 @rule("dataset", may_skip=True)
 def data_is_what_the_record_says(case: Case) -> None:
-    """Prepared, the data has the record's kind, keys and number of classes, every class occurs, and its samples are not all the same."""
+    """Prepared, the data has the record's fields, every class occurs, and its rows are not all the same."""
     record: DataSet = case.record
     prepared = _prepared(case)
-    assert prepared.spec.kind == record.kind, f"it is {prepared.spec.kind}; its record says {record.kind}"
-    assert prepared.spec.keys == record.keys, f"it has the keys {prepared.spec.keys}; its record says {record.keys}"
-    if record.classes:
-        assert prepared.spec.classes == record.classes, f"it has {prepared.spec.classes} classes; its record says {record.classes}"
-    data = prepared.load()
-    assert prepared.count > 1, "it has less than two samples"
-    assert (data["x"] != data["x"][:1]).any(), "all of its samples are the same"
-    if "y" in data:
-        empty = set(range(prepared.spec.classes)) - set(data["y"].tolist())
-        assert not empty, f"classes {sorted(empty)} have no sample"
+    fields = prepared.spec.fields
+    assert tuple(fields) == tuple(record.fields), f"it has {', '.join(fields)}; its record says {', '.join(record.fields)}"
+    for key, declared in record.fields.items():
+        got = fields[key]
+        assert got.medium == declared.medium, f"{key} is {got.medium}; its record says {declared.medium}"
+        assert declared.size in (0, got.size), f"{key} has {got.size} classes or words; its record says {declared.size}"
+        assert declared.shape in ((), got.shape), f"{key} has the shape {got.shape}; its record says {declared.shape}"
+    assert min(prepared.counts.values()) > 1, "it has less than two rows"
+    for key, rows in prepared.load().items():
+        assert (rows != rows[:1]).any(), f"all rows of {key} are the same"
+        if medium(fields[key].medium).made_up(0, fields[key]) is not None:
+            empty = set(range(fields[key].size)) - set(rows.tolist())
+            assert not empty, f"classes {sorted(empty)} of {key} have no row"
 
 
 @rule("dataset", may_skip=True)
@@ -71,11 +74,12 @@ def a_gan_trains_on_it(case: Case) -> None:
     """A GAN that is installed and takes such data takes two steps on it."""
     from ganzoo.training.session import Session
 
-    prepared = _prepared(case, image_size="16") if medium(case.record.kind).pictures else _prepared(case)
+    pictures = any(medium(field.medium).pictures for field in case.record.fields.values())
+    prepared = _prepared(case, image_size="16") if pictures else _prepared(case)
     for entry in case.zoo.entries("recipe"):
         assert isinstance(entry.record, Recipe)
         run = {"dataset": case.name, "device": "cpu", "batch_size": max(BATCH, entry.record.min_batch)}
-        resolved = compose.resolve(case.zoo, entry.name, run, {}, {})
+        resolved = compose.resolve(case.zoo, entry.name, Changes(run))
         try:
             resolved.check(prepared.spec)
         except UsageError:  # it takes other data
@@ -83,4 +87,4 @@ def a_gan_trains_on_it(case: Case) -> None:
         for terms in steps(Session.of(resolved, prepared), 2):
             scalars(terms)
         return
-    raise AssertionError(f"no recipe that is installed takes {prepared.spec.kind} data of the shape {prepared.spec.shape}")
+    raise AssertionError(f"no recipe that is installed takes such data: {', '.join(prepared.spec.fields)}")

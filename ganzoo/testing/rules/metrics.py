@@ -6,9 +6,10 @@ from functools import partial
 
 from ganzoo.config import DataOptions
 from ganzoo.errors import GanzooError
+from ganzoo.registry.catalogue import medium
 from ganzoo.testing import toys
 from ganzoo.testing.case import Case, Skip, rule
-from ganzoo.types import DataSet
+from ganzoo.types import DataSet, Field
 
 
 @rule("metric")
@@ -22,19 +23,25 @@ def figures_are_of_the_samples_alone(case: Case) -> None:
 
     part, n = case.record, 60
     modes = ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0))
-    toy = DataSet("clusters", "", "four Gaussians", kind="points", modes=modes, sigma=0.1)
-    kind = next(kind for name in ("points", "image", *part.data) for kind in toys.media() if kind.name == name and name in part.data)
-    spec = toys.spec(kind.toys[0])
+    toy = DataSet("clusters", "", "four Gaussians", {"x": Field("points")}, modes=modes, sigma=0.1)
+    names = sorted(part.media, key=lambda name: name != "points")
+    kind = next(medium(name) for name in names)
+    field = kind.toys[0] if kind.toys else Field(kind.name, size=toys.CLASSES)
+    spec = toys.spec(field)
     entry = case.known_entry
     metric: Metric = entry.build(spec, entry.options({}, ""), toy)
 
     def filled(side: str, lot: int) -> Accumulator:
         g = generator(side)
         x = kind.toy(n, spec.x)["x"]
+        truth = x.flip(0)
+        if len(kind.shape_of_output(field)) > x.dim() - 1:  # probabilities of classes
+            x = torch.rand(n, *kind.shape_of_output(field), generator=g)
         features, logits = torch.randn(n, 4, generator=g), torch.randn(n, 5, generator=g)
         accumulator = metric.accumulator(n)
         for i in range(0, n, lot):
-            accumulator.add(FeatureBatch(x[i : i + lot], features[i : i + lot], logits[i : i + lot]))
+            lines = slice(i, i + lot)
+            accumulator.add(FeatureBatch(x[lines], features[lines], logits[lines], truth[lines], {"x": truth[lines]}))
         return accumulator
 
     def figures(lot: int, restored: bool = False) -> dict[str, float]:
@@ -46,7 +53,7 @@ def figures_are_of_the_samples_alone(case: Case) -> None:
         return metric.compute(filled("fake", lot), real)
 
     at_once = figures(n)
-    assert tuple(at_once) == part.gives, f"it gives {tuple(at_once)}; its record says {part.gives}"
+    assert tuple(at_once) == tuple(part.figures), f"it gives {tuple(at_once)}; its record says {tuple(part.figures)}"
     for name, value in at_once.items():
         finite = isinstance(value, float) and abs(value) < float("inf")
         assert finite, f"{name} is {value!r}, and no finite float"
@@ -67,13 +74,13 @@ def each_sample_is_seen_alone(case: Case) -> None:
     from ganzoo.metrics import ExtractorContext, FeatureExtractor
 
     part, entry = case.record, case.known_entry
-    for field in [field for kind in toys.media() if kind.name in part.data for field in kind.toys[:2]]:
+    for field in [field for kind in toys.media() if kind.name in part.media for field in kind.toys[:2]]:
         training = partial(prepare, DataOptions(str(toys.file(field))))
         data, cpu = training(), torch.device("cpu")
-        context = ExtractorContext(part.gives[0], training, case.folder, data_folder(None), cpu, lambda what, done, total: None)
+        context = ExtractorContext(part.layers[0], training, case.folder, data_folder(None), cpu, lambda what, done, total: None)
         before = torch.random.get_rng_state()
         try:
-            extractor: FeatureExtractor = entry.build(data.spec, entry.options(part.small, ""), context)
+            extractor: FeatureExtractor = entry.build(data.spec, entry.options(part.check.small, ""), context)
         except GanzooError as e:
             raise Skip(f"it cannot be built here: {str(e).partition('. ')[0]}") from e
         extractor.eval()

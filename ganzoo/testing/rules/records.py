@@ -8,8 +8,10 @@ from ganzoo import options
 from ganzoo.testing.case import Case, rule
 from ganzoo.types import JUDGES, KINDS
 
+PARTS = (*KINDS, "network", "wrapper", "degradation")
 
-@rule(*KINDS, *JUDGES, "dataset")
+
+@rule(*PARTS, *JUDGES, "dataset", "medium")
 def target_resolves(case: Case) -> None:
     """The record's target can be imported, and is what the record says: a class of that kind, or a function."""
     target = case.known_entry.load()
@@ -23,7 +25,7 @@ def target_resolves(case: Case) -> None:
         assert not lacks, f"{target.__name__} lacks {', '.join(lacks)}"
 
 
-@rule(*KINDS, *JUDGES)
+@rule(*PARTS, *JUDGES, "dataset")
 def options_can_be_typed(case: Case) -> None:
     """Each option has a default and help, a type that the command line can show, and comes back the same from JSON."""
     import click

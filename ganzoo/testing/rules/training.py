@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.compose import Resolved
 from ganzoo.files import read_lines
-from ganzoo.registry.catalogue import medium
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.testing import fresh, toys
-from ganzoo.testing.case import COMBINATIONS, Case, Skip, rule, scalars, steps, toy_labels
+from ganzoo.testing.case import COMBINATIONS, Case, Skip, made, products, rule, scalars, steps
+from ganzoo.testing.rules.networks import networks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,10 +27,12 @@ LEARNT = 0.7  # share of the untrained generator's distance to the data that a t
 
 @rule(*COMBINATIONS, trains=True)
 def terms_are_scalars_with_a_gradient(case: Case) -> None:
-    """The loss returns named terms, 0-d, finite and attached to the graph, for D and for G; a step logs scalars, detached."""
+    """The loss returns named terms, 0-d and finite, for D and for G, at least one of them attached to the graph; a step logs scalars,
+    detached. The loss itself keeps no state."""
     session = case.session()
-    loss = session.strategy.loss
+    loss = session.strategy.loss.loss
     called: set[str] = set()
+    before = {name: id(value) for name, value in vars(loss).items()}
     for side in ("discriminator", "generator"):
         original = getattr(loss, side)
 
@@ -40,8 +42,7 @@ def terms_are_scalars_with_a_gradient(case: Case) -> None:
             assert isinstance(terms, dict), f"{side}: wanted a dict of terms, got {type(terms).__name__}"
             assert terms, f"{side}: wanted terms, got none"
             scalars({f"{side}'s {name}": value for name, value in terms.items()})
-            detached = [name for name, value in terms.items() if not value.requires_grad]
-            assert not detached, f"{side}: {detached[0]} has no gradient; what is only logged goes to self.watch"
+            assert any(value.requires_grad for value in terms.values()), f"{side}: none of its terms has a gradient"
             return terms
 
         setattr(loss, side, spy)
@@ -50,6 +51,8 @@ def terms_are_scalars_with_a_gradient(case: Case) -> None:
         scalars(logged)
         attached = [name for name, value in logged.items() if value.requires_grad]
         assert not attached, f"{attached[0]} is logged with its graph: return self.metrics(...)"
+    kept = {name for name, value in vars(loss).items() if before.get(name) != id(value)} - {"discriminator", "generator"}
+    assert not kept, f"the loss keeps {min(kept)} from step to step: weights that change are a function of t, given by `schedule`"
     never = {"discriminator", "generator"} - called
     assert not never, f"the strategy never asks the loss for its {' and '.join(sorted(never))} terms"
 
@@ -92,14 +95,9 @@ def _differs(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> str:
     return next((name for name in sorted({*a, *b}) if name not in a or name not in b or not torch.equal(a[name], b[name])), "")
 
 
-def _samples(session: Session, n: int) -> Tensor:
-    """n samples of the session's generator."""
-    import torch
-
-    from ganzoo.runs.exported import Exported
-
-    exported = Exported.of(session.strategy)
-    return torch.cat(list(exported.raw(exported.latents(n, 0), toy_labels(session.strategy.spec, exported.given, n))))
+def _outputs(session: Session, n: int) -> dict[str, Tensor]:
+    """n outputs of each product, by name."""
+    return {product.name: made(session, product, n) for product in products(session)}
 
 
 @rule(*COMBINATIONS, trains=True)
@@ -119,14 +117,14 @@ def same_seed_same_steps(case: Case) -> None:
 
 @rule(*COMBINATIONS, trains=True)
 def previews_change_nothing(case: Case) -> None:
-    """Samples taken between the steps leave the run as it would have been, bit for bit."""
+    """Using the products between the steps leaves the run as it would have been, bit for bit."""
 
     def run(look: bool) -> dict[str, Tensor]:
         session = case.session(case.resolved(ema=0.9))
         for t in range(3):
             steps(session, 1, t)
             if look:
-                _samples(session, 5)
+                _outputs(session, 5)
         return _tensors(session)
 
     different = _differs(run(False), run(True))
@@ -140,6 +138,7 @@ def resume_is_exact(case: Case) -> None:
     So whatever a step depends on is in parameters, buffers, optimisers and t: an attribute that a step changes is not saved.
     """
     from ganzoo.runs.checkpoint import read
+    from ganzoo.runs.exported import exports_of, file_of
     from ganzoo.training.launch import start
     from ganzoo.training.loop import Watch
 
@@ -151,7 +150,7 @@ def resume_is_exact(case: Case) -> None:
     local = [word for p in case.zoo.plugins if p.distribution == LOCAL for word in ("--plugin", p.location)]
     done = fresh.ganzoo([*local, "resume", str(parted), "--steps", "6"], timeout=600)
     assert done.returncode == 0, f"it cannot be resumed: {done.stderr.strip()}"
-    for name in ("checkpoints/000006.safetensors", "generator.safetensors"):
+    for name in ("checkpoints/000006.safetensors", *(file_of(product) for product in exports_of(whole))):
         different = _differs(read(whole / name)[0], read(parted / name)[0])
         assert not different, f"{different} of {name} differs after a resumption: is there state outside of buffers?"
     for a, b in zip(*(read_lines(folder / "metrics.jsonl") for folder in (whole, parted)), strict=True):
@@ -160,11 +159,64 @@ def resume_is_exact(case: Case) -> None:
 
 
 @rule(*COMBINATIONS, trains=True)
-def generator_file_is_enough(case: Case) -> None:
-    """The samples drawn from a run's generator.safetensors, without data set or discriminator, are those of the run, but for rounding."""
+def phases_start_and_resume(case: Case) -> None:
+    """Each phase but the first works from its first step, twice the same; and stopped in its middle it goes on with the same bits."""
+    from ganzoo.runs import checkpoint
+
+    def begun(t: int, n: int) -> Session:
+        session = case.session()
+        for terms in steps(session, n, t):
+            scalars(terms)
+        return session
+
+    for name, first in list(case.session().strategy.phases().items())[1:]:
+        whole = begun(first, 4)
+        different = _differs(_tensors(whole), _tensors(begun(first, 4)))
+        assert not different, f"phase {name}: {different} differs between two runs of one seed"
+        half, resumed = begun(first, 2), case.session()
+        checkpoint.restore(resumed.strategy, _tensors(half))
+        resumed.batches.position = half.batches.position
+        steps(resumed, 2, first + 2)
+        different = _differs(_tensors(whole), _tensors(resumed))
+        assert not different, f"phase {name}: {different} differs after a resumption: is there state outside of buffers?"
+
+
+@rule("recipe", "strategy", trains=True)
+def terms_of_wrappers_are_kept(case: Case) -> None:
+    """Terms that stand around a discriminator are minimised and logged: a strategy that weighs terms changes them in place."""
     import torch
 
-    from ganzoo.runs.exported import load
+    from ganzoo.interfaces import Turn, Wrapper
+    from ganzoo.types import Terms, WrapperPart
+
+    class Probe(Wrapper):
+        def d_terms(self, turn: Turn) -> Terms:
+            return {"size": 1e3 * torch.stack([p.square().sum() for p in turn.D.D.parameters()]).sum()}
+
+    def run(probed: bool) -> tuple[Session, Mapping[str, Tensor]]:
+        session = case.session()
+        strategy = session.strategy
+        for network in networks(session).values():
+            if probed and network.record.role == "discriminator":
+                probe = Probe(network.spec, None)
+                probe.record, probe.name = WrapperPart("probe", ""), "probe"
+                strategy._around[id(network)] = (*strategy._around[id(network)], probe)
+        return session, steps(session, 1)[0]
+
+    (plain, _), (probed, logged) = run(False), run(True)
+    judges = [path for path, network in networks(plain).items() if network.record.role == "discriminator"]
+    if not judges:
+        return
+    assert any(name.endswith("probe/size") for name in logged), "a term of a wrapper is not among what is logged"
+    a, b = _tensors(plain), _tensors(probed)
+    moved = [name for name in a if name.startswith(f"model:{judges[0]}.") and not torch.equal(a[name], b[name])]
+    assert moved, f"a term of a wrapper does not reach {judges[0]}: it is lost between the loss and the update"
+
+
+@rule(*COMBINATIONS, trains=True)
+def files_of_products_are_enough(case: Case) -> None:
+    """What a product's file makes, without data set or the other networks, is what the run makes, but for rounding."""
+    from ganzoo.runs.exported import file_of, load
     from ganzoo.training.launch import start
     from ganzoo.training.loop import Watch
 
@@ -176,11 +228,11 @@ def generator_file_is_enough(case: Case) -> None:
 
     watch = Keeps()
     folder = start(case.resolved(steps=2), case.folder / "run", watch)
-    exported = load(case.zoo, folder / "generator.safetensors")
-    own = torch.cat(list(exported.raw(exported.latents(4, 0), toy_labels(exported.spec, exported.given, 4))))
-    # A run keeps its weights in channels_last, which sums in another order.
-    far = float((own - _samples(watch.session, 4)).abs().max())
-    assert far < 1e-3, f"they differ by up to {far:.2g} from those of the run's own generator"
+    for name, wanted in _outputs(watch.session, 4).items():
+        product = load(case.zoo, folder / file_of(name))
+        # A run keeps its weights in channels_last, which sums in another order.
+        far = float((made(watch.session, product, 4).float() - wanted.float()).abs().max())
+        assert far < 1e-3, f"{file_of(name)}: it differs by up to {far:.2g} from what the run's own makes"
 
 
 @rule(*COMBINATIONS, trains=True)
@@ -211,12 +263,13 @@ def global_state_stays(case: Case) -> None:
             "the working directory": os.getcwd(),
         }
 
-    for entry in case.entries().values():
+    draft = case.draft()
+    for entry in (*draft.parts.values(), *draft.wrappers.values()):
         entry.load()  # what an import does to the warning filters is the imported libraries' affair
     before = state()
     session = case.session()
     steps(session, 2)
-    _samples(session, 2)
+    _outputs(session, 2)
     after = state()
     changed = [name for name in before if before[name] != after[name]]
     assert not changed, f"{changed[0]} was changed"
@@ -227,7 +280,7 @@ def bf16_works(case: Case) -> None:
     """Under autocast to bfloat16 the terms are finite and near those of fp32, and weights stay fp32; unless a part says `bf16=False`."""
     import torch
 
-    if unable := [part.name for part in case.parts().values() if not part.bf16]:
+    if unable := [part.name for part in case.parts().all if not getattr(part, "bf16", True)]:
         raise Skip(f"{unable[0]!r} says that it cannot")
     terms = {}
     for precision in ("fp32", "bf16"):
@@ -241,27 +294,24 @@ def bf16_works(case: Case) -> None:
             assert abs(got - wanted) < 0.25 * abs(wanted) + 0.1, f"{name} is {got:.3g} in bf16 and {wanted:.3g} in fp32"
 
 
-@rule(*COMBINATIONS, trains=True)
+@rule(*COMBINATIONS, trains=True, may_skip=True)
 def it_learns(case: Case) -> None:
-    """Trained on toy data, its small version comes nearer to it: to at most 0.7 of an untrained one's sliced Wasserstein distance."""
-    import torch
-
-    from ganzoo.runs.exported import Exported
-
+    """Trained on toy data, what its main product gives comes nearer to it: to at most 0.7 of an untrained one's sliced Wasserstein
+    distance."""
     small = {"steps": 150, "batch_size": 32, "ema": 0.9, **case.small()[""]}
     resolved = case.resolved(**{name: value for name, value in small.items() if name not in ("dataset", "device")})
     session, n = case.session(resolved), resolved.run.steps
-    spec, real = session.strategy.spec, session.batches.peek(512)
-    kind = medium(spec.kind)
+    product = products(session)[0]
+    if not product.key:
+        raise Skip(f"{product.name} gives a field of its own, so the data does not say what it should be")
+    kind, field, real = product.medium, product.field, session.batches.peek(512)[product.key]
 
     def distance() -> float:
-        exported = Exported.of(session.strategy)
-        samples = torch.cat(list(exported.raw(exported.latents(512, 0), real.get("y"))))
-        a, b = (kind.coordinates(kind.stored(x, spec.x), spec.x) for x in (samples, real["x"]))
-        return toys.distance(a, b)
+        a, b = kind.stored(made(session, products(session)[0], 512), field), kind.stored(real, field)
+        return toys.distance(kind.coordinates(a, field), kind.coordinates(b, field))
 
     before = distance()
     steps(session, n)
     after = distance()
     measured = f"after {n} steps the distance to the data is {after:.3g}, untrained it was {before:.3g}"
-    assert after <= LEARNT * before, f"{measured}: wanted at most {LEARNT} of it. Recipe.small says what is trained"
+    assert after <= LEARNT * before, f"{measured}: wanted at most {LEARNT} of it. Recipe.check.small says what is trained"

@@ -1,0 +1,97 @@
+"""Metrics that compare each output with the row of the data that it should be, in float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from ganzoo import Accumulator, FeatureBatch, Metric, UsageError
+from ganzoo_metrics import PictureOptions
+from ganzoo_metrics.model import Sums, check_samples
+
+
+class Truths(Metric):
+    """A metric that compares each output with its truth, row by row, and reports the mean."""
+
+    compares = False
+
+    def each(self, x: Tensor, truth: Tensor) -> Tensor:
+        """The figure of each row, float64 (N,)."""
+        raise NotImplementedError
+
+    def accumulator(self, n: int) -> Accumulator:
+        def terms(batch: FeatureBatch, first: int) -> dict[str, Tensor]:
+            assert batch.truth is not None, "the metric's record asks for the truth"
+            return {"sum": self.each(batch.x, batch.truth).sum()}
+
+        return Sums(n, f"{type(self).__name__} {self.options}", terms)
+
+
+def compared(x: Tensor, options: PictureOptions) -> Tensor:
+    """The part of uint8 pictures (N, C, H, W) that is compared, float64, in grey levels of 255.
+
+    Y of ITU-R BT.601 in its studio range, 16 to 235, as MATLAB's rgb2ycbcr gives it and papers on super-resolution take it.
+    """
+    y = x.double()
+    if options.luma and x.shape[1] == 3:
+        weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64).view(1, 3, 1, 1) / 255
+        y = 16 + (y * weights).sum(1, keepdim=True)
+    b = options.border
+    if min(y.shape[2:]) <= 2 * b:
+        raise UsageError(f"border: {b} pixels at each edge leave nothing of {x.shape[3]} x {x.shape[2]} pixels.")
+    return y[:, :, b : y.shape[2] - b, b : y.shape[3] - b]
+
+
+class PSNR(Truths):
+    """10 log10(255² / MSE) of each picture, in dB; the same picture counts as 100 dB. The figure is the mean."""
+
+    options: PictureOptions
+
+    def each(self, x: Tensor, truth: Tensor) -> Tensor:
+        error = (compared(x, self.options) - compared(truth, self.options)).square().mean((1, 2, 3))
+        return 10 * (255**2 / error.clamp_min(255**2 * 1e-10)).log10()
+
+    def compute(self, fake: Sums, real: None) -> dict[str, float]:
+        check_samples(1, generated=fake)
+        return {"psnr": float(fake.state["sum"]) / fake.n}
+
+
+class SSIM(Truths):
+    """Wang et al. 2004, equations 13 to 16: a Gaussian window of 11 x 11 pixels, deviation 1.5, K1 0.01, K2 0.03, where it fits whole."""
+
+    options: PictureOptions
+
+    def each(self, x: Tensor, truth: Tensor) -> Tensor:
+        a, b = compared(x, self.options), compared(truth, self.options)
+        if min(a.shape[2:]) < 11:
+            raise UsageError(f"ssim: wanted at least 11 pixels a side, got {a.shape[3]} x {a.shape[2]}.")
+        place = torch.arange(11, dtype=torch.float64) - 5
+        line = (-place.square() / (2 * 1.5**2)).exp()
+        window = torch.outer(line, line) / line.sum() ** 2
+
+        def mean(v: Tensor) -> Tensor:
+            return conv2d(v.flatten(0, 1)[:, None], window[None, None])
+
+        (mean_a, mean_b), c1, c2 = (mean(a), mean(b)), (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        var_a, var_b, cov = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
+        ssim = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+        return ssim.mean((1, 2, 3)).view(a.shape[:2]).mean(1)
+
+    def compute(self, fake: Sums, real: None) -> dict[str, float]:
+        check_samples(1, generated=fake)
+        return {"ssim": float(fake.state["sum"]) / fake.n}
+
+
+class Accuracy(Truths):
+    """The share of rows whose most probable class is the true one. x: probabilities (N, K); truth: classes (N,)."""
+
+    def each(self, x: Tensor, truth: Tensor) -> Tensor:
+        return (x.argmax(1) == truth).double()
+
+    def compute(self, fake: Sums, real: None) -> dict[str, float]:
+        check_samples(1, generated=fake)
+        share, classes = float(fake.state["sum"]) / fake.n, self.spec.x.size
+        if share <= 1.5 / max(classes, 1):
+            self.note(f"an accuracy of {share:.1%} with {classes} classes is what guessing gives.")
+        return {"accuracy": share}
