@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ganzoo.errors import GanzooError
 from ganzoo.types import Prior
 
 
@@ -18,7 +20,10 @@ def seed_of(*keys: object) -> int:
 
 
 def seed_step(seed: int, t: int) -> None:
-    """Seed torch's global generators, of every device, for step t; t = -1 is for the first weights."""
+    """Seed torch's global generators, of every device, for step t; t = -1 is for the first weights.
+
+    Only dropout and the like draw from them: all else says `draw`.
+    """
     torch.manual_seed(seed_of(seed, "step", t))
 
 
@@ -27,8 +32,8 @@ def generator(*keys: object) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(*keys))
 
 
-def sample(prior: Prior, n: int, g: torch.Generator | None = None) -> Tensor:
-    """n rows of a prior, (n, *shape), on the CPU; from torch's global generator where none is given."""
+def sample(prior: Prior, n: int, g: torch.Generator) -> Tensor:
+    """n rows of a prior, (n, *shape), on the CPU."""
     shape = (n, *prior.shape)
     match prior.law:
         case "normal":
@@ -43,24 +48,58 @@ def sample(prior: Prior, n: int, g: torch.Generator | None = None) -> Tensor:
             return torch.nn.functional.one_hot(torch.randint(prior.size, shape, generator=g), prior.size).float()
 
 
-def draw(purpose: str, prior: Prior, n: int, device: torch.device | str = "cpu") -> Tensor:
-    """n rows of a prior, (n, *shape), drawn on the CPU, so that they are the same on every device.
-
-    purpose: what they are for, as the name of a latent.
-    """
-    return sample(prior, n).to(device)
-
-
+@dataclass
 class Draws:
-    """The scope of draws."""
+    """The draws of one scope, of a step for example.
+
+    keys: what they are a function of. tape: prior and rows of what was drawn, by purpose and how often it was asked before. feed: tensors
+    that were drawn beforehand, by the same keys, and are taken in the place of new ones; None: there are none.
+    """
+
+    keys: tuple[object, ...]
+    feed: Mapping[tuple[str, int], Tensor] | None = None
+    tape: dict[tuple[str, int], tuple[Prior, int]] = field(default_factory=dict)
+    _asked: dict[str, int] = field(default_factory=dict)
+
+    def take(self, purpose: str, prior: Prior, n: int) -> Tensor:
+        """The next draw for this purpose."""
+        i = self._asked.get(purpose, 0)
+        self._asked[purpose] = i + 1
+        self.tape[purpose, i] = prior, n
+        return sample(prior, n, generator(*self.keys, purpose, i)) if self.feed is None else self.feed[purpose, i]
 
 
-@contextlib.contextmanager
-def draws(*keys: object) -> Iterator[Draws]:
-    """The scope of `draw` outside of a step: what is drawn inside is a function of the keys."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of(*keys))
-        yield Draws()
+_scopes: list[Draws] = []
+
+
+@contextmanager
+def draws(*keys: object, feed: Mapping[tuple[str, int], Tensor] | None = None) -> Iterator[Draws]:
+    """The scope of `draw`: what is drawn inside is a function of the keys. A step of a run has one already."""
+    _scopes.append(Draws(keys, feed))
+    try:
+        yield _scopes[-1]
+    finally:
+        _scopes.pop()
+
+
+def draw(purpose: str, prior: Prior, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """n rows of a prior, (n, *shape): a function of the seed, the step, the purpose and how often it was asked for in this step.
+
+    So a part that draws changes nothing of what others draw. Drawn on the CPU, so that it is the same on every device.
+
+    Args:
+        purpose: what they are for, as the name of a latent.
+        prior: of a row.
+        n: rows of the batch.
+        device: where they go.
+
+    Raises GanzooError outside of a step: there, `with ganzoo.draws(seed, "why"):` opens a scope.
+    """
+    if not _scopes:
+        raise GanzooError(
+            f"draw({purpose!r}): nothing says what it is a function of. Outside of a step: with ganzoo.draws(seed, 'why'): ..."
+        )
+    return _scopes[-1].take(purpose, prior, n).to(device)
 
 
 def between(ends: Tensor, steps: int) -> Tensor:

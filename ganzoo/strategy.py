@@ -263,7 +263,8 @@ class Alternating(Strategy):
     def optimiser(self, network: nn.Module, side: Literal["g", "d"]) -> torch.optim.Optimizer:
         """Adam with lr_g or lr_d, beta1 and beta2."""
         o = self.options
-        return torch.optim.Adam(network.parameters(), o.lr_g if side == "g" else o.lr_d, (o.beta1, o.beta2), fused=True)
+        lr = torch.tensor(o.lr_g if side == "g" else o.lr_d)  # a tensor, which `set_lr` can change under a captured step
+        return torch.optim.Adam(network.parameters(), lr, (o.beta1, o.beta2), fused=True)
 
     def after_d(self, t: int) -> None:
         """After each of D's updates."""
@@ -308,4 +309,7 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of all parameters. Call it in `schedule`, with a function of t or of buffers: the rate itself is not saved."""
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr

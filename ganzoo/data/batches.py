@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ganzoo.randomness import generator, seed_of
+from ganzoo.randomness import draws, generator
 from ganzoo.registry.catalogue import medium
 from ganzoo.types import DataSpec
 
@@ -93,7 +93,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         batch = {}
         for name, keys in self.stored.sets.items():
             rows = self._rows(name, position * n, n)
-            g = generator(self.seed, "flip", *filter(None, [name]), position)
+            g = generator(self.seed, "flip", name, position)
             which = torch.rand(n, generator=g) < 0.5
             place = torch.full((n, 2), MIDDLE) if preview else torch.rand(n, 2, generator=g)
             grid = self._grid(keys)
@@ -123,7 +123,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         while left:
             epoch, place = divmod(k, total)
             if self._orders.get(name, (-1,))[0] != epoch:
-                self._orders[name] = epoch, torch.randperm(total, generator=generator(self.seed, "order", *filter(None, [name]), epoch))
+                self._orders[name] = epoch, torch.randperm(total, generator=generator(self.seed, "order", name, epoch))
             parts.append(self._orders[name][1][place : place + left])
             k, left = k + len(parts[-1]), left - len(parts[-1])
         return torch.cat(parts)
@@ -137,9 +137,8 @@ class Batches(Iterator[dict[str, Tensor]]):
 
 
 def degraded(degradation: Degradation, x: Tensor, *keys: object) -> dict[str, Tensor]:
-    """The fields that a degradation makes of x, a function of x and the keys; torch's random state stays as it was."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_of("degraded", *keys))
+    """The fields that a degradation makes of x, a function of x and the keys."""
+    with torch.no_grad(), draws("degraded", *keys):
         return degradation(x)
 
 

@@ -14,7 +14,7 @@ from ganzoo import machine, pictures
 from ganzoo.config import written_size
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.media.medium import Medium
-from ganzoo.randomness import sample, seed_of
+from ganzoo.randomness import draw, draws
 from ganzoo.registry.catalogue import Catalogue, Entry, medium
 from ganzoo.runs import checkpoint
 from ganzoo.runs.folder import read_config
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from ganzoo.interfaces import Network
     from ganzoo.strategy import Strategy
 
-LATENTS_PER_SEED = 250  # changing it changes every sample
-BATCH = 50  # rows that the network is given at once; always so many, because their number decides how sums are rounded
+BATCH = 50  # rows that are drawn, and given to the network, at once; always so many: their number decides how sums are rounded
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,13 @@ class Exported:
     # --- What comes out of it ---
 
     def latents(self, n: int, seed: int) -> dict[str, Tensor]:
-        """The first n latents of a seed by name, on the CPU. Row i depends on the seed and i alone; torch's random state stays."""
-        drawn: dict[str, list[Tensor]] = {name: [] for name in self.network.latents()}
-        with torch.random.fork_rng(devices=[]):
-            for start in range(0, n, LATENTS_PER_SEED):
-                torch.default_generator.manual_seed(seed_of(seed, "drawn", start // LATENTS_PER_SEED))
+        """The first n latents of a seed by name, on the CPU. Row i depends on the seed and i alone."""
+        lots: dict[str, list[Tensor]] = {name: [] for name in self.network.latents()}
+        for start in range(0, n, BATCH):
+            with draws(seed, "sample", start):
                 for name, prior in self.network.latents().items():
-                    drawn[name].append(sample(prior, LATENTS_PER_SEED)[: n - start])
-        return {name: torch.cat(rows) for name, rows in drawn.items()}
+                    lots[name].append(draw(name, prior, BATCH)[: n - start])
+        return {name: torch.cat(rows) for name, rows in lots.items()}
 
     def inputs(self, n: int, seed: int, given: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """All that it is called with, n rows, by key: what is given, as in a batch, else latents of the seed, and each class in turn.
@@ -137,7 +135,7 @@ class Exported:
             training = self.network.training
             self.network.eval()
             try:
-                with torch.no_grad(), machine.exact():
+                with torch.no_grad(), machine.exact(), draws(seed, "output", start):
                     x = self._call(called)
             finally:
                 self.network.train(training)

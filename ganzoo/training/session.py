@@ -12,7 +12,7 @@ from ganzoo.compose import Progress, Resolved
 from ganzoo.config import size_of, written_size
 from ganzoo.data import Batches, Prepared
 from ganzoo.errors import GanzooError
-from ganzoo.randomness import seed_step
+from ganzoo.randomness import draws, seed_step
 from ganzoo.registry.catalogue import medium
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Session:
         seed_step(self.seed, t)
         strategy.schedule(t)
         game.scheduled = {name: torch.tensor(value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
-        with torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with draws(self.seed, "step", t), torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             terms = strategy.step(self.batches, t)
         if game.turns:
             raise GanzooError(f"strategy {type(strategy).__name__}: its step asks the loss for terms that it never passes to self.update.")
