@@ -28,13 +28,13 @@ from unittest.mock import patch
 import torch
 import torch_fidelity
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Dataset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 import ganzoo
 from ganzoo import compose, machine
-from ganzoo.config import RunOptions
-from ganzoo.evaluation.evaluator import BATCH, READ, Evaluator
+from ganzoo.config import Changes, RunOptions
+from ganzoo.evaluation.evaluator import BATCH, READ, Evaluator, Lot
 from ganzoo.evaluation.request import Reference, requested
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs.exported import Exported
@@ -42,7 +42,20 @@ from ganzoo.training.session import open_session
 
 N, STEPS = 10_000, 50
 PEAKS = [("ganzoo", 0), ("ganzoo", 2500), ("ganzoo", N), ("ganzoo", 4 * N), ("torch-fidelity", N), ("torch-fidelity", 4 * N)]
-DATA: dict[str, Any] = {"dataset": "fashion-10k", "image_size": 32, "device": "cpu"}
+DATA: dict[str, Any] = {"dataset": "fashion-10k", "image_size": "32", "device": "cpu"}
+
+
+class Images(Dataset[Tensor]):
+    """Stored images, one by one."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return self.x[i]
 
 
 class OurFeatures(FeatureExtractorBase):
@@ -69,7 +82,7 @@ def evaluator(n: int, *metrics: str) -> Evaluator:
 
 def sampler(steps: int) -> Callable[[int], Iterator[Tensor]]:
     """What draws n samples of a DCGAN after so many steps, when they are asked for."""
-    _, _, session = open_session(compose.resolve(catalogue(), "dcgan", DATA | {"ema": 0.0}, {}, {}))
+    _, _, session = open_session(compose.resolve(catalogue(), "dcgan", Changes(DATA | {"ema": 0.0})))
     for t in range(steps):
         session.step(t)
     return Exported.of(session.strategy).outputs
@@ -78,7 +91,7 @@ def sampler(steps: int) -> Callable[[int], Iterator[Tensor]]:
 def fidelity(x: Tensor, real: Tensor, **asked: Any) -> dict[str, float]:
     """The figures of torch-fidelity, by ganzoo's names for them. Without its loader's processes, which only cost here: all lies ready."""
     told = torch_fidelity.calculate_metrics(
-        input1=Subset(x, range(len(x))), input2=Subset(real, range(len(real))), feature_extractor="ganzoo", fid=True, kid_subset_size=1000,
+        input1=Images(x), input2=Images(real), feature_extractor="ganzoo", fid=True, kid_subset_size=1000,
         batch_size=BATCH, cuda=False, cache=False, verbose=False, save_cpu_ram=True, **asked,
     )  # fmt: skip
     names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean"}
@@ -89,7 +102,7 @@ def peak(side: str, n: int) -> None:
     """Print how many bytes this process had at most, having measured n samples of an untrained generator."""
     samples, ours = sampler(0), evaluator(n, "fid")
     if n and side == "ganzoo":
-        ours(samples(n), n)
+        ours.measure(samples(n), n)
     elif n:
         OurFeatures.extractor = ours.extractor
         fidelity(torch.cat(list(samples(n))), ours.reference.data.load()["x"])
@@ -127,12 +140,12 @@ class Rounds:
         real, OurFeatures.extractor = fresh.reference.data.load()["x"], fresh.extractor
         lots = x.split(READ)
         with tempfile.TemporaryDirectory() as empty, patch.dict(os.environ, GANZOO_CACHE=empty):
-            ours = self.timed("ganzoo", lambda: fresh(lots, N))
+            ours = self.timed("ganzoo", lambda: fresh.measure(lots, N))
             theirs = self.timed("torch-fidelity", fidelity, x, real, kid=True)
-            self.timed("ganzoo, real ones cached", lambda: again(lots, N))
+            self.timed("ganzoo, real ones cached", lambda: again.measure(lots, N))
         self.timed("drawing", lambda: list(self.samples(N)))
         accumulators = [metric.accumulator(N) for _, metric in fresh.metrics]
-        self.timed("looking", lambda: fresh._accumulated(accumulators, lots, N, ""))
+        self.timed("looking", lambda: fresh._accumulated(accumulators, map(Lot, lots), N, ""))
         with torch.no_grad():
             self.timed("of that, the network", lambda: [OurFeatures.extractor(lot) for lot in x.split(BATCH)])
         for (entry, metric), accumulator in zip(fresh.metrics, accumulators, strict=True):

@@ -29,12 +29,13 @@ from torch.nn.functional import softplus
 import ganzoo
 from ganzoo import compose, machine
 from ganzoo.compose import Resolved
+from ganzoo.config import Changes
 from ganzoo.data import Prepared
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.training import launch, loop
 from ganzoo.training.session import Session, open_session
 
-DATA = {"dataset": "fashion-10k", "image_size": 32, "device": "cpu"}
+DATA = {"dataset": "fashion-10k", "image_size": "32", "device": "cpu"}
 IMAGES_SECONDS = 10.0
 
 
@@ -43,7 +44,7 @@ class ByHand:
 
     def __init__(self, resolved: Resolved, data: Prepared) -> None:
         def network(kind: str) -> Any:
-            return resolved.parts[kind].build(data.spec, resolved.options[kind]).to(memory_format=torch.channels_last)
+            return resolved.parts[kind].network(data.spec, resolved.options[kind]).to(memory_format=torch.channels_last)
 
         o = asdict(resolved.options["strategy"])
         self.G, self.D = network("generator"), network("discriminator")
@@ -123,7 +124,7 @@ def _since(mark: tuple[float, float]) -> tuple[float, float]:
 
 def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
     """Both loops in turns, for segment * segments steps each."""
-    resolved = compose.resolve(catalogue(), "dcgan", {**DATA, "precision": precision, "steps": segment * segments}, {}, {})
+    resolved = compose.resolve(catalogue(), "dcgan", Changes({**DATA, "precision": precision, "steps": segment * segments}))
     turns = Turns(segment)
     with tempfile.TemporaryDirectory(prefix="ganzoo-overhead-") as temporary:
         launch.start(resolved, Path(temporary) / "run", turns)
@@ -147,7 +148,7 @@ def compare(precision: str, segment: int, segments: int) -> dict[str, Any]:
 def rate(name: str, precision: str) -> dict[str, Any]:
     """Steps and real images a second of a recipe at its defaults, without the loop. WGAN's warm-up is left out."""
     chosen = {"strategy": {"warmup": 0}} if name == "wgan" else {}
-    resolved, _, session = open_session(compose.resolve(catalogue(), name, {**DATA, "precision": precision}, {}, chosen))
+    resolved, _, session = open_session(compose.resolve(catalogue(), name, Changes({**DATA, "precision": precision}, options=chosen)))
     run, batches = resolved.run, session.batches
     _steps(session, 2)
     mark, position, steps = _now(), batches.position, 0

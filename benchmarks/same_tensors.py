@@ -2,6 +2,7 @@
 
     python benchmarks/same_tensors.py 195787d              the commit against the working tree
     python benchmarks/same_tensors.py 195787d HEAD --recipe dcgan --recipe began
+    python benchmarks/same_tensors.py ../other-checkout .  two working trees
 
 Each side is unpacked into a folder of its own and runs `ganzoo run RECIPE` from there, in fresh processes of this environment, with one
 thread. What is compared is every tensor of the last checkpoint (networks, averages, optimisers, buffers) and, with --figures, the figures
@@ -29,19 +30,20 @@ RENAMED = {"model:ema": "model:averages.G", "model:f": "model:D", "opt_f:f": "op
 EVALUATION = ["--metric", "fid,kid", "--features", "pixels", "-n", "300", "--n-real", "300", "--kid.subset-size", "100", "--json"]
 
 
-def output(*command: str, given: bytes = b"") -> bytes:
-    """What a command prints, run in the checkout. Raises CalledProcessError where it fails."""
-    return subprocess.run(command, cwd=ROOT, input=given, check=True, stdout=subprocess.PIPE).stdout
+def output(*command: str, given: bytes = b"", at: Path = ROOT) -> bytes:
+    """What a command prints, run in a checkout. Raises CalledProcessError where it fails."""
+    return subprocess.run(command, cwd=at, input=given, check=True, stdout=subprocess.PIPE).stdout
 
 
-def unpack(commit: str, folder: Path) -> dict[str, str]:
-    """Put the files of a commit ("": the working tree) into the folder; returns the environment in which Python runs them."""
+def unpack(side: str, folder: Path) -> dict[str, str]:
+    """Put the files of a commit, or of the working tree at a path, into the folder; returns the environment in which Python runs them."""
     folder.mkdir()
-    if commit:
-        packed = output("git", "archive", commit, *FILES)
+    if (tree := Path(side)).is_dir():
+        names = output("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *FILES, at=tree).split(b"\0")
+        there = b"\0".join(n for n in names if n and (tree / os.fsdecode(n)).exists())
+        packed = output("tar", "-c", "--null", "-T", "-", given=there, at=tree)
     else:
-        names = output("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *FILES).split(b"\0")
-        packed = output("tar", "-c", "--null", "-T", "-", given=b"\0".join(n for n in names if n and (ROOT / os.fsdecode(n)).exists()))
+        packed = output("git", "archive", side, *FILES)
     output("tar", "-x", "-C", str(folder), given=packed)
     # Entry points are found by the metadata of a distribution: of two with one name the first on the path counts.
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -83,8 +85,8 @@ def trained(env: dict[str, str], recipe: str, folder: Path, steps: int, figures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("before", help="a commit")
-    parser.add_argument("after", nargs="?", default="", help="a commit; by default the working tree")
+    parser.add_argument("before", help="a commit, or the path of a working tree")
+    parser.add_argument("after", nargs="?", default=str(ROOT), help="the same; by default this working tree")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--recipe", action="append", help="only this one; may be repeated")
     parser.add_argument("--figures", action="store_true", help="compare what `ganzoo evaluate` measures, too")
@@ -92,7 +94,7 @@ def main() -> None:
     differs = False
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        sides = [unpack(commit, work / side) for side, commit in (("a", args.before), ("b", args.after))]
+        sides = [unpack(code, work / side) for side, code in (("a", args.before), ("b", args.after))]
         recipes = args.recipe or [entry["name"] for entry in json.loads(ganzoo(sides[0], "list", "--json"))]
         for recipe in recipes:
             a, b = (trained(env, recipe, work / f"{recipe}-{i}", args.steps, args.figures) for i, env in enumerate(sides))

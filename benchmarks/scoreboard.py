@@ -26,7 +26,7 @@ from typing import Any
 
 from PIL import Image
 
-from ganzoo import machine
+from ganzoo import compose, machine
 from ganzoo.comparison.table import spread_of
 from ganzoo.files import read_lines, write_text
 from ganzoo.registry.catalogue import catalogue
@@ -46,8 +46,7 @@ def recipes() -> list[str]:
     """ganzoo's own recipes that make images."""
     found = []
     for entry in catalogue().entries("recipe"):
-        parts = [catalogue().part(kind, entry.record.part(kind)) for kind in ("generator", "discriminator")]
-        if entry.plugin.distribution == CORE and all("image" in part.data for part in parts):
+        if entry.plugin.distribution == CORE and "image" in compose.Parts.of(compose.draft(catalogue(), entry.name).parts).media:
             found.append(entry.name)
     return found
 
@@ -96,7 +95,7 @@ def rows(out: Path, names: Sequence[str], jobs: int) -> Iterator[tuple[str, dict
             found = {**figures(last[-1:]), **more[cell["run"]]}
             found["cFID, best"] = min(e["figures"]["cFID"] for e in last)
         yield cell["entrant"], {**cell, "figures": found, "warnings": read_lines(out / cell["run"] / "warnings.jsonl")}
-    real = {}
+    real: dict[str, float] = {}
     for kind in ("fast", *SLOW):
         real |= figures(json.loads((out / f"real.{kind}.json").read_text(encoding="utf-8")))
     yield REAL, {"figures": real, "state": "done", "warnings": []}

@@ -40,7 +40,7 @@ from torch import Tensor
 import ganzoo
 from ganzoo import compose, machine
 from ganzoo.compose import Resolved
-from ganzoo.config import Config, RunOptions
+from ganzoo.config import Changes, Config, RunOptions
 from ganzoo.data import Batches
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.request import Reference, requested
@@ -52,7 +52,7 @@ from ganzoo.training import launch
 from ganzoo.training.health import spread
 from ganzoo.training.loop import Watch
 from ganzoo.training.session import open_session
-from ganzoo.types import KINDS, DataSpec
+from ganzoo.types import DataSpec
 
 SAMPLES, POINTS = 5000, 2500
 Figures = dict[str, float]
@@ -75,7 +75,7 @@ class Check:
 
 ANY = math.inf
 FEWER = "Fewer steps than the recipe's, to fit the budget."
-FASHION = {"dataset": "fashion-10k", "image_size": 32}
+FASHION = {"dataset": "fashion-10k", "image_size": "32"}
 RING = {
     "dataset": "ring", "batch_size": 256, "generator.z_dim": 2, "generator.width": 128, "discriminator.width": 128,
     "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3,
@@ -92,7 +92,7 @@ CHECKS: dict[str, Check] = {
         "The limits are those of the control alone: M falls, L(G(z)) / L(x) stays near gamma, k works. They tell nothing of the samples.",
     ),
     "began-faces": Check(
-        "began", {"dataset": "celeba", "image_size": 32},
+        "began", {"dataset": "celeba", "image_size": "32"},
         {"M_last_of_first": (0, 0.85), "balance": (0.85, 1.15), "k_highest": (1e-3, 1), "spread": (0.4, 1.2)}, {"strategy.lambda_k": 0.0},
         "Aligned faces are what the paper shows; CelebA, whatever part of it the data folder holds.",
     ),
@@ -136,16 +136,17 @@ def configured(check: Check, seed: int, more: Mapping[str, Any]) -> Resolved:
     """The run that `ganzoo run` would make of these options."""
     run: dict[str, Any] = {"seed": seed}
     exchanged: dict[str, str] = {}
+    kinds = compose.draft(catalogue(), check.recipe).kinds
     chosen: dict[str, dict[str, Any]] = {}
     for key, value in {**check.options, **more}.items():
         kind, dot, name = key.partition(".")
         if dot:
             chosen.setdefault(kind, {})[name] = value
-        elif key in KINDS:
+        elif key in kinds:
             exchanged[key] = value
         else:
             run[key] = value
-    return compose.resolve(catalogue(), check.recipe, run, exchanged, chosen)
+    return compose.resolve(catalogue(), check.recipe, Changes(run, exchanged, options=chosen))
 
 
 def command(check: Check, seed: int | str, more: Mapping[str, Any]) -> str:
@@ -190,8 +191,8 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 def draw(exported: Exported, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """n samples, and the classes that they were drawn for, each as often as the next; images as they would be saved, in [-1, 1]."""
-    x = torch.cat(list(exported.samples(n, seed)))
-    return seen_by_networks(x, exported.spec), torch.arange(n) % max(exported.spec.classes, 1)
+    x = torch.cat(list(exported.outputs(n, seed)))
+    return seen_by_networks(x, exported.data), torch.arange(n) % max(exported.data.classes, 1)
 
 
 def seen_by_networks(x: Tensor, spec: DataSpec) -> Tensor:
@@ -212,12 +213,13 @@ class Judge:
 
     def __init__(self, data_dir: Path | None) -> None:
         where = str(data_dir) if data_dir else None
-        source = compose.find_data(catalogue(), RunOptions(dataset="fashion-mnist", image_size=32, data_dir=where))
-        held_out = compose.find_data(catalogue(), RunOptions(dataset="fashion-10k", image_size=32)).prepare()
+        source = compose.find_data(catalogue(), RunOptions(dataset="fashion-mnist", image_size="32", data_dir=where))
+        held_out = compose.find_data(catalogue(), RunOptions(dataset="fashion-10k", image_size="32")).prepare()
         data = source.prepare()
         reference = Reference(data, "train", source.record)
         request = requested(catalogue(), reference, catalogue().measures("fid", "classifier"), SAMPLES)
         self.evaluator = Evaluator(request, reference, lambda: data, torch.device("cpu"))
+        assert self.evaluator.extractor is not None
         self.extractor, self.spec = self.evaluator.extractor, data.spec
         self.real, self.y = seen_by_networks(held_out.load()["x"], self.spec), held_out.load()["y"]
         self.accuracy = float((self._look(self.real)[1].argmax(1) == self.y).double().mean())
@@ -233,7 +235,7 @@ class Judge:
         seen = logits.argmax(1)
         shares = seen.bincount(minlength=10) / len(x)
         figures = {
-            **self.evaluator(medium(self.spec.kind).stored(x, self.spec.x).split(250), len(x))[0].figures,
+            **self.evaluator.measure(medium(self.spec.kind).stored(x, self.spec.x).split(250), len(x))[0].figures,
             "classes": float((shares >= 0.01).sum()),
             "largest_class": float(shares.max()),
             "confidence": float(logits.softmax(1).amax(1).mean()),
@@ -275,7 +277,7 @@ def ring_figures(x: Tensor) -> Figures:
     source = compose.find_data(catalogue(), RunOptions(dataset="ring"))
     ring = Reference(source.prepare(), "train", source.record)
     evaluator = Evaluator(requested(catalogue(), ring, catalogue().measures("modes", "")), ring, lambda: ring.data, torch.device("cpu"))
-    figures = evaluator([x], len(x))[0].figures
+    figures = evaluator.measure([x], len(x))[0].figures
     return {"modes": figures["modes"], "high_quality": figures["high-quality"], "KL": figures["mode-kl"]}
 
 
@@ -306,7 +308,7 @@ def measured(generator: Exported, seed: int, judge: Judge | None, real: Tensor |
         return ring_figures(draw(generator, POINTS, seed)[0])
     x, y = draw(generator, SAMPLES, seed)
     figures, features, seen = judge.figures(x)
-    return {**figures, **(judge.of_classes(x, y, seen, features) if "y" in generator.given else {})}
+    return {**figures, **(judge.of_classes(x, y, seen, features) if "y" in generator.fields else {})}
 
 
 def missed(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -317,7 +319,9 @@ def missed(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float
 def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, more: Mapping[str, Any]) -> dict[str, Any]:
     """All that is measured of one check."""
     check = CHECKS[name]
-    rows, controls, warnings = [], [], set()
+    rows: list[Figures] = []
+    controls: list[Figures] = []
+    warnings: set[str] = set()
     real = None
     if judge is None and check.options["dataset"] != "ring":
         data = configured(check, seeds[0], more).prepare()
@@ -336,10 +340,9 @@ def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, 
     told(f"{name}, untrained: {_line(before)}")
     if check.control is not None:
         folder, _ = trained(configured(check, seeds[0], {**more, **check.control}), runs / f"{name}-control-{seeds[0]}")
-        figures = measured(load(catalogue(), folder), seeds[0], judge, real)
-        controls.append({**figures, **_control_loop(check, metrics(folder))})
+        controls.append({**measured(load(catalogue(), folder), seeds[0], judge, real), **_control_loop(check, metrics(folder))})
         told(f"{name}, control: {_line(controls[0])}")
-    figures = {
+    over_seeds = {
         key: {"seeds": [row[key] for row in rows], "min": min(row[key] for row in rows), "mean": statistics.mean(row[key] for row in rows),
               "max": max(row[key] for row in rows)}
         for key in rows[0]
@@ -357,7 +360,7 @@ def run_check(name: str, seeds: Sequence[int], runs: Path, judge: Judge | None, 
         "runs": [command(check, seed, more) for seed in seeds],
         "control_run": command(check, seeds[0], {**more, **check.control}) if check.control is not None else "",
         "seeds": list(seeds),
-        "figures": figures,
+        "figures": over_seeds,
         "untrained": before,
         "control": controls[0] if controls else None,
         "limits": {key: [None if math.isinf(v) else v for v in pair] for key, pair in check.limits.items()},
@@ -484,7 +487,7 @@ def main() -> None:
         images = CHECKS[name].options["dataset"] == "fashion-10k"
         if images and judge is None:
             judge = Judge(args.data_dir)
-            told(f"classifier {judge.extractor.weights[:8]}: accuracy {judge.accuracy:.4f} on fashion-10k")
+            told(f"classifier {judge.extractor.weights_hash[:8]}: accuracy {judge.accuracy:.4f} on fashion-10k")
         with tempfile.TemporaryDirectory(prefix="ganzoo-validate-") as temporary:
             result = run_check(name, args.seeds, args.keep or Path(temporary), judge if images else None, more)
         typed = [*threads, "python benchmarks/validate.py", name, "--seeds", *args.seeds, *(["--steps", args.steps] if args.steps else [])]

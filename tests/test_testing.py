@@ -166,6 +166,7 @@ SICK = {
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake))}", "wanted a scalar"),
         ('return {"fake": softplus(-D(x_fake)).mean()}', 'return {"fake": softplus(-D(x_fake)).mean().detach()}', "none of its terms has a gradient"),
         ("def discriminator(self, D, x_real, x_fake, *, t):", "def discriminator(self, D, x_real, x_fake, *, t):\n        self.t = t", "keeps t from step to step"),
+        ("def generator(self, D, x_fake, x_real, *, t):", "def __init__(self, spec, options):\n        super().__init__(spec, options)\n        self.seen = torch.zeros(())\n    def generator(self, D, x_fake, x_real, *, t):\n        self.seen.add_(1)", "keeps seen from step to step"),
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean() * float('inf')}", "is inf"),
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean().item()}", "wanted a tensor"),
         ("return self.metrics(d=terms_d, g=terms_g)", "return terms_d", "logged with its graph"),
@@ -176,6 +177,8 @@ SICK = {
         ("for n in (self.G, self.D))", "for n in (self.G, self.D.net[0]))", "D.net.2.weight belongs to no optimiser"),
         ("torch.optim.Adam(n.parameters(), options.rate", "torch.optim.Adam(n.parameters(), 0 * options.rate", "does not move"),
         ("for n in (self.G, self.D))", "for n in (self.G, nn.ModuleList([self.G, self.D])))", "belongs to two optimisers"),
+        ("def phases(self): return", "def exports(self):\n        import time\n        return {f'at-{time.monotonic_ns()}': ganzoo.Export('G', ('z', 'y'))}\n    def phases(self): return", "something else after some steps"),
+        ("for n in (self.G, self.D))\n", "for n in (self.G, self.D))\n        self.copy = build.network('generator').requires_grad_(False)\n    def exports(self): return {'generator': ganzoo.Export('copy', ('z', 'y'))}\n", "no optimiser updates copy"),
     ],
     "same-seed-same-steps": [
         ("return self.net(torch.cat", "import random; return (1 + random.random()) * self.net(torch.cat", "differs between two runs"),
@@ -192,15 +195,19 @@ SICK = {
     ],
     "terms-of-wrappers-are-kept": [
         ("self.update((self.opt_D, terms_d))", "self.update((self.opt_D, {'real': terms_d['real'], 'fake': terms_d['fake']}))", "does not reach D"),
+        ("self.update((self.opt_G, terms_g))", "self.update((self.opt_G, {'fake': terms_g['fake']}))", "does not reach G"),
+        ('self.loss.discriminator(D, batch["x"], self.fake(given).detach(), t=t, **given)', 'self.loss.loss.discriminator(self.D, batch["x"], self.fake(given).detach(), t=t)', "never has a turn"),
         ("return self.metrics(d=terms_d,", "return self.metrics(d={'real': terms_d['real']},", "not among what is logged"),
     ],
     "looks-are-differentiable": [
         ('"x": seen["x"] + 0.1', '"x": seen["x"].detach() + 0.1', "no gradient", "wrapper"),
         ('"x": seen["x"] + 0.1 * ganzoo.draw("zz", Prior("normal", tuple(seen["x"].shape[1:])), len(seen["x"]))}', '"x": seen["x"][:, :, 1:]}', "look makes", "wrapper"),
         ('self.register_buffer("seen", torch.zeros(()))', 'self.seen = nn.Parameter(torch.zeros(()), requires_grad=False)', "it has parameters", "wrapper"),
+        ('torch.zeros(()))\n    def look', 'torch.zeros(()), persistent=False)\n    def look', "seen is not saved", "wrapper"),
     ],
     "degradations-make-what-they-say": [
         ('return {"source": x}', 'return {"mask": x}', "its record says source", "degradation"),
+        ('len(x))}\n\nclass K', 'len(x)), "mask": x}\n\nclass K', "it makes source, mask", "degradation"),
         ('return {"source": x * ganzoo', 'return {"source": x[:, :, 1:] * ganzoo', "source: wanted", "degradation"),
         ('return {"source": x * ganzoo', 'return {"source": 3 * x * ganzoo', "leaves [-1, 1]", "degradation"),
         ("def forward(self, x): return {\"source\": x *", "def forward(self, x): x.mul_(0.5); return {\"source\": x *", "in place", "degradation"),
@@ -212,6 +219,10 @@ SICK = {
         ("for _ in rows]", "for _ in rows[1:]]", "one cell a row", "medium"),
         ("rows.numpy())", "rows.numpy() * 2)", "written and read", "medium"),
         ('return Field("zz", tuple(shape[1:]))', 'return Field("zz", tuple(shape))', "of its own toys", "medium"),
+        ("def store(self, rows, field)", "def settle(self, stored, field): return stored + 1, field\n    def store(self, rows, field)", "all toy rows together", "medium"),
+        ("def store(self, rows, field)", "def crop(self, stored, at, field): return stored[..., 1:]\n    def store(self, rows, field)", "are not the rows", "medium"),
+        ("def store(self, rows, field)", "def mirror(self, x, which): return x.double()\n    def store(self, rows, field)", "the shape or the dtype", "medium"),
+        ("def store(self, rows, field)", "def mirror(self, x, which): return x.flip(-1)\n    def store(self, rows, field)", "rows that are to stay", "medium"),
     ],
     "files-of-products-are-enough": [
         ("return self.net(torch.cat", "self.seen = getattr(self, 'seen', 0.0) + float(self.training); return (1 + self.seen) * self.net(torch.cat", "differs by up to"),
@@ -357,6 +368,36 @@ def test_a_name_that_is_nothing_is_refused_with_what_looks_like_it():
         Cases(catalogue()).of("dcgn")
     with pytest.raises(UsageError):
         check_recipe("ring")
+
+
+def test_toys_have_every_field_that_is_asked_for_in_sets_and_two_domains_that_differ():
+    import torch
+
+    from ganzoo.registry.catalogue import medium
+    from ganzoo.testing import toys
+
+    keys = ("x", "y", "source", "mask", "x_a", "y_a", "x_b", "y_b", "x_l", "y_l")
+    for field in (field for kind in toys.media() for field in kind.toys[:2]):
+        kind, rows, spec = medium(field.medium), toys.rows(field, keys), toys.spec(field, keys)
+        assert spec.sets == {"": ("x", "y", "source", "mask"), "a": ("x_a", "y_a"), "b": ("x_b", "y_b"), "l": ("x_l", "y_l")}
+        assert {key: tuple(row.shape[1:]) for key, row in rows.items()} == {key: spec.fields[key].shape for key in keys}
+        assert torch.equal(rows["y_b"].flip(0), rows["y_a"])
+        assert len(rows["x_l"]) == len(rows["y_l"]) == toys.FEW
+        a, b = (kind.coordinates(rows[key], field) for key in ("x_a", "x_b"))
+        assert toys.distance(a, b) > 5 * toys.distance(a[:256], a[256:])
+
+
+def test_what_stands_around_a_gan_is_tried_in_its_own_recipe_and_else_in_a_built_in_one_that_it_fits(tmp_path):
+    cases = {case.kind: case for case in Cases(sick(tmp_path)).of("local")}
+    assert cases["wrapper"].with_ == "zz --with zz"
+    assert cases["degradation"].with_ == "zz --degradation zz"
+    record = 'WrapperPart("zz", "zz_sick:W", "small"'
+    (case,) = (c for c in Cases(sick(tmp_path, record, f'{record}, media=("points",), per_sample=True')).of("local") if c.kind == "wrapper")
+    assert case.recipe != "zz"
+    assert case.parts().networks["discriminator"].per_sample
+    assert {field.medium for field in case.fields()} == {"points"}
+    with pytest.raises(UsageError, match="fits no recipe that is installed"):
+        Cases(sick(tmp_path, record, f'{record}, media=("zz",)')).of("local")
 
 
 def test_a_part_of_no_recipe_is_tried_in_a_built_in_one_that_it_fits():

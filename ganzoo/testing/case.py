@@ -51,7 +51,7 @@ class Case:
     @property
     def with_(self) -> str:
         """The combination that a part is tried in, in words."""
-        if not self.recipe or self.recipe == self.name:
+        if not self.recipe or (self.recipe == self.name and self.changes == Changes()):
             return ""
         around = ["--with", ",".join(self.changes.wrappers)] if self.changes.wrappers else []
         return " ".join([self.recipe, *(f"--{kind} {name}" for kind, name in self.changes.parts.items()), *around])
@@ -136,6 +136,11 @@ class Case:
 def steps(session: Session, n: int, start: int = 0) -> list[Mapping[str, Tensor]]:
     """Take n steps; what each of them logs."""
     return [session.step(t) for t in range(start, start + n)]
+
+
+def moments(session: Session, n: int) -> list[int]:
+    """The first n steps, and the first one of each later phase."""
+    return sorted({*range(n), *session.strategy.phases().values()})
 
 
 def scalars(values: Mapping[str, Tensor]) -> None:

@@ -104,31 +104,40 @@ class Cases:
         return sum(same)
 
     def around(self, entry: Entry) -> tuple[str, Changes]:
-        """The recipe to try a wrapper or a degradation in: the most usual one, of its own distribution or built in, that it fits."""
-        own = entry.plugin.distribution
-        recipes = [e for e in self.zoo.entries("recipe") if e.plugin.distribution in (own, CORE)]
-        for e in sorted(recipes, key=lambda e: (e.plugin.distribution != own, -self._usual(e), e.name)):
-            if isinstance(entry.record, WrapperPart):
-                changes = Changes(wrappers=(entry.name,))
-            else:
-                changes = Changes(parts={"degradation": entry.name})
-            draft = compose.draft(self.zoo, e.name, changes)
-            parts = compose.Parts.of(draft.parts, draft.wrappers.values())
-            if not compose.misfit(parts) and set(parts.keys) <= {"x", "y"}:
-                return e.name, changes
-        raise UsageError(f"{entry.kind} {entry.name!r} fits no recipe that is installed: publish one that it fits.")
+        """The recipe to try a wrapper or a degradation in: of its own distribution or built in, one whose networks take what it makes if
+        there is one, the most usual one of those.
 
-    def _unused(self, recipe: str, exchanged: dict[str, str]) -> int | None:
-        """How much of a combination goes unused: outputs of D that the loss does not want, labels. None: it does not fit at all."""
+        Raises UsageError where it fits nothing that is installed.
+        """
+        own, record = entry.plugin.distribution, entry.record
+        changes = Changes(wrappers=(entry.name,)) if isinstance(record, WrapperPart) else Changes(parts={"degradation": entry.name})
+        candidates = []
+        for e in (e for e in self.zoo.entries("recipe") if e.plugin.distribution in (own, CORE)):
+            parts = self._parts(e.name, changes)
+            if parts is None or (isinstance(record, DegradationPart) and "x" not in parts.strategy.reads):
+                continue
+            unused = set(getattr(record, "gives", ())) - {key for part in parts.networks.values() for key in part.takes}
+            candidates.append((e.plugin.distribution != own, len(unused), -self._usual(e), e.name))
+        if not candidates:
+            raise UsageError(f"{entry.kind} {entry.name!r} fits no recipe that is installed: publish one that it fits.")
+        return min(candidates)[-1], changes
+
+    def _parts(self, recipe: str, changes: Changes) -> compose.Parts | None:
+        """The records of a combination; None where it does not fit."""
         try:
-            draft = compose.draft(self.zoo, recipe, Changes(parts=exchanged))
+            draft = compose.draft(self.zoo, recipe, changes)
             parts = compose.Parts.of(draft.parts, draft.wrappers.values())
             _ = parts.sizes
         except UsageError:
             return None
-        if compose.misfit(parts) or any(kind not in draft.parts for kind in exchanged):
+        unplaced = any(kind not in draft.parts for kind in changes.parts)
+        return None if unplaced or compose.misfit(parts) else parts
+
+    def _unused(self, recipe: str, exchanged: dict[str, str]) -> int | None:
+        """How much of a combination goes unused: outputs of D that the loss does not want, labels. None: it does not fit at all."""
+        if (parts := self._parts(recipe, Changes(parts=exchanged))) is None:
             return None
-        new = {key for kind in exchanged for key in _conditions(draft.parts[kind].record)}
+        new = {key for part in parts.all if part.kind in exchanged for key in _conditions(part)}
         labels = {key for part in parts.all for key in _conditions(part)} - new
         D = parts.networks.get("discriminator")
         return len(set(D.gives if D else ()) - set(parts.loss.needs)) + len(labels)

@@ -52,8 +52,10 @@ def _fields(field: Field, keys: Sequence[str]) -> dict[str, Field]:
 
 
 def rows(field: Field, keys: Sequence[str] = (), n: int = 512) -> dict[str, Tensor]:
-    """Stored toy rows by key. "source" is x moved by one place, "mask" hides the first half, the domain b holds what x is not."""
+    """Stored toy rows by key. "source" is x moved by one place, "mask" hides the first half; the domain b has another order, and is
+    inverted where numbers have a range, else half as far from 0."""
     toy = dict(medium(field.medium).toy(n, field))
+    toy["y"] = toy["y"] % CLASSES
     made = {}
     for key in _fields(field, keys):
         stem, _, ending = key.partition("_")
@@ -62,9 +64,11 @@ def rows(field: Field, keys: Sequence[str] = (), n: int = 512) -> dict[str, Tens
             row = row.roll(1, -1)
         if stem == "mask":
             row = torch.zeros_like(row[:, :1])
-            row[..., : row.shape[-1] // 2] = 255
+            row[..., : row.shape[-1] // 2] = 1 if row.is_floating_point() else 255
         if ending == "b":
-            row = row.flip(0) if row.dim() < 2 else row.flip(0, -1)
+            row = row.flip(0)
+            if stem not in ("y", "mask"):
+                row = row / 2 if row.is_floating_point() else row.max() + row.min() - row
         made[key] = (row[:FEW] if ending == "l" else row).contiguous()
     return made
 

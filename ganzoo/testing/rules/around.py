@@ -8,7 +8,8 @@ from ganzoo.testing.case import Case, rule, steps
 
 @rule("wrapper", trains=True)
 def looks_are_differentiable(case: Case) -> None:
-    """A wrapper has no parameters; what D sees through it keeps its shape, is a function of the draws, and passes gradients on."""
+    """A wrapper has no parameters and saves all its buffers; what D sees through it keeps its shape, is a function of the draws, and passes
+    gradients on."""
     import torch
 
     from ganzoo.randomness import draws
@@ -18,6 +19,8 @@ def looks_are_differentiable(case: Case) -> None:
     assert around, "it stands around no discriminator"
     for wrapper in around:
         assert not list(wrapper.parameters()), "it has parameters, which no optimiser moves: keep state in buffers"
+        unsaved = dict(wrapper.named_buffers()).keys() - wrapper.state_dict().keys()
+        assert not unsaved, f"its buffer {min(unsaved)} is not saved: register it as persistent"
         real = session.batches.peek(8)
         x = real["x"].clone().requires_grad_()
 
@@ -55,6 +58,7 @@ def degradations_make_what_they_say(case: Case) -> None:
         before = x.clone()
         values, again = degraded(degradation, x, "kit"), degraded(degradation, x, "kit")
         assert torch.equal(x, before), "it changes x in place"
+        assert set(values) == set(declared), f"it makes {', '.join(values)}; it declares {', '.join(declared)}"
         for key, own in declared.items():
             assert tuple(values[key].shape) == (16, *own.shape), f"{key}: wanted {(16, *own.shape)}, got {tuple(values[key].shape)}"
             assert torch.equal(values[key], again[key]), f"{key} differs the second time: it draws from elsewhere than ganzoo.draw"

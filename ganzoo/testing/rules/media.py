@@ -24,10 +24,17 @@ def rows_come_back(case: Case) -> None:
         stored = kind.store(rows, field)
         assert stored.dtype == kind.dtype, f"stored rows are {stored.dtype}; the medium says {kind.dtype}"
         assert torch.equal(stored, rows), "toy rows are not stored as they are"
+        settled, same = kind.settle(stored, field)
+        assert torch.equal(settled, stored), "all toy rows together are not stored as they are"
+        assert same == field, f"of all toy rows together it says {same}, not {field}"
+        corner = kind.crop(stored, torch.zeros(n, 2, dtype=torch.int64), field)
+        assert torch.equal(corner, stored), "windows as large as the rows are not the rows"
         batch = kind.to_batch(stored)
         assert torch.equal(kind.stored(batch, field), stored), "rows of a batch, saved as an output would be, are not the same again"
         which = torch.arange(n) % 2 == 0
-        assert kind.mirror(batch, which).shape == batch.shape, "mirroring changes the shape"
+        mirrored = kind.mirror(batch, which)
+        assert (mirrored.shape, mirrored.dtype) == (batch.shape, batch.dtype), "mirroring changes the shape or the dtype"
+        assert torch.equal(mirrored[~which], batch[~which]), "mirroring changes rows that are to stay"
         assert len(kind.cells(stored, field)) == n, "it draws other than one cell a row"
         assert min(kind.sheet(stored, field, 4, stored).size) > 0, "its sheet is empty"
         points = kind.coordinates(stored, field)

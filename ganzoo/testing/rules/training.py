@@ -13,7 +13,7 @@ from ganzoo.compose import Resolved
 from ganzoo.files import read_lines
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.testing import fresh, toys
-from ganzoo.testing.case import COMBINATIONS, Case, Skip, made, products, rule, scalars, steps
+from ganzoo.testing.case import COMBINATIONS, Case, Skip, made, moments, products, rule, scalars, steps
 from ganzoo.testing.rules.networks import networks
 
 if TYPE_CHECKING:
@@ -32,8 +32,13 @@ def terms_are_scalars_with_a_gradient(case: Case) -> None:
     session = case.session()
     loss = session.strategy.loss.loss
     called: set[str] = set()
-    before = {name: id(value) for name, value in vars(loss).items()}
-    for side in ("discriminator", "generator"):
+
+    def kept() -> dict[str, object]:
+        return {name: (id(value), getattr(value, "_version", 0), repr(value)) for name, value in vars(loss).items() if name not in sides}
+
+    sides = ("discriminator", "generator")
+    before = kept()
+    for side in sides:
         original = getattr(loss, side)
 
         def spy(*args: Any, side: str = side, original: Any = original, **given: Any) -> Any:
@@ -46,32 +51,36 @@ def terms_are_scalars_with_a_gradient(case: Case) -> None:
             return terms
 
         setattr(loss, side, spy)
-    for logged in steps(session, 3):
+    for logged in map(session.step, moments(session, 3)):
         assert logged, "a step returns nothing to log"
         scalars(logged)
         attached = [name for name, value in logged.items() if value.requires_grad]
         assert not attached, f"{attached[0]} is logged with its graph: return self.metrics(...)"
-    kept = {name for name, value in vars(loss).items() if before.get(name) != id(value)} - {"discriminator", "generator"}
-    assert not kept, f"the loss keeps {min(kept)} from step to step: weights that change are a function of t, given by `schedule`"
-    never = {"discriminator", "generator"} - called
+    changed = dict(kept().items() ^ before.items())
+    assert not changed, f"the loss keeps {min(changed)} from step to step: weights that change are a function of t, given by `schedule`"
+    never = {*sides} - called
     assert not never, f"the strategy never asks the loss for its {' and '.join(sorted(never))} terms"
 
 
 @rule(*COMBINATIONS, trains=True)
 def optimisers_move_their_parameters(case: Case) -> None:
-    """Every parameter of the strategy belongs to one optimiser, gets a gradient and moves; nothing else does."""
+    """Every parameter of the strategy belongs to one optimiser, gets a gradient and moves; nothing else does. The exports are the same at
+    each time, and an optimiser updates each of their networks."""
     import torch
 
     session = case.session()
-    named = dict(session.strategy.named_parameters())
+    named, exports = dict(session.strategy.named_parameters()), session.strategy.exports()
     lists = [p for optimiser in session.strategy.optimisers().values() for group in optimiser.param_groups for p in group["params"]]
     owned = {id(p) for p in lists}
     assert len(lists) == len(owned), "a parameter belongs to two optimisers"
     strangers = owned - {id(p) for p in named.values()}
     assert not strangers, f"{len(strangers)} parameters of optimisers are none of the strategy: they would not be saved"
+    for name, export in exports.items():
+        network = session.strategy.get_submodule(export.network)
+        assert any(id(p) in owned for p in network.parameters()), f"export {name}: no optimiser updates {export.network}"
     before = {name: p.detach().clone() for name, p in named.items()}
-    graded = set()
-    for t in range(6):
+    graded, taken = set(), moments(session, 6)
+    for t in taken:
         steps(session, 1, t)
         graded |= {name for name, p in named.items() if p.grad is not None}
     for name, p in named.items():
@@ -79,7 +88,8 @@ def optimisers_move_their_parameters(case: Case) -> None:
             continue
         assert id(p) in owned, f"{name} belongs to no optimiser"
         assert name in graded, f"{name} never gets a gradient"
-        assert not torch.equal(before[name], p), f"{name} does not move in 6 steps"
+        assert not torch.equal(before[name], p), f"{name} does not move in {len(taken)} steps"
+    assert session.strategy.exports() == exports, "exports() says something else after some steps"
 
 
 def _tensors(session: Session) -> dict[str, Tensor]:
@@ -183,34 +193,46 @@ def phases_start_and_resume(case: Case) -> None:
 
 @rule("recipe", "strategy", trains=True)
 def terms_of_wrappers_are_kept(case: Case) -> None:
-    """Terms that stand around a discriminator are minimised and logged: a strategy that weighs terms changes them in place."""
+    """Terms that stand around a discriminator, on D's side and on G's, are minimised and logged: a strategy that weighs terms changes them
+    in place."""
     import torch
 
     from ganzoo.interfaces import Turn, Wrapper
     from ganzoo.types import Terms, WrapperPart
 
     class Probe(Wrapper):
+        side, asked = "", False
+
+        def size(self, side: str, x: Tensor) -> Terms:
+            # What is made without a graph, as where G learns by another way, cannot be minimised.
+            self.asked = self.asked or (side == self.side and x.requires_grad)
+            return {"size": 1e3 * x} if side == self.side else {}
+
         def d_terms(self, turn: Turn) -> Terms:
-            return {"size": 1e3 * torch.stack([p.square().sum() for p in turn.D.D.parameters()]).sum()}
+            return self.size("d", torch.stack([p.square().sum() for p in turn.D.D.parameters()]).sum())
 
-    def run(probed: bool) -> tuple[Session, Mapping[str, Tensor]]:
-        session = case.session()
-        strategy = session.strategy
-        for network in networks(session).values():
-            if probed and network.record.role == "discriminator":
-                probe = Probe(network.spec, None)
-                probe.record, probe.name = WrapperPart("probe", ""), "probe"
-                strategy._around[id(network)] = (*strategy._around[id(network)], probe)
-        return session, steps(session, 1)[0]
+        def g_terms(self, turn: Turn) -> Terms:
+            return self.size("g", turn.x_fake.float().square().mean())
 
-    (plain, _), (probed, logged) = run(False), run(True)
-    judges = [path for path, network in networks(plain).items() if network.record.role == "discriminator"]
-    if not judges:
-        return
-    assert any(name.endswith("probe/size") for name in logged), "a term of a wrapper is not among what is logged"
-    a, b = _tensors(plain), _tensors(probed)
-    moved = [name for name in a if name.startswith(f"model:{judges[0]}.") and not torch.equal(a[name], b[name])]
-    assert moved, f"a term of a wrapper does not reach {judges[0]}: it is lost between the loss and the update"
+    def run(path: str = "", side: str = "") -> tuple[Session, set[str], bool]:
+        session, probe = case.session(), Probe(toys.spec(case.fields()[0]), None)
+        probe.record, probe.name, probe.side = WrapperPart("probe", ""), "probe", side
+        if path:
+            around = session.strategy._around
+            around[id(networks(session)[path])] = (*around[id(networks(session)[path])], probe)
+        logged = {name for t in moments(session, 1) for name in session.step(t)}
+        return session, logged, probe.asked
+
+    plain = run()[0]
+    for path in (path for path, network in networks(plain).items() if network.record.role == "discriminator"):
+        for side in ("d", "g"):
+            probed, logged, asked = run(path, side)
+            if side == "g" and not asked:
+                continue
+            assert asked, f"{path} never has a turn: its loss is not asked for with self.loss and self.view"
+            assert any(name.endswith("probe/size") for name in logged), f"a term of a wrapper of {path} is not among what is logged"
+            learns = path if side == "d" else "G"
+            assert _differs(_tensors(plain), _tensors(probed)), f"a term of a wrapper of {path} does not reach {learns}: it gets lost"
 
 
 @rule(*COMBINATIONS, trains=True)
