@@ -209,7 +209,7 @@ np.save(data / "signals.npy", random.standard_normal((5, 1, 64)).astype(np.float
 
 
 #: How what is not a sample of pictures is measured.
-MEASURED = {"pairs": ["--metric", "psnr,ssim"], "text": ["--metric", "bleu"]}
+MEASURED = {"pairs": ["--metric", "psnr,ssim"], "text": ["--metric", "bleu"], "medium": ["--n-real", "20"]}
 
 
 def tensors(path: Path) -> bytes:

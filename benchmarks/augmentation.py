@@ -3,10 +3,11 @@
     python benchmarks/augmentation.py                     # trains, measures, writes benchmarks/results/augmentation.md
     python benchmarks/augmentation.py --only settling     # one of the two tables: faces, settling
 
-Faces: a DCGAN of width 16 at 64 pixels learns 500 of CelebA's faces, chosen by a seed of their own; the other 9,500 are what its samples are compared
-with. cFID is the Fréchet distance in the features of ganzoo's `classifier`, which learns man or woman, smiling or not on those others. "D's
-game" is d/real + d/fake, D's loss: 2 ln 2 = 1.39 where D can tell nothing, 0 where it has won. It is told at a quarter, half and the end
-of the run, and so is the step from which on its mean over 100 steps stays below a third of that; the later, the longer D's win is put off.
+Faces: a DCGAN of width 16 at 64 pixels learns 500 of CelebA's faces, chosen by a seed of their own; the other 9,500 are what its samples
+are compared with. cFID is the Fréchet distance in the features of ganzoo's `classifier`, which learns man or woman, smiling or not on those
+others. "D's loss" is d/real + d/fake: 2 ln 2 = 1.39 where D can tell nothing, 0 where it has won. It is told at a quarter, half and the end
+of the run, as the mean over 100 steps, and so is the step from which on that mean stays below a third of 1.39: the later, the longer D is
+kept from winning.
 
 Settling: p of `ada` with losses that leave the zero of the logits free, and with one that does not. Where D learns the few images by heart
 p has to rise and r_t to stay near the target; where it does not, p has to stay near 0.

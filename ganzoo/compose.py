@@ -88,6 +88,13 @@ class Parts:
         return tuple(sorted(reads - self.latents - {*(self.degradation.gives if self.degradation else ())}))
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """What a degradation makes and no part takes, if none takes any of it."""
+        gives = self.degradation.gives if self.degradation else ()
+        taken = {*self.strategy.reads, *self.loss.given, *(key for part in self.networks.values() for key in (*part.takes, *part.needs))}
+        return () if taken & {*gives} else gives
+
+    @property
     def media(self) -> tuple[str, ...]:
         """The kinds of data that all parts take."""
         limits = [part.media for part in self.networks.values()] + [part.media for part in self.wrappers]
@@ -315,7 +322,7 @@ class Resolved:
     def _expected(self, sizes: tuple[int, ...]) -> DataSpec | None:
         """The description of the data, as far as it is known before the preparation, which may take minutes; None where nothing is."""
         record, size = self.data.record, size_of(self.data.asked.crop or self.data.asked.image_size)
-        if domains_of(self.data.name) or (record is None and (size is None or Path(self.data.name).suffix == ".txt" or self._structured)):
+        if (record is None and size is None) or not self._plain:
             return None
         size = size or ((sizes[0], sizes[0]) if sizes else (1, 1))
         fields = dict(record.fields) if record is not None else {"x": Field("image"), "y": Field("label", (), 1)}
@@ -327,11 +334,15 @@ class Resolved:
         return DataSpec(fields, {"": tuple(fields)})
 
     @property
-    def _structured(self) -> bool:
-        """Whether a folder holds more than pictures and their classes, which only its preparation tells."""
-        folder = Path(self.data.name)
-        names = {child.name.lower() for child in folder.iterdir()} if folder.is_dir() else set()
-        return bool(self.run.pairs or {"source", "traina", "train"} & names)
+    def _plain(self) -> bool:
+        """Whether it is a data set by name, or pictures and their classes: of all else only the preparation tells the fields."""
+        from ganzoo.data import splits_at
+
+        asked, place = self.data.asked, Path(self.data.name)
+        if asked.labelled or asked.pairs or domains_of(self.data.name):
+            return False
+        names = {child.name.lower() for child in place.iterdir()} if place.is_dir() else set()
+        return self.data.record is not None or place.suffix == ".zip" or (bool(names) and not splits_at(place) and "source" not in names)
 
     def check(self, spec: DataSpec) -> None:
         """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
@@ -342,6 +353,7 @@ class Resolved:
                 attributes = self.data.record is not None and self.data.record.attributes
                 advice = f"name its attributes with --labels; or {advice}" if attributes else advice
                 advice += ", and a folder with one sub-folder a class has them too"
+                advice = "--labelled gives them to the GAN apart, as 'y_l': leave it out" if "y_l" in spec.keys else advice
             if "source" in missing:
                 advice += "; or a --degradation makes them, as `ganzoo list --kind degradation` says"
             wanted = " and ".join("labels `y`" if key == "y" else f"`{key}`" for key in missing)

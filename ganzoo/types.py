@@ -342,12 +342,12 @@ class MetricPart(Part):
         figures: by name, whether "lower" or "higher" is better, or "".
         looks_at: its input: "features", "logits" (of a classifying extractor), "modes" (of toy data), "truth" (what the data has, row by
             row, for each output), "inputs", "outputs".
-        media: what it judges.
+        media: what it judges; empty: any kind of data, as where it looks at features alone.
     """
 
     figures: Mapping[str, str]
     looks_at: tuple[str, ...] = ("features",)
-    media: tuple[str, ...] = ("image", "points")
+    media: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,12 +357,12 @@ class FeaturesPart(Part):
     Attributes:
         layers: their names, the usual one first.
         reads: further fields that it needs: "y" where it learns the data's labels.
-        media: what it looks at.
+        media: what it looks at; empty: any kind of data.
     """
 
     layers: tuple[str, ...]
     reads: tuple[str, ...] = ()
-    media: tuple[str, ...] = ("image", "points")
+    media: tuple[str, ...] = ("image",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,3 +91,11 @@ def test_batches_carry_what_a_degradation_makes_of_the_mirrored_sample():
     assert 0 < float((one["source"] - one["x"])[inside].abs().mean()) < 0.4
     assert torch.equal(first.peek(5)["source"], first.peek(5)["source"])
     assert torch.equal(first.peek(5)["x"], stored[first._rows("", 0, 5)].float() / 127.5 - 1)
+
+
+def test_a_run_says_that_its_degradation_changes_nothing_where_no_part_takes_what_it_makes(tmp_path):
+    small = {"generator.width": 8, "discriminator.width": 8}
+    with pytest.warns(UserWarning, match="no part of dcgan takes source: the degradation changes nothing"):
+        ganzoo.train(
+            "dcgan", parts={"degradation": "noise"}, options=small, image_size=16, steps=1, batch_size=4, out=tmp_path / "run"
+        )  # fmt: skip

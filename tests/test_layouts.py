@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 from ganzoo import compose, options
-from ganzoo.config import DataOptions
+from ganzoo.config import Changes, DataOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import catalogue
+from ganzoo.testing import toys
+from ganzoo.types import Field
 
 
 def pictures(folder, n, size=(8, 8), first=0):
@@ -171,6 +173,22 @@ def test_the_labelled_few_are_as_many_of_each_class_and_always_the_same(tmp_path
         prepared(tmp_path, image_size="8", labelled=6)
     with pytest.raises(UsageError, match="has no labels"):
         prepared(tmp_path / "cat", image_size="8", labelled=3)
+    with pytest.raises(UsageError, match=r"acgan needs labels `y`.*--labelled gives them to the GAN apart, as 'y_l': leave it out"):
+        compose.resolve(catalogue(), "acgan", Changes({"dataset": "fashion-10k", "image_size": "16", "labelled": 32})).prepare()
+
+
+@pytest.mark.parametrize("keys", [("x_a", "x_b"), ("x", "x_l", "y_l")])
+def test_an_array_with_sets_of_its_own_is_not_taken_for_pictures_and_labels(keys, monkeypatch):
+    path = toys.file(Field("image", (1, 16, 16)), keys)
+    monkeypatch.setattr(compose.Parts, "keys", keys)
+    for run in ({"dataset": str(path)}, {"dataset": str(path), "image_size": "16"}):
+        assert set(keys) <= set(compose.resolve(catalogue(), "dcgan", Changes(run)).prepare().spec.keys)
+
+
+def test_a_labelled_few_of_a_data_set_by_name_reach_the_parts_that_need_them(monkeypatch):
+    monkeypatch.setattr(compose.Parts, "keys", ("x", "x_l", "y_l"))
+    run = {"dataset": "fashion-10k", "image_size": "16", "labelled": 20}
+    assert compose.resolve(catalogue(), "dcgan", Changes(run)).prepare().counts == {"": 10_000, "l": 20}
 
 
 def test_windows_are_cut_from_photos_as_they_are(tmp_path):

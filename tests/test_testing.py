@@ -381,6 +381,7 @@ def test_toys_have_every_field_that_is_asked_for_in_sets_and_two_domains_that_di
         kind, rows, spec = medium(field.medium), toys.rows(field, keys), toys.spec(field, keys)
         assert spec.sets == {"": ("x", "y", "source", "mask"), "a": ("x_a", "y_a"), "b": ("x_b", "y_b"), "l": ("x_l", "y_l")}
         assert {key: tuple(row.shape[1:]) for key, row in rows.items()} == {key: spec.fields[key].shape for key in keys}
+        assert toys.file(field, keys).stat().st_size > sum(row.nbytes for row in rows.values())
         assert torch.equal(rows["y_b"].flip(0), rows["y_a"])
         assert len(rows["x_l"]) == len(rows["y_l"]) == toys.FEW
         a, b = (kind.coordinates(rows[key], field) for key in ("x_a", "x_b"))

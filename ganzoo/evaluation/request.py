@@ -38,7 +38,7 @@ class EvaluationRequest:
         for entry in (*self.metrics, *([self.extractor] if self.extractor else [])):
             record = entry.record
             assert isinstance(record, MetricPart | FeaturesPart)
-            if field.medium not in record.media:
+            if record.media and field.medium not in record.media:
                 takes = " or ".join(record.media)
                 raise UsageError(f"{entry.kind} {record.name!r} takes {takes} data; this is {field.medium} data.")
             if isinstance(record, MetricPart) and {"truth", "inputs"} & set(record.looks_at) and not truth:

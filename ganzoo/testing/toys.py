@@ -69,7 +69,7 @@ def rows(field: Field, keys: Sequence[str] = (), n: int = 512) -> dict[str, Tens
             row = row.flip(0)
             if stem not in ("y", "mask"):
                 row = row / 2 if row.is_floating_point() else row.max() + row.min() - row
-        made[key] = (row[:FEW] if ending == "l" else row).contiguous()
+        made[key] = (row[:FEW] if ending == "l" else row).clone(memory_format=torch.contiguous_format)
     return made
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
+    if idle := resolved.records.idle:
+        watch.warned(f"no part of {resolved.recipe.name} takes {' or '.join(idle)}: the degradation changes nothing.")
     resolved, data, session = open_session(resolved, watch.progress)
     evaluator = _evaluator(resolved, data, session, watch.progress)
     folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")

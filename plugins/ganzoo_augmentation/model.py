@@ -53,11 +53,9 @@ class DiffAugment(ganzoo.Wrapper):
     def translated(self, x: Tensor, at: Tensor) -> Tensor:
         """Moved by whole pixels, up to `shift` of the side. at: (N, 2) in [0, 1), how far down and to the right."""
         height, width = x.shape[2:]
-        most = torch.tensor([round(self.options.shift * side) for side in (height, width)], device=x.device)
-        move = (at * (2 * most + 1)).long()  # 0 to 2 * most
-        down, right = most.tolist()
-        rows = (torch.arange(height, device=x.device) + move[:, :1])[:, :, None]
-        columns = (torch.arange(width, device=x.device) + move[:, 1:])[:, None, :]
+        down, right = (round(self.options.shift * side) for side in (height, width))
+        rows = (torch.arange(height, device=x.device) + (at[:, :1] * (2 * down + 1)).long())[:, :, None]
+        columns = (torch.arange(width, device=x.device) + (at[:, 1:] * (2 * right + 1)).long())[:, None, :]
         n = torch.arange(len(x), device=x.device)[:, None, None]
         return pad(x, (right, right, down, down)).permute(0, 2, 3, 1)[n, rows, columns].permute(0, 3, 1, 2)
 

@@ -26,14 +26,14 @@ class DinoOptions:
 @hookimpl
 def ganzoo_register() -> list[FeaturesPart]:
     return [
-        FeaturesPart("pixels", "ganzoo_features.model:Pixels", "the raw pixels, or a point's coordinates", layers=("pixels",)),
+        FeaturesPart("pixels", "ganzoo_features.model:Pixels", "the raw pixels, or a point's coordinates", layers=("pixels",), media=()),
         FeaturesPart(
             "classifier", "ganzoo_features.model:Classifier", "a small network that is first trained on the data's own labels",
-            ClassifierOptions, layers=("penultimate",), reads=("y",), media=("image",),
+            ClassifierOptions, layers=("penultimate",), reads=("y",),
             check=Check(small={"min_steps": 1, "epochs": 1, "width": 4}),
         ),
         FeaturesPart(
             "dinov2", "ganzoo_features.model:DinoV2", "ViT-S/14 trained without labels; needs timm and a weights file", DinoOptions,
-            layers=("cls",), media=("image",),
+            layers=("cls",),
         ),
     ]  # fmt: skip

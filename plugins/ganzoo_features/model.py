@@ -22,10 +22,10 @@ from ganzoo_features import ClassifierOptions, DinoOptions
 
 
 class Pixels(ganzoo.FeatureExtractor):
-    """Flattened pixels in [0, 1], (N, C * H * W), or the coordinates of points (N, D)."""
+    """Flattened pixels in [0, 1], (N, C * H * W), or the coordinates of other data, as its medium has them, (N, D)."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        return x.flatten(1).float() / (255 if x.dtype == torch.uint8 else 1), None
+        return ganzoo.medium(self.spec.kind).coordinates(x, self.spec.x) / (255 if x.dtype == torch.uint8 else 1), None
 
 
 @contextmanager

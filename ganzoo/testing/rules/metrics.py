@@ -24,7 +24,7 @@ def figures_are_of_the_samples_alone(case: Case) -> None:
     part, n = case.record, 60
     modes = ((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0))
     toy = DataSet("clusters", "", "four Gaussians", {"x": Field("points")}, modes=modes, sigma=0.1)
-    names = sorted(part.media, key=lambda name: name != "points")
+    names = sorted(part.media or ("points",), key=lambda name: name != "points")
     kind = next(medium(name) for name in names)
     field = kind.toys[0] if kind.toys else Field(kind.name, size=toys.CLASSES)
     spec = toys.spec(field)
@@ -74,7 +74,7 @@ def each_sample_is_seen_alone(case: Case) -> None:
     from ganzoo.metrics import ExtractorContext, FeatureExtractor
 
     part, entry = case.record, case.known_entry
-    for field in [field for kind in toys.media() if kind.name in part.media for field in kind.toys[:2]]:
+    for field in [field for kind in toys.media() if not part.media or kind.name in part.media for field in kind.toys[:2]]:
         training = partial(prepare, DataOptions(str(toys.file(field))))
         data, cpu = training(), torch.device("cpu")
         context = ExtractorContext(part.layers[0], training, case.folder, data_folder(None), cpu, lambda what, done, total: None)
