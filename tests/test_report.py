@@ -271,6 +271,11 @@ def test_a_generator_that_wants_more_than_a_class_is_not_asked():
     pairs = spec.adding({"source": spec.x}, "x")
     with pytest.raises(UsageError, match=r"asks for source\. It is gone\."):
         report.generate(Exported(generator, Export("G", {"z": "source"}), "generator", pairs), None, "It is gone.")
+    fields = {"x": spec.x, "source": Field("points", generator.latents()["z"].shape)}
+    applied = Exported(generator, Export("G", {"z": "source"}), "generator", DataSpec(fields, {"": tuple(fields)}))
+    stored = {"x": torch.randn(30, 2), "source": torch.randn(30, *fields["source"].shape)}
+    made = report.generate(applied, Batches(stored, applied.data, 5, seed=0, device=torch.device("cpu")))
+    assert (made.heading, made.neighbours) == ("Applied to the data", ())
     product = Exported(generator, Export("G"), "generator", spec, 5)
     made = report.generate(product, Batches({"x": torch.randn(30, 2)}, spec, 5, seed=0, device=torch.device("cpu")))
     assert (made.step, len(made.neighbours)) == (5, generated.SAMPLES)

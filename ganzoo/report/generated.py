@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROWS = 6  # ways between latents
 SAMPLES, NEAREST = 8, 4
 CHUNK = 2048  # real samples that are compared at once
+BETWEEN, APPLIED = "Between latents", "Applied to the data"
 SMALL = 8000  # bytes of a PNG that is kept as it is
 
 
@@ -44,7 +45,7 @@ class Neighbours:
 class Generated:
     """Pictures from a generator, PNG or WebP files.
 
-    unit: what the distances of neighbours are about. no_neighbours: why there are none, where there are none.
+    unit: what the distances of neighbours are about. no_neighbours: why there are none, where there are none. heading: of the picture.
     """
 
     step: int
@@ -53,6 +54,7 @@ class Generated:
     neighbours: Sequence[Neighbours] = ()
     unit: str = ""
     no_neighbours: str = ""
+    heading: str = BETWEEN
 
     @property
     def bytes(self) -> int:
@@ -101,7 +103,7 @@ def _applied(exported: Exported, batches: Batches | None, no_data: str, seed: in
     truth = exported.medium.stored(peek[exported.key], exported.field) if exported.has_truth else None
     caption = f"{', '.join(exported.asks)} of the data, then {exported.name}" + (", then the truth" if truth is not None else "")
     why = "Each output belongs to a row of the data: there is nothing to seek."
-    return Generated(exported.step, packed(exported.sheet(x, SAMPLES, given, truth)), caption, no_neighbours=why)
+    return Generated(exported.step, packed(exported.sheet(x, SAMPLES, given, truth)), caption, no_neighbours=why, heading=APPLIED)
 
 
 def neighbours(x: Tensor, real: Tensor, captions: Sequence[str], field: Field) -> list[Neighbours]:

@@ -20,7 +20,7 @@ from ganzoo.files import write_text
 from ganzoo.report import charts
 from ganzoo.report.charts import Chart
 from ganzoo.report.facts import RunFacts, Setting
-from ganzoo.report.generated import Generated
+from ganzoo.report.generated import BETWEEN, Generated
 
 HERE = Path(__file__).parent
 FEW = 20  # problems that are listed
@@ -97,7 +97,7 @@ class Page:
         """Key and name of each section, as page.html has them."""
         if len(self.runs) == 1:
             return [
-                ("samples", "Samples"), ("curves", "Curves"), ("evaluations", "Evaluations"), ("latents", "Between latents"),
+                ("samples", "Samples"), ("curves", "Curves"), ("evaluations", "Evaluations"), ("latents", _heading(self.runs[0].generated)),
                 ("neighbours", "Nearest training samples"), ("health", "Health"), ("cost", "What it cost"),
                 ("configuration", "Configuration"), ("repeat", "How to repeat it"),
             ]  # fmt: skip
@@ -189,9 +189,14 @@ def _best(best: tuple[int, float] | None) -> str:
     return "" if best is None else f" (best {_at(best)})"
 
 
+def _heading(generated: Generated | None) -> str:
+    return generated.heading if generated else BETWEEN
+
+
 def _generated_view(generated: Generated | None, not_drawn: str) -> dict[str, Any]:
     """Pictures from the generator, or why there are none."""
     view: dict[str, Any] = {"interpolation": None, "not_drawn": not_drawn or "The generator was not asked.", "no_neighbours": ""}
+    view["heading"] = _heading(generated)
     if generated is None:
         return view | {"no_neighbours": "Without the generator there are none."}
     if generated.interpolation:
