@@ -296,6 +296,13 @@ def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_
     assert (done.returncode, "does not exist" in done.stderr) == (2, True)
 
 
+def test_texts_in_other_words_are_not_compared(tmp_path):
+    (tmp_path / "lines.txt").write_text("a cat\na dog\n" * 5)
+    (tmp_path / "other.txt").write_text("two cars\ntwo boats\n" * 5)
+    with pytest.raises(UsageError, match="other has other words than these samples know"):
+        measured(tmp_path / "lines.txt", {"metrics": "bleu"}, against=str(tmp_path / "other.txt"))
+
+
 def test_real_samples_are_measured_by_the_name_of_their_data_set():
     (made,) = measured(Path("ring"), {"metrics": "modes", "features": "", "n": 500}, against="grid")
     assert made.figures["high-quality"] < 0.5, "a point of the ring is seldom one of the grid"

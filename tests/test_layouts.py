@@ -150,6 +150,13 @@ def test_labels_before_a_tab_are_labels(tmp_path):
     assert data.spec.class_names == ("ham", "spam")
     assert data.load()["y"].tolist() == [0, 1, 0, 1]
     assert "ham" not in data.spec.x.names
+    (tmp_path / "train.txt").write_text((tmp_path / "mail.txt").read_text())
+    (tmp_path / "test.txt").write_text("spam\twin now\n")
+    assert held_out(tmp_path).load()["y"].tolist() == [1]
+    assert held_out(tmp_path).spec == data.spec
+    (tmp_path / "test.txt").write_text("eggs\twin now\n")
+    with pytest.raises(UsageError, match=r"wanted lines that begin with ham or spam and a tab.*one begins with 'eggs'"):
+        held_out(tmp_path)
     (tmp_path / "plain.txt").write_text("one\ttwo\nthree\tfour\n")
     assert prepared(tmp_path / "plain.txt").spec.keys == ("x",)
 

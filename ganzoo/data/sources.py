@@ -175,8 +175,8 @@ def texts_in_file(path: Path, training: Path, asked: DataOptions) -> Samples:
 
     training: the file whose words are the vocabulary. The note says how much of the words is known, and how many lines are cut.
     """
-    lines, labels, names = _lines(path)
-    known, _, _ = (lines, labels, names) if training == path else _lines(training)
+    known, labels, names = _lines(training)
+    lines, labels, _ = (known, labels, names) if training == path else _lines(path, names)
     from ganzoo.media.tokens import LONGEST, encoded, vocabulary, words_of
 
     texts = [words_of(line) for line in known]
@@ -195,18 +195,24 @@ def texts_in_file(path: Path, training: Path, asked: DataOptions) -> Samples:
     return Samples(print_, arrays=lambda: {"x": rows} | ({"y": labels} if names else {}), fields=fields, note=note)
 
 
-def _lines(path: Path) -> tuple[list[str], list[int], list[str]]:
-    """The lines of a file; and their labels with the names of these, where each line begins with one of few and a tab."""
+def _lines(path: Path, names: Sequence[str] | None = None) -> tuple[list[str], list[int], Sequence[str]]:
+    """The lines of a file; and their labels with the names of these, where each line begins with one of few and a tab.
+
+    names: those of the training lines. Raises UsageError where a line begins with none of them.
+    """
     from ganzoo.media.tokens import lines_of
 
     lines = list(lines_of(path))
     if not lines:
         raise UsageError(f"{path}: wanted a text on each line; it is empty.")
     parts = [line.split("\t") for line in lines]
-    names = sorted({p[0] for p in parts})
-    if all(len(p) == 2 for p in parts) and 1 < len(names) <= min(100, len(lines) // 2):
-        return [p[1] for p in parts], [names.index(p[0]) for p in parts], names
-    return lines, [], []
+    if names is None:
+        own = sorted({p[0] for p in parts})
+        names = own if all(len(p) == 2 for p in parts) and 1 < len(own) <= min(100, len(lines) // 2) else ()
+    elif names and (other := [p for p in parts if len(p) != 2 or p[0] not in names]):
+        wanted, got = " or ".join(names), other[0][0][:40]
+        raise UsageError(f"{path}: wanted lines that begin with {wanted} and a tab, as those to learn from do; one begins with {got!r}.")
+    return ([p[1] for p in parts], [names.index(p[0]) for p in parts], names) if names else (lines, [], ())
 
 
 def few_labelled(samples: Samples, n: int, name: str) -> Samples:

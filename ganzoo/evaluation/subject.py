@@ -138,6 +138,12 @@ def evaluate(
     reference = find_reference(zoo, source, training, against, size, progress, key, truth)
     if reference.field.shape != field.shape:
         raise UsageError(f"--against: these samples are {_shape(field)}, the real ones {_shape(reference.field)}: they cannot be compared.")
+    if reference.field.names != field.names:
+        what = "words" if len(field.shape) else "classes"
+        raise UsageError(
+            f"--against: {reference.data.name} has other {what} than these samples know, or in another order. What lies in one folder, "
+            f"as train and test, shares them."
+        )
     degradation = _degradation(zoo, first, place) if subject.samples is None else None
     evaluator = Evaluator(request(reference), reference, training, place, progress, source.asked.data_dir, degradation)
     if subject.samples is not None:
