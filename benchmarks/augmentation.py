@@ -5,9 +5,8 @@
 
 Faces: a DCGAN of width 16 at 64 pixels learns 500 of CelebA's faces, chosen by a seed of their own; the other 9,500 are what its samples
 are compared with. cFID is the Fréchet distance in the features of ganzoo's `classifier`, which learns man or woman, smiling or not on those
-others. "D's loss" is d/real + d/fake: 2 ln 2 = 1.39 where D can tell nothing, 0 where it has won. It is told at a quarter, half and the end
-of the run, as the mean over 100 steps, and so is the step from which on that mean stays below a third of 1.39: the later, the longer D is
-kept from winning.
+others. "D's loss" is d/real + d/fake: 2 ln 2 = 1.39 where D can tell nothing, 0 where it is sure. It is told at a quarter, half and the end
+of the run, as the mean over 100 steps; "D had won" is the share of the steps in which that mean was below a third of 1.39.
 
 Settling: p of `ada` with losses that leave the zero of the logits free, and with one that does not. Where D learns the few images by heart
 p has to rise and r_t to stay near the target; where it does not, p has to stay near 0.
@@ -45,7 +44,6 @@ from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs.exported import load
 from ganzoo.training import launch
 
-Row = dict[str, float | None]
 FEW, SAMPLES, SIZE = 500, 5000, "64"
 CHANCE = 2 * math.log(2)
 WON = CHANCE / 3
@@ -98,20 +96,17 @@ def all_trained(out: Path, runs: Mapping[str, Sequence[str]]) -> None:
         list(pool.map(lambda item: trained(out / item[0], item[1]), runs.items()))
 
 
-def game(run: Path) -> Row:
-    """How sure D was: its loss at a quarter, half and the end of the run, and from which step on it has won; None: never."""
+def game(run: Path) -> dict[str, float]:
+    """How sure D was: its loss at a quarter, half and the end of the run, and the share of the steps in which it had won."""
     lines = read_lines(run / "metrics.jsonl")
     lost = [line["d/real"] + line["d/fake"] for line in lines]
-    steps = [line["step"] for line in lines]
-    width = next((i for i, step in enumerate(steps) if step >= 100), len(steps)) or 1
+    width = next((i for i, line in enumerate(lines) if line["step"] >= 100), len(lines)) or 1
     smooth = [statistics.mean(lost[max(0, i - width + 1) : i + 1]) for i in range(len(lost))]
-    last = max((i for i, value in enumerate(smooth) if value >= WON), default=-1)
-    won = float(steps[last + 1]) if last + 1 < len(steps) else None
-    quarters = {f"D's loss, {name}": smooth[round(part * (len(smooth) - 1))] for name, part in (("1/4", 0.25), ("1/2", 0.5), ("end", 1.0))}
-    return {**quarters, "D has won from step": won, "seconds": lines[-1]["time"]}
+    parts = {f"D's loss, {name}": smooth[round(part * (len(smooth) - 1))] for name, part in (("1/4", 0.25), ("1/2", 0.5), ("end", 1.0))}
+    return {**parts, "D had won": statistics.mean(value < WON for value in smooth), "seconds": lines[-1]["time"]}
 
 
-def settled(run: Path, wrapper: str = "ada") -> Row:
+def settled(run: Path, wrapper: str = "ada") -> dict[str, float]:
     """p at a quarter, half and the end, r_t over the last quarter, and how much p still moved there."""
     lines = [line for line in read_lines(run / "metrics.jsonl") if f"{wrapper}/p" in line]
     p = [line[f"{wrapper}/p"] for line in lines]
@@ -132,16 +127,16 @@ def judge(others: Path) -> Evaluator:
     return Evaluator(request, reference, lambda: data, torch.device("cpu"))
 
 
-def of_faces(out: Path, few: Path, others: Path, seeds: Sequence[int], steps: int) -> dict[str, list[Row]]:
+def of_faces(out: Path, few: Path, others: Path, seeds: Sequence[int], steps: int) -> dict[str, list[dict[str, float]]]:
     """Figures by what stands around D, one a seed."""
     common = ["dcgan", "--dataset", str(few), "--image-size", SIZE, "--steps", str(steps), "--save-every", str(steps), *NARROW]
     around = {f"{name}-{seed}": [*common, "--with", name, "--seed", str(seed)] for seed in seeds for name in AROUND}
     all_trained(out, around)
-    evaluator, figures = judge(others), dict[str, list[Row]]()
+    evaluator, figures = judge(others), dict[str, list[dict[str, float]]]()
     for name in AROUND:
         for seed in seeds:
             run = out / f"{name}-{seed}"
-            row: Row = {**evaluator(load(catalogue(), run), SAMPLES)[0].figures, **game(run)}
+            row = {**evaluator(load(catalogue(), run), SAMPLES)[0].figures, **game(run)}
             figures.setdefault(name, []).append(row | (settled(run) if name == "ada" else {}))
             print(name, seed, row, flush=True)
     real = compose.find_data(catalogue(), DataOptions(dataset=str(few), image_size=SIZE)).prepare()
@@ -149,7 +144,7 @@ def of_faces(out: Path, few: Path, others: Path, seeds: Sequence[int], steps: in
     return figures
 
 
-def of_settling(out: Path, few: Path, steps: int) -> dict[str, list[Row]]:
+def of_settling(out: Path, few: Path, steps: int) -> dict[str, list[dict[str, float]]]:
     """Where p goes, by loss, at 32 pixels; and with fashion-10k's 10,000 images, which cannot be learnt by heart in this time."""
     common = ["--image-size", "32", "--steps", str(steps), "--save-every", str(steps), "--batch-size", "32", "--with", "ada"]
     runs = {}
@@ -161,7 +156,7 @@ def of_settling(out: Path, few: Path, steps: int) -> dict[str, list[Row]]:
     return {what: [settled(out / place)] for what, place in places.items()}
 
 
-def table(figures: Mapping[str, Sequence[Row]], first: str) -> list[str]:
+def table(figures: Mapping[str, Sequence[Mapping[str, float]]], first: str) -> list[str]:
     """Mean (lowest to highest) over the seeds."""
     names = list(dict.fromkeys(name for rows in figures.values() for row in rows for name in row))
     lines = ["| " + " | ".join([first, *names]) + " |", "|---" * (len(names) + 1) + "|"]
@@ -170,13 +165,10 @@ def table(figures: Mapping[str, Sequence[Row]], first: str) -> list[str]:
     return lines
 
 
-def _cell(values: Sequence[float | None]) -> str:
-    shown, known = ["never" if value is None else f"{value:.3g}" for value in values], [value for value in values if value is not None]
-    if len(set(shown)) < 2:
-        return next(iter(shown), "")
-    if len(known) < len(values):
-        return ", ".join(shown)
-    return f"{statistics.mean(known):.3g} ({min(known):.3g} to {max(known):.3g})"
+def _cell(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.3g}" for value in values)
+    return f"{statistics.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def page(told: Mapping[str, Any]) -> str:

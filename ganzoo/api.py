@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -167,6 +168,15 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Leaves torch's random state as it was: the caller's own draws go on."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
 def train(
     recipe: str, *, out: str | Path | None = None, parts: Mapping[str, str] | None = None, wrappers: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None, watch: Watch | None = None, **run: Any,
@@ -192,13 +202,15 @@ def train(
         of, _, option = name.partition(".")
         changes.options.setdefault(of, {})[option] = value
     resolved = compose.resolve(catalogue(), recipe, changes)
-    return launch.start(resolved, Path(out).expanduser() if out is not None else None, watch or _Warns())
+    with _own_randomness():
+        return launch.start(resolved, Path(out).expanduser() if out is not None else None, watch or _Warns())
 
 
 def resume(run: str | Path, *, steps: int | None = None, device: str | None = None, watch: Watch | None = None) -> Path:
     """Go on with a run that was stopped, or to `steps`; returns its folder. Raises as `train` does."""
     folder = Path(run).expanduser()
-    launch.resume(catalogue(), folder, steps, watch or _Warns(), device)
+    with _own_randomness():
+        launch.resume(catalogue(), folder, steps, watch or _Warns(), device)
     return folder
 
 

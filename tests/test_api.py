@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -125,6 +127,16 @@ def test_training_twice_in_one_process_is_the_same_and_resuming_goes_on(images, 
         ganzoo.train("acgan", dataset=images(3), step=3)
     with pytest.raises(UsageError, match="--out"):
         ganzoo.train("acgan", dataset=images(3), steps=2, out=again, **SMALL)
+
+
+def test_training_in_another_thread_leaves_signals_and_random_state_alone(images, run, tmp_path):
+    handler, state = signal.getsignal(signal.SIGINT), torch.random.get_rng_state()
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(lambda: ganzoo.train("acgan", dataset=images(3), steps=2, out=tmp_path / "again", **SMALL)).result()
+    a, b = (load_file(folder / "generator.safetensors") for folder in (run, again))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_figures_come_with_their_protocol(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -251,7 +252,7 @@ def _best_effort(watch: Watch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(watch: Watch) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM; the second one ends the process at once."""
+    """Collect SIGINT and SIGTERM; the second one ends the process at once. In another thread than the main one there are none."""
     caught: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -260,7 +261,8 @@ def _signals(watch: Watch) -> Iterator[list[int]]:
             os._exit(128 + number)
         caught.append(number)
 
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield caught
     finally:
