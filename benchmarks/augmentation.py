@@ -8,8 +8,8 @@ are compared with. cFID is the Fréchet distance in the features of ganzoo's `cl
 others. "D's loss" is d/real + d/fake: 2 ln 2 = 1.39 where D can tell nothing, 0 where it is sure. It is told at a quarter, half and the end
 of the run, as the mean over 100 steps; "D had won" is the share of the steps in which that mean was below a third of 1.39.
 
-Settling: p of `ada` with losses that leave the zero of the logits free, and with one that does not. Where D learns the few images by heart
-p has to rise and r_t to stay near the target; where it does not, p has to stay near 0.
+Settling: p of `ada` with losses that leave the zero of the logits free, and with one that does not, after as many images. p may get from 0
+to 1 within 10,000 of them, so there is time to settle. 500 faces against 10,000 garments.
 
 Every run has one thread; two are made at a time.
 """
@@ -144,9 +144,10 @@ def of_faces(out: Path, few: Path, others: Path, seeds: Sequence[int], steps: in
     return figures
 
 
-def of_settling(out: Path, few: Path, steps: int) -> dict[str, list[dict[str, float]]]:
+def of_settling(out: Path, few: Path, images: int) -> dict[str, list[dict[str, float]]]:
     """Where p goes, by loss, at 32 pixels; and with fashion-10k's 10,000 images, which cannot be learnt by heart in this time."""
-    common = ["--image-size", "32", "--steps", str(steps), "--save-every", str(steps), "--batch-size", "32", "--with", "ada"]
+    common = ["--image-size", "32", "--images", str(images), "--steps", str(images // 32), "--batch-size", "32", "--with", "ada"]
+    common += ["--ada.images", "10000"]
     runs = {}
     for name, words in SETTLING.items():
         runs[f"{name}, 500 faces"] = [*words, "--dataset", str(few), *common]
@@ -185,7 +186,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", choices=["faces", "settling"], help="one of the two tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=1000, help="of each run on faces; half as many of the others")
+    parser.add_argument("--steps", type=int, default=1000, help="of each run on faces")
+    parser.add_argument("--images", type=int, default=24_000, help="real samples that D sees in each of the other runs")
     parser.add_argument("--data-dir", type=Path, help="where CelebA lies: DIR/celeba; also GANZOO_DATA")
     parser.add_argument("--out", type=Path, help="keep the runs in this folder, and take those that are finished there")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
@@ -194,16 +196,17 @@ def main() -> None:
     if not (source / "img_align_celeba.zip").exists():
         parser.error(f"{source} has no img_align_celeba.zip and list_attr_celeba.txt: --data-dir says where CelebA lies")
     torch.set_num_threads(machine.threads())
+    asked = {"faces": f"--seeds {' '.join(map(str, args.seeds))} --steps {args.steps}", "settling": f"--images {args.images}"}
     file = args.results / "augmentation.json"
     told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     with tempfile.TemporaryDirectory(prefix="ganzoo-augmentation-") as temporary:
         out = args.out or Path(temporary)
         few, others = faces(source, out / "data")
         for what in ("faces", "settling") if args.only is None else (args.only,):
-            made = of_faces(out, few, others, args.seeds, args.steps) if what == "faces" else of_settling(out, few, args.steps // 2)
+            made = of_faces(out, few, others, args.seeds, args.steps) if what == "faces" else of_settling(out, few, args.images)
             told[what] = {
                 "figures": made,
-                "command": f"python benchmarks/augmentation.py --only {what} --seeds {' '.join(map(str, args.seeds))} --steps {args.steps}",
+                "command": f"python benchmarks/augmentation.py --only {what} {asked[what]}",
                 "date": datetime.now(UTC).date().isoformat(),
                 "ganzoo": ganzoo.__version__,
                 "machine": machine.describe(),

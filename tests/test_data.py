@@ -324,6 +324,13 @@ def test_pipes_and_dangling_links_do_not_hang(tmp_path):
     assert [name for name, _ in prepared.skipped] == ["nowhere.png"]
 
 
+@pytest.mark.parametrize("folders", [("source", "target"), ("trainA", "trainB"), ("train", "val")])
+def test_pairs_domains_and_splits_in_a_zip_are_not_taken_for_classes(folders, tmp_path):
+    path = zip_of(tmp_path / "z.zip", {f"{folder}/{name}": data for folder in folders for name, data in good(2).items()})
+    with pytest.raises(UsageError, match=f"{folders[0]}, {folders[1]} in it are no classes. Unpack it"):
+        prepare(str(path), None)
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [

@@ -314,6 +314,10 @@ def images_in_zip(path: Path) -> Samples:
             return file.read(info.file_size)  # not read(): that inflates all that the stream holds
 
     labels, class_names = _classes(names)
+    lower = {name.lower() for name in class_names}
+    if {"source", "target"} <= lower or {"traina", "trainb"} <= lower or (lower & {*TRAIN} and lower & {*HELD_OUT}):
+        archive.close()
+        raise UsageError(f"{path}: {', '.join(class_names)} in it are no classes. Unpack it: a folder with such sub-folders is understood.")
     print_ = _digest(f"{name}\0{members[name].file_size}\0{members[name].CRC}" for name in names)
     return Samples.of_files(print_, names, read, labels, class_names, note=note, close=archive.close)
 
