@@ -361,13 +361,13 @@ class Resolved:
         if made := [key for key in (parts.degradation.gives if parts.degradation else ()) if key in spec.keys]:
             raise UsageError(f"--degradation: data set {name!r} has a `{made[0]}` already. Take none, or other data.")
         field = spec.fields[parts.main]
-        for kind, entry in {**self.parts, **self.wrappers}.items():
+        for entry in (*self.parts.values(), *self.wrappers.values()):
             record = entry.record
             if isinstance(record, NetworkPart | WrapperPart | DegradationPart) and field.medium not in record.media:
                 others = self.zoo.entries(record.kind)
                 able = [e.name for e in others if field.medium in getattr(e.record, "media", ())]
                 raise UsageError(
-                    f"{kind} {record.name!r} works on {' or '.join(record.media)}; data set {name!r} is {field.medium}. "
+                    f"{record.kind} {record.name!r} works on {' or '.join(record.media)}; data set {name!r} is {field.medium}. "
                     f"Those that take it: {', '.join(able) or 'none'}."
                 )
         sizes = parts.sizes

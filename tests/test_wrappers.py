@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from zoo import small
 
 import ganzoo
 from ganzoo import DataSpec, Turn
+from ganzoo.files import read_lines
 from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs import checkpoint
+from ganzoo.training import launch
+from ganzoo.training.loop import Watch
 
 SPEC = DataSpec.of("image", (3, 16, 16))
 
@@ -145,3 +150,16 @@ def test_where_zero_means_nothing_logits_are_measured_from_the_middle():
     assert catalogue().get("loss", "wgan-gp").record.anchored is False
     assert catalogue().get("loss", "relativistic").record.anchored is False
     assert catalogue().get("loss", "non-saturating").record.anchored is True
+
+
+@pytest.mark.parametrize("recipe", ["dcgan", "wgan-gp", "r3gan", "acgan"])
+def test_recipes_train_with_both_around_d_and_resume_with_the_same_bits(recipe, images, tmp_path):
+    both = {"wrappers": ("diffaugment", "ada"), "parts": {"ada": {"images": 100}}}
+    whole = launch.start(small(recipe, images(3), steps=4, **both), tmp_path / "whole", Watch())
+    parts = launch.start(small(recipe, images(3), steps=2, **both), tmp_path / "parts", Watch())
+    launch.resume(catalogue(), parts, 4, Watch())
+    a, b = (checkpoint.read(checkpoint.path_of(folder / "checkpoints", 4))[0] for folder in (whole, parts))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert [name for name in a if name.endswith("ada.p")] == ["model:wrappers.D.ada.p"]
+    assert all("ada/r" in line for line in read_lines(whole / "metrics.jsonl"))
