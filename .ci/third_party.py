@@ -30,7 +30,7 @@ RUNS = {
     "wrapper": ["dcgan", "--with", "their-wrapper,ada"],
     "pairs": ["their-pairs", "--degradation", "mask"],
     "text": ["their-text", "--dataset", "DATA/lines.txt"],
-    "medium": ["their-medium"],
+    "medium": ["their-medium", "--strategy", "their-judge"],
     "domains": ["their-domains", "--dataset", "a=DATA/winter", "--dataset", "b=DATA/summer", "--batch-size", "4"],
 }
 #: What each publishes, beside what is called like its kind.
@@ -163,6 +163,9 @@ np.save(data / "signals.npy", random.standard_normal((5, 1, 64)).astype(np.float
             assert set(" ".join(lines).replace(".", " ").split()) <= {*written, "<unknown>"}, lines
         if kind == "medium":
             assert (out / "x.npy").stat().st_size > 1000
+            self.ganzoo("apply", run, out / "x.npy", "--network", "judge", "--out", self.work / "judged")
+            told = next((self.work / "judged").glob("*.csv")).read_text().splitlines()
+            assert len(told) == 21, told
 
     def checks(self, kind: str) -> None:
         reports = self.told("check", f"their-{kind}")

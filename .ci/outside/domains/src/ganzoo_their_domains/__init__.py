@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import Check, NetworkPart, Part, Recipe, StrategyPart, hookimpl, option
+from ganzoo import AlternatingOptions, Check, NetworkPart, Part, Recipe, StrategyPart, hookimpl, option
 
 GANZOO_API = 1
 
@@ -40,6 +40,13 @@ def ganzoo_register() -> list[Part | Recipe]:
             "two translators, two discriminators, a pool of fakes",
             CycleOptions,
             reads=("x_a", "x_b"),
+        ),
+        StrategyPart(
+            "their-judge",
+            "ganzoo_their_domains.model:Judged",
+            "Algorithm 1, of which D is a product as well",
+            AlternatingOptions,
+            check=Check(known_failures={"it-learns": "translators of a single domain, without a truth beside them"}),
         ),
         Recipe(
             "their-domains",

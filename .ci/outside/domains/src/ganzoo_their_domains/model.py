@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import ganzoo
 import torch
-from ganzoo import Batch, Builders, DataSpec, Export, Prior, Terms
+from ganzoo import Batch, Builders, DataSpec, Export, Field, Prior, Terms
 from torch import Tensor, nn
 
 from ganzoo_their_domains import CycleOptions, TranslatorOptions
@@ -72,3 +72,10 @@ class Cycle(ganzoo.Strategy):
         terms_g["cycle"] = self.options.cycle * back
         self.update((self.opt_G, terms_g))
         return self.metrics(d_a=terms_a, d_b=terms_b, g=terms_g)
+
+
+class Judged(ganzoo.Alternating):
+    """D is kept too: it tells how real anybody's samples look."""
+
+    def exports(self) -> dict[str, Export]:
+        return {**super().exports(), "judge": Export("D", ("x",), Field("label", size=2, names=("made", "real")))}
