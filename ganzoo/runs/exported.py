@@ -94,31 +94,37 @@ class Exported:
 
     def latents(self, n: int, seed: int) -> dict[str, Tensor]:
         """The first n latents of a seed by name, on the CPU. Row i depends on the seed and i alone."""
+        return self._drawn(torch.arange(n), seed)
+
+    def _drawn(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
+        """The latents of some rows of a seed, in ascending order."""
         lots: dict[str, list[Tensor]] = {name: [] for name in self.network.latents()}
-        for start in range(0, n, BATCH):
+        for start in range(int(rows[0]) // BATCH * BATCH, int(rows[-1]) + 1, BATCH):
+            within = rows[(rows >= start) & (rows < start + BATCH)] - start
             with draws(seed, "sample", start):
                 for name, prior in self.network.latents().items():
-                    lots[name].append(draw(name, prior, BATCH)[: n - start])
-        return {name: torch.cat(rows) for name, rows in lots.items()}
+                    lots[name].append(draw(name, prior, BATCH)[within])
+        return {name: torch.cat(lot) for name, lot in lots.items()}
 
     def inputs(self, n: int, seed: int, given: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """All that it is called with, n rows, by key: what is given, as in a batch, else latents of the seed, and each class in turn.
 
         Raises UsageError where something is missing that nobody can make up.
         """
-        given = given or {}
-        latents = self.latents(n, seed)
-        values = {}
+        return self.latents(n, seed) | self._known(n, given)
+
+    def _known(self, n: int, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """The inputs that are not drawn."""
+        given, latents, known = given or {}, self.network.latents(), {}
         for key in self.export.names.values():
             if key in given:
-                values[key] = given[key]
-            elif key in latents:
-                values[key] = latents[key]
-            elif (rows := medium(self.fields[key].medium).made_up(n, self.fields[key])) is not None:
-                values[key] = rows
-            else:
-                raise UsageError(f"{self.name} asks for {', '.join(self.asks)}: it is applied to data, as `ganzoo apply` does.")
-        return values
+                known[key] = given[key]
+            elif key not in latents:
+                rows = medium(self.fields[key].medium).made_up(n, self.fields[key])
+                if rows is None:
+                    raise UsageError(f"{self.name} asks for {', '.join(self.asks)}: it is applied to data, as `ganzoo apply` does.")
+                known[key] = rows
+        return known
 
     def raw(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
         """The network's own outputs, on the CPU, some rows at a time. given: as in `inputs`.
@@ -127,11 +133,12 @@ class Exported:
         of a row do not depend on how many are asked for. Pictures of another size than the trained one are padded to the network's
         `multiple`, and the output is cut to the same part. Raises UsageError where a picture has a size that it does not take.
         """
-        values = self.inputs(n, seed, given)
-        device, at_once = next(self.network.parameters()).device, self._at_once(values)
+        known = self._known(n, given)
+        device, at_once = next(self.network.parameters()).device, self._at_once(known)
         for start in range(0, n, at_once):
             rows = torch.arange(start, start + at_once).clamp_max(n - 1)
-            called = {parameter: values[key][rows].to(device) for parameter, key in self.export.names.items()}
+            values = self._drawn(rows, seed) | {key: value[rows] for key, value in known.items()}
+            called = {parameter: values[key].to(device) for parameter, key in self.export.names.items()}
             training = self.network.training
             self.network.eval()
             try:
