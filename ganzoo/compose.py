@@ -80,19 +80,27 @@ class Parts:
         return self.strategy.reads[0]
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of the data that this combination reads."""
+    def _read(self) -> set[str]:
+        """All keys that this combination reads, drawn and made ones among them."""
         reads = set(self.strategy.reads)
         if "x" in reads:  # else the strategy calls its networks with other fields than they name
             reads |= {key for part in self.networks.values() for key in (*part.takes, *part.needs)} | {*self.loss.given}
-        return tuple(sorted(reads - self.latents - {*(self.degradation.gives if self.degradation else ())}))
+        return reads
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The keys that a degradation makes."""
+        return self.degradation.gives if self.degradation else ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the data that this combination reads."""
+        return tuple(sorted(self._read - self.latents - {*self.made}))
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """What a degradation makes and no part takes, if none takes any of it."""
-        gives = self.degradation.gives if self.degradation else ()
-        taken = {*self.strategy.reads, *self.loss.given, *(key for part in self.networks.values() for key in (*part.takes, *part.needs))}
-        return () if taken & {*gives} else gives
+        """What a degradation makes, if nothing of it is read."""
+        return () if self._read & {*self.made} else self.made
 
     @property
     def media(self) -> tuple[str, ...]:
@@ -180,12 +188,13 @@ class DataSource:
     """Data that was asked for, before it is prepared.
 
     asked: its name, or an absolute path, and what is to be made of it. entry: its record; None of a path. options: the data set's own.
-    split: "train", or "test" for what a folder holds out.
+    test: the entry of what the record says is held out, if that is installed. split: "train", or "test" for what a folder holds out.
     """
 
     asked: DataOptions
     entry: Entry | None
     options: Any = None
+    test: Entry | None = None
     split: str = "train"
 
     @property
@@ -216,11 +225,11 @@ class DataSource:
             whose = f" of {self.entry.plugin.origin}" if self.entry else ""
             raise GanzooError(f"data set {self.name!r}{whose} cannot be prepared: {type(e).__name__}: {e}") from e
 
-    def held_out(self, zoo: Catalogue) -> DataSource | None:
+    @property
+    def held_out(self) -> DataSource | None:
         """What the data holds out for tests: another data set, or a split of its folder; None where it holds nothing out."""
         if self.record is not None:
-            entry = zoo.find("dataset", self.record.test) if self.record.test else None
-            return replace(self, entry=entry, options=None).asking(dataset=entry.stored, labelled=0) if entry else None
+            return replace(self, entry=self.test, options=None).asking(dataset=self.test.stored, labelled=0) if self.test else None
         from ganzoo.data import splits_at
 
         places = list(domains_of(self.name).values()) or [self.name]
@@ -251,7 +260,9 @@ def find_data(zoo: Catalogue, asked: DataOptions, chosen: Mapping[str, Any] | No
         name = entry.stored
     data_dir = str(Path(asked.data_dir).expanduser().resolve()) if asked.data_dir else None
     own = entry.options(chosen or {}, "--dataset.") if entry else options.make(None, chosen or {}, "--dataset.")
-    return DataSource(replace(asked, dataset=name, data_dir=data_dir), entry, own)
+    record = entry.record if entry else None
+    test = zoo.find("dataset", record.test) if isinstance(record, DataSet) and record.test else None
+    return DataSource(replace(asked, dataset=name, data_dir=data_dir), entry, own, test)
 
 
 # --- A whole run ---
@@ -358,7 +369,7 @@ class Resolved:
                 advice += "; or a --degradation makes them, as `ganzoo list --kind degradation` says"
             wanted = " and ".join("labels `y`" if key == "y" else f"`{key}`" for key in missing)
             raise UsageError(f"{recipe} needs {wanted}; data set {name!r} has only {_quoted(spec.keys)}: {advice}.")
-        if made := [key for key in (parts.degradation.gives if parts.degradation else ()) if key in spec.keys]:
+        if made := [key for key in parts.made if key in spec.keys]:
             raise UsageError(f"--degradation: data set {name!r} has a `{made[0]}` already. Take none, or other data.")
         field = spec.fields[parts.main]
         for entry in (*self.parts.values(), *self.wrappers.values()):

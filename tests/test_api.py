@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import ganzoo
 from ganzoo import UsageError
+from ganzoo.files import read_lines
 from ganzoo.registry import catalogue as registry
 from ganzoo.registry import discovery
 
@@ -240,6 +241,15 @@ def test_figures_of_applied_products_are_those_of_their_outputs(mended, images):
         ganzoo.evaluate(images(3), metric="psnr", against=str(images(3)), n=7)
     with pytest.raises(UsageError, match="nothing to compare it with"):
         ganzoo.evaluate(mended, network="judge")
+
+
+def test_a_run_that_is_applied_is_measured_against_the_truth_while_it_trains_too(mended, images, tmp_path):
+    asked = {"metric": "psnr", "eval_every": 2, "eval_n": 20}
+    out = ganzoo.train("zz-mend", dataset=images(3), steps=2, batch_size=4, image_size=16, out=tmp_path / "run", **asked)
+    (trained,) = read_lines(out / "evaluations.jsonl")
+    (evaluation,) = ganzoo.evaluate(out, metric="psnr", n=20)
+    assert (trained["hash"], trained["figures"]) == (evaluation.hash, evaluation.figures)
+    assert "mask" in evaluation.protocol["degradation"]
 
 
 def test_texts_come_as_lines(tmp_path):

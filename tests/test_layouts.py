@@ -31,7 +31,7 @@ def prepared(dataset, **asked):
 
 
 def held_out(dataset, **asked):
-    found = source(dataset, **asked).held_out(catalogue())
+    found = source(dataset, **asked).held_out
     return None if found is None else found.prepare()
 
 

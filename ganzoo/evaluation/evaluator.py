@@ -30,7 +30,6 @@ from ganzoo.types import FeaturesPart, MetricPart
 
 if TYPE_CHECKING:
     from ganzoo.data import Prepared
-    from ganzoo.interfaces import Degradation
 
 READ = 250  # real samples that are read at once
 BATCH = 50  # samples that an extractor is given at once
@@ -54,16 +53,15 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 class Evaluator:
     """Measures samples by one protocol, as often as it is called; its accumulators of the real samples are filled once and cached.
 
-    training: prepares the data that the generator learns from, for extractors that learn from it too. degradation: makes the inputs of
-    products that ask for what it makes.
+    training: prepares the data that the generator learns from, for extractors that learn from it too.
     """
 
     def __init__(
         self, request: EvaluationRequest, reference: Reference, training: Callable[[], Prepared], device: torch.device,
-        progress: Progress = lambda what, done, total: None, data_dir: str | None = None, degradation: Degradation | None = None,
+        progress: Progress = lambda what, done, total: None, data_dir: str | None = None,
     ) -> None:  # fmt: skip
         self.request, self.reference, self.device, self.progress = request, reference, device, progress
-        self.spec, self.degradation = reference.spec, degradation
+        self.spec = reference.spec
         request.check(reference.field, reference.truth)
         self.n_real = min(request.n_real or reference.count, reference.count)
         self.metrics: list[tuple[Entry, Metric]] = []
@@ -112,7 +110,7 @@ class Evaluator:
 
     def _source(self, product: Exported) -> str:
         """A key of the real samples whose set the inputs of a product are taken from."""
-        stored = [key for key in product.asks if not (self.degradation and key in self.degradation.fields(self.reference.spec.x))]
+        stored = [key for key in product.asks if not (product.degradation and key in product.degradation.fields(self.reference.spec.x))]
         return self.reference.own(stored[0] if stored else "x")
 
     def _applied(self, product: Exported, n: int, count: int) -> Iterator[Lot]:
@@ -126,9 +124,9 @@ class Evaluator:
                 if own and spec.set_of(own) == spec.set_of(self._source(product)):
                     stored[key] = data[own][rows]
                     given[key] = medium(taken.medium).to_batch(stored[key])
-            if self.degradation is not None:
+            if product.degradation is not None:
                 x = medium(spec.x.medium).to_batch(data["x"][rows]).to(self.device)
-                made = degraded(self.degradation, x, self.request.seed, "evaluate", start)
+                made = degraded(product.degradation.to(self.device), x, self.request.seed, "evaluate", start)
                 given |= {key: value.cpu() for key, value in made.items() if key in product.fields}
                 for key in given.keys() & made.keys():
                     stored[key] = medium(product.fields[key].medium).stored(given[key], product.fields[key])

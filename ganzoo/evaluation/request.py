@@ -140,7 +140,7 @@ def find_reference(
 
     Raises UsageError where the data set holds nothing out.
     """
-    record, held_out = source.record, source.held_out(zoo)
+    record, held_out = source.record, source.held_out
     if against == "train":
         return Reference(training(), "train", record, key, truth)
     if against == "test":

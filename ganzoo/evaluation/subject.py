@@ -17,14 +17,11 @@ from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.folder import add_evaluation, read_config
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.evaluation.record import Evaluation
-    from ganzoo.interfaces import Degradation
-    from ganzoo.runs.exported import Exported
     from ganzoo.types import Field
 
 READ = 250  # samples that are read at once
@@ -144,8 +141,7 @@ def evaluate(
             f"--against: {reference.data.name} has other {what} than these samples know, or in another order. What lies in one folder, "
             f"as train and test, shares them."
         )
-    degradation = _degradation(zoo, first, place) if subject.samples is None else None
-    evaluator = Evaluator(request(reference), reference, training, place, progress, source.asked.data_dir, degradation)
+    evaluator = Evaluator(request(reference), reference, training, place, progress, source.asked.data_dir)
     if subject.samples is not None:
         return evaluator.measure(*_samples(samples, evaluator, warn), Path(subject.samples.name).name)
     evaluations = []
@@ -165,16 +161,6 @@ def evaluate(
             except GanzooError as e:
                 warn(f"{e} The figures are only shown here.")
     return evaluations
-
-
-def _degradation(zoo: Catalogue, product: Exported, place: torch.device) -> Degradation | None:
-    """What made the inputs of a product while it was trained; None where nothing did."""
-    described = product.meta.get("degradation")
-    if not described:
-        return None
-    entry = zoo.get("degradation", described["part"])
-    made: Degradation = entry.build(product.data, entry.options(described["options"], "--degradation."))
-    return made.to(place)
 
 
 def _samples(data: Prepared, evaluator: Evaluator, warn: Callable[[str], None]) -> tuple[Iterator[Tensor], int]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ganzoo.compose import Resolved
     from ganzoo.data import Prepared
-    from ganzoo.interfaces import Network
+    from ganzoo.interfaces import Degradation, Network
     from ganzoo.strategy import Strategy
 
 BATCH = 50  # rows that are drawn, and given to the network, at once; always so many: their number decides how sums are rounded
@@ -36,6 +36,7 @@ class Exported:
     """A network with what it is called with and what it gives.
 
     name: of the export. data: the fields of the data that it was trained on. step: how long. meta: what its file says of itself.
+    degradation: what made its inputs while it was trained.
     """
 
     network: Network
@@ -44,13 +45,14 @@ class Exported:
     data: DataSpec
     step: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    degradation: Degradation | None = None
 
     @classmethod
-    def of(cls, strategy: Strategy, name: str = "", step: int = 0) -> Exported:
+    def of(cls, strategy: Strategy, name: str = "", step: int = 0, meta: Mapping[str, Any] | None = None) -> Exported:
         """A product of a strategy as it would be saved now, averaged if it is; by default the main one."""
         exports = strategy.exports()
         name = name or next(iter(exports))
-        return cls(strategy.product(name), exports[name], name, strategy.spec, step)
+        return cls(strategy.product(name), exports[name], name, strategy.spec, step, meta or {}, strategy.build.degradation)
 
     # --- What it takes and gives ---
 
@@ -304,14 +306,18 @@ def load(zoo: Catalogue, path: Path, network: str = "", warn: Callable[[str], No
         export = Export(str(meta["network"]), {str(k): str(v) for k, v in meta["takes"]}, gives, str(meta["output"]))
         known = data.renamed(**meta["names"])
         plugins = {str(plugin): str(version) for plugin, version in dict(meta["plugins"]).items()}
-        step, values, role = int(meta["step"]), dict(meta["options"]), str(meta["role"])
+        step, values, role, made = int(meta["step"]), dict(meta["options"]), str(meta["role"]), dict(meta["degradation"])
     except (LookupError, TypeError, ValueError, AttributeError) as e:
         raise UsageError(f"{file}: it, or its run's config.json, does not say how the network is built ({e!r}).") from e
     zoo.check_versions(file, plugins, warn)
     entry = zoo.get(role, part)
     filled = _filled(entry, entry.options(values, f"--{role}."), known, file, export.network)
     filled.names = dict(meta["names"])
-    return Exported(filled, export, name, data, step, meta)
+    degradation = None
+    if made:
+        source = zoo.get("degradation", made["part"])
+        degradation = source.build(data, source.options(made["options"], "--degradation."))
+    return Exported(filled, export, name, data, step, meta, degradation)
 
 
 def _found(path: Path, network: str) -> tuple[Path, dict[str, Any]]:

@@ -92,9 +92,9 @@ def _evaluator(resolved: Resolved, data: Prepared, session: Session, progress: P
     if not run.eval_every:
         return None
     product = Exported.of(session.strategy)
-    reference = Reference(data, "train", resolved.data.record, product.key)
+    reference = Reference(data, "train", resolved.data.record, product.key, product.has_truth)
     request = requested(resolved.zoo, reference, resolved.measures, run.eval_n)
-    return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir, session.batches.degradation)
+    return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir)
 
 
 def _train(

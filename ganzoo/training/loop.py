@@ -92,7 +92,7 @@ def train(
             # Before the checkpoint: a run that is killed in between goes on from the one before, and measures again.
             if evaluator is not None and measures:
                 with clock.stopped():
-                    _evaluate(evaluator, session.strategy, run, watch, t, options.eval_n)
+                    _evaluate(evaluator, session.strategy, exports, run, watch, t, options.eval_n)
             if saves:
                 saver.save(t, must=last or stops)
     if stops and not last:
@@ -100,10 +100,13 @@ def train(
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
 
 
-def _evaluate(evaluator: Evaluator, strategy: Strategy, run: Run, watch: Watch, t: int, n: int) -> None:
+def _evaluate(
+    evaluator: Evaluator, strategy: Strategy, exports: Mapping[str, Any], run: Run, watch: Watch, t: int, n: int
+) -> None:  # fmt: skip
     """Measure n outputs of the main product as it stands; a failure costs a warning."""
     try:
-        evaluations = evaluator(Exported.of(strategy, step=t), n, str(checkpoint.path_of(Path("checkpoints"), t)))
+        product = Exported.of(strategy, step=t, meta=next(iter(exports.values())))
+        evaluations = evaluator(product, n, str(checkpoint.path_of(Path("checkpoints"), t)))
         for evaluation in evaluations:
             add_evaluation(run.folder, evaluation.to_json())
         watch.evaluated(t, evaluations)
