@@ -347,13 +347,12 @@ class Resolved:
     @property
     def _plain(self) -> bool:
         """Whether it is a data set by name, or pictures and their classes: of all else only the preparation tells the fields."""
-        from ganzoo.data import splits_at
+        from ganzoo.data import only_pictures
 
-        asked, place = self.data.asked, Path(self.data.name)
+        asked = self.data.asked
         if asked.labelled or asked.pairs or domains_of(self.data.name):
             return False
-        names = {child.name.lower() for child in place.iterdir()} if place.is_dir() else set()
-        return self.data.record is not None or place.suffix == ".zip" or (bool(names) and not splits_at(place) and "source" not in names)
+        return self.data.record is not None or only_pictures(Path(self.data.name))
 
     def check(self, spec: DataSpec) -> None:
         """Raise UsageError where the data lacks what the parts need: keys, kind, size."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -50,32 +50,25 @@ def sample(prior: Prior, n: int, g: torch.Generator) -> Tensor:
 
 @dataclass
 class Draws:
-    """The draws of one scope, of a step for example.
-
-    keys: what they are a function of. tape: prior and rows of what was drawn, by purpose and how often it was asked before. feed: tensors
-    that were drawn beforehand, by the same keys, and are taken in the place of new ones; None: there are none.
-    """
+    """The draws of one scope, of a step for example. keys: what they are a function of."""
 
     keys: tuple[object, ...]
-    feed: Mapping[tuple[str, int], Tensor] | None = None
-    tape: dict[tuple[str, int], tuple[Prior, int]] = field(default_factory=dict)
     _asked: dict[str, int] = field(default_factory=dict)
 
     def take(self, purpose: str, prior: Prior, n: int) -> Tensor:
         """The next draw for this purpose."""
         i = self._asked.get(purpose, 0)
         self._asked[purpose] = i + 1
-        self.tape[purpose, i] = prior, n
-        return sample(prior, n, generator(*self.keys, purpose, i)) if self.feed is None else self.feed[purpose, i]
+        return sample(prior, n, generator(*self.keys, purpose, i))
 
 
 _scopes: list[Draws] = []
 
 
 @contextmanager
-def draws(*keys: object, feed: Mapping[tuple[str, int], Tensor] | None = None) -> Iterator[Draws]:
+def draws(*keys: object) -> Iterator[Draws]:
     """The scope of `draw`: what is drawn inside is a function of the keys. A step of a run has one already."""
-    _scopes.append(Draws(keys, feed))
+    _scopes.append(Draws(keys))
     try:
         yield _scopes[-1]
     finally:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.data.cache import cache_dir
     from ganzoo.data.prepared import Prepared, prepare
     from ganzoo.data.samples import Files, Request, Samples
-    from ganzoo.data.sources import arrays_in_file, images_in_folder, images_in_zip, samples_at, splits_at
+    from ganzoo.data.sources import arrays_in_file, images_in_folder, images_in_zip, only_pictures, samples_at, splits_at
 
 _LAZY = {
     "Batches": "batches",
@@ -25,6 +25,7 @@ _LAZY = {
     "cache_dir": "cache",
     "images_in_folder": "sources",
     "images_in_zip": "sources",
+    "only_pictures": "sources",
     "prepare": "prepared",
     "samples_at": "sources",
     "splits_at": "sources",
@@ -40,6 +41,7 @@ __all__ = [
     "cache_dir",
     "images_in_folder",
     "images_in_zip",
+    "only_pictures",
     "prepare",
     "samples_at",
     "splits_at",

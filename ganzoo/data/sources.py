@@ -48,6 +48,14 @@ def splits_at(path: Path) -> dict[str, str]:
     return {}
 
 
+def only_pictures(path: Path) -> bool:
+    """Whether a path holds nothing but pictures and their classes, as far as names tell that."""
+    if not path.is_dir():
+        return path.suffix == ".zip"
+    names = {child.name.lower() for child in path.iterdir()}
+    return bool(names) and not splits_at(path) and not {"source", "target"} <= names
+
+
 def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train") -> Samples:
     """The samples at a path: a folder or a zip of images, an array in .npy, .npz or .safetensors, or lines of text.
 

@@ -139,7 +139,9 @@ class Exported:
         device, at_once = next(self.network.parameters()).device, self._at_once(known)
         for start in range(0, n, at_once):
             rows = torch.arange(start, start + at_once).clamp_max(n - 1)
-            values = self._drawn(rows, seed) | {key: value[rows] for key, value in known.items()}
+            values = {key: value[rows] for key, value in known.items()}
+            if self.network.latents().keys() - known.keys():
+                values = self._drawn(rows, seed) | values
             called = {parameter: values[key].to(device) for parameter, key in self.export.names.items()}
             training = self.network.training
             self.network.eval()
