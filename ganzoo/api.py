@@ -64,7 +64,7 @@ class Model:
     def sample(self, n: int = 1, seed: int = 0, labels: Any = None, to: To = "objects") -> Any:
         """n samples, those that `ganzoo sample` draws for the same seed.
 
-        labels: a class or several, by number or name, repeated until there are n; None: each class in turn. to: "objects", a list of PIL
+        labels: a class or several, by name or number, repeated until there are n; None: each class in turn. to: "objects", a list of PIL
         images or lines of text; "tensor", as they are saved: uint8 (N, C, H, W), float32 (N, D), ...; "array", the same in numpy, pictures
         (N, H, W, C). Raises UsageError for a product that is applied.
         """
@@ -122,7 +122,7 @@ class Model:
         if field is None:
             raise UsageError(f"labels: {self.name} takes no class. Leave labels out.")
         words = [labels] if isinstance(labels, str | int) else list(labels)
-        chosen = torch.tensor(exported.classes_of(words, field))
+        chosen = torch.tensor(exported.classes_of(words, field, _warn))
         key = next(key for key in self.product.fields if key not in self.asks)
         return {key: chosen[torch.arange(n) % len(chosen)]}
 

@@ -63,6 +63,7 @@ class DataOptions:
     crop: str | None = option(None, "random windows of this size, cut from larger pictures", metavar="N|WxH", parse=size_text)
     pairs: Literal["", "left", "right"] = option("", "pictures side by side: which half is the source")
     labelled: int = option(0, "keep the labels of so many rows only, as many of each class; 0: of all", min=0)
+    arrays: str = option("", "arrays of a file by their names there, as x=images,y=labels", metavar="KEY=NAME,...")
     vocabulary: int = option(5000, "most frequent words of a text that are known", min=3)
     length: int = option(0, "words of a text; 0: as many as the longest has, at most 32", min=0)
 
@@ -93,8 +94,8 @@ class RunOptions(DataOptions):
 
 #: How long a run is, where it runs, and how often it reports: nothing of that changes what a step computes.
 NOT_IN_FINGERPRINT = (
-    "preset", "steps", "images", "device", "dataset", "data_dir", "log_every", "sample_every", "save_every", "keep", "eval_every", "metric",
-    "features", "eval_n", "track",
+    "preset", "steps", "images", "device", "dataset", "data_dir", "arrays", "log_every", "sample_every", "save_every", "keep", "eval_every",
+    "metric", "features", "eval_n", "track",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 #: Files with these endings are taken for images; their format is decided by their content.
-IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".webp"})
+IMAGE_FORMATS = "JPEG, PNG, WebP, BMP, GIF or PPM"
 UNFINISHED = ".tmp-"  # how the name of a file begins that is still being written
 
 
@@ -50,6 +52,13 @@ def replacing(path: Path, advice: str = "Nothing that was there is lost.") -> It
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """Raise UsageError for a pipe or a device, or a link to one: reading it might never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UsageError(f"{path} is a pipe or a device. Wanted a file.")
 
 
 def unfinished(path: Path, suffix: str = "") -> Path:

@@ -173,10 +173,9 @@ BAD = {
     "truncated.jpg": (encoded(Image.effect_noise((64, 64), 90), "JPEG")[:900], "truncated"),
     "truncated.png": (encoded(Image.effect_noise((64, 64), 90))[:900], ""),
     "empty.png": (b"", "empty"),
-    "text.png": (b"this is no image at all", "not a JPEG, PNG, WebP or BMP image"),
-    "eps.jpg": (encoded(colour(), "EPS"), "not a JPEG, PNG, WebP or BMP image"),
-    "tiff.jpg": (encoded(colour(), "TIFF"), "not a JPEG, PNG, WebP or BMP image"),
-    "gif.png": (encoded(colour(), "GIF"), "not a JPEG, PNG, WebP or BMP image"),
+    "text.png": (b"this is no image at all", "not a JPEG, PNG, WebP, BMP, GIF or PPM image"),
+    "eps.jpg": (encoded(colour(), "EPS"), "not a JPEG, PNG, WebP, BMP, GIF or PPM image"),
+    "tiff.jpg": (encoded(colour(), "TIFF"), "not a JPEG, PNG, WebP, BMP, GIF or PPM image"),
     "64-megapixels.png": (png_header(8000, 8000), "8000 x 8000: more than 50,000,000 pixels"),
     "100-megapixels.png": (png_header(10000, 10000), "more than 50,000,000 pixels"),
     "4-gigapixels.png": (png_header(65000, 65000), "more than 50,000,000 pixels"),
@@ -229,11 +228,17 @@ def test_a_png_named_jpg_is_fine(tmp_path):
 
 
 def test_more_than_one_percent_of_bad_images_stops_and_leaves_nothing(tmp_path, cache):
-    folder = folder_of(tmp_path / "d", good(197) | {"bad1.png": b"x", "bad2.png": b"", "bad3.jpg": b"y"})
-    with pytest.raises(GanzooError, match=r"3 of the first 200 images.*more than\s1%") as caught:
+    folder = folder_of(tmp_path / "d", good(196) | {"bad1.png": b"x", "bad2.png": b"", "bad3.jpg": b"y", "bad4.jpg": b"z"})
+    with pytest.raises(GanzooError, match=r"4 of the first 200 images.*too many: more than 3 and more than 1%") as caught:
         prepare(str(folder), None, image_size=4)
     assert "bad2.png: empty" in str(caught.value)
     assert not [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_one_bad_image_among_few_is_left_out_and_named_and_half_of_them_are_not(tmp_path):
+    assert prepare(str(folder_of(tmp_path / "d", good(20) | {"bad.png": b"x"})), None, image_size=4).skipped[0][0] == "bad.png"
+    with pytest.raises(GanzooError, match="2 of the first 3 images"):
+        prepare(str(folder_of(tmp_path / "e", good(1) | {"bad.png": b"x", "worse.png": b"y"})), None, image_size=4)
 
 
 def test_labels_of_skipped_images_go_with_them(tmp_path):
@@ -263,17 +268,12 @@ def test_class_sub_folders_are_labels_also_inside_one_more_folder(tmp_path):
         assert prepared.load()["y"].tolist() == [0, 0, 1, 2]
 
 
-def test_an_image_outside_the_sub_folders_means_no_labels(tmp_path):
-    image = encoded(colour())
-    for prepared in layouts(tmp_path, {"ant/1.png": image, "bee/2.png": image, "3.png": image}):
-        assert prepared.spec.keys == ("x",)
-        assert prepared.count == 3
-
-
-def test_images_that_are_not_read_are_told_of(tmp_path):
-    files = {"a.png": encoded(colour()), "b.gif": encoded(colour(), "GIF"), "notes.txt": b""}
+def test_files_that_are_not_read_are_counted_by_their_endings_and_one_without_is_judged_by_its_content(tmp_path):
+    files = {"a": encoded(colour()), "b.gif": encoded(colour(), "GIF"), "c.ppm": encoded(colour(), "PPM")}
+    files |= {"notes.txt": b"", "e.HEIC": b"", "f": b"f"}
     for prepared in layouts(tmp_path, files):
-        assert prepared.note.startswith("1 .gif files are not read")
+        assert prepared.count == 3
+        assert prepared.note.startswith("not read: 1 without an ending, 1 .heic, 1 .txt (convert them")
 
 
 def test_member_names_that_would_escape_a_folder_do_no_harm(tmp_path, cache):
@@ -319,15 +319,22 @@ def test_pipes_and_dangling_links_do_not_hang(tmp_path):
     folder = folder_of(tmp_path / "d", good(100))
     os.mkfifo(folder / "pipe.png")
     (folder / "nowhere.png").symlink_to("missing")
+    (folder / "zero.png").symlink_to("/dev/zero")
     prepared = prepare(str(folder), None, image_size=4)
     assert prepared.count == 100
+    assert "pipe.png, which is a pipe or a device" in prepared.note
+    assert "zero.png, which is a pipe or a device" in prepared.note
+    for name in ("pipe.npy", "pipe.zip", "pipe.txt"):
+        os.mkfifo(folder / name)
+        with pytest.raises(UsageError, match="is a pipe or a device"):
+            prepare(str(folder / name), None)
     assert [name for name, _ in prepared.skipped] == ["nowhere.png"]
 
 
 @pytest.mark.parametrize("folders", [("source", "target"), ("trainA", "trainB"), ("train", "val")])
 def test_pairs_domains_and_splits_in_a_zip_are_not_taken_for_classes(folders, tmp_path):
     path = zip_of(tmp_path / "z.zip", {f"{folder}/{name}": data for folder in folders for name, data in good(2).items()})
-    with pytest.raises(UsageError, match=f"{folders[0]}, {folders[1]} in it are no classes. Unpack it"):
+    with pytest.raises(UsageError, match=f"(?i){folders[0]}, {folders[1]} in it are no classes. Unpack it"):
         prepare(str(path), None)
 
 
@@ -336,8 +343,8 @@ def test_pairs_domains_and_splits_in_a_zip_are_not_taken_for_classes(folders, tm
     [
         (lambda p: p, "no data set and no file"),
         (lambda p: p.mkdir() or p, "got no files"),
-        (lambda p: folder_of(p, {"a.txt": b"", "b.csv": b""}), "got 2 files"),
-        (lambda p: folder_of(p, {"a.tif": b""}), "got 1 .tif files"),
+        (lambda p: folder_of(p, {"a.txt": b"", "b.csv": b""}), "got 1 .txt"),
+        (lambda p: folder_of(p, {"a.tif": b""}), "got 1 .tif .convert"),
         (lambda p: folder_of(p, {"a.tar": b""}) / "a.tar", "got a '.tar' file"),
         (lambda p: folder_of(p, {"a.zip": b"no zip"}) / "a.zip", "cannot be read as a zip"),
         (lambda p: folder_of(p, {"a.npy": b"no array"}) / "a.npy", "cannot be read"),
@@ -430,7 +437,7 @@ def test_arrays_that_hold_objects_or_are_cut_off_are_refused(tmp_path):
             prepare(str(tmp_path / name), None)
 
 
-@pytest.mark.parametrize("y", [np.zeros(3, np.int64), np.zeros(4, np.float32), np.array([0, 1, -1, 0])])
+@pytest.mark.parametrize("y", [np.zeros(3, np.int64), np.array([0.5, 1, 0, 0]), np.ones((4, 3), np.int64)])
 def test_labels_that_do_not_fit_are_refused(tmp_path, y):
     with pytest.raises(GanzooError, match=r"labels|3 rows of y"):
         prepare(save_array(tmp_path / "a.npz", np.zeros((4, 8, 8), np.uint8), y), None)

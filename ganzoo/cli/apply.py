@@ -27,12 +27,12 @@ LOT = 250  # rows that are turned at once
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
 @click.option("--input", "inputs", metavar="KEY=PATH", multiple=True, help="What it asks for beside PATH, as mask=holes.png.")
-@click.option("--labels", metavar="3,7", help="Classes, by number or name, if it takes one; repeated until there are enough.")
+@click.option("--labels", metavar="3,7", multiple=True, help="Classes, by name or number, if it takes one; taken in turn.")
 @click.option("--resize", is_flag=True, help="Bring pictures to the size that it was trained with: their middle, scaled.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what it draws.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder to write to.  [applied-NNN beside the run]")
 def apply_command(
-    source: Path, paths: tuple[Path, ...], network: str | None, inputs: tuple[str, ...], labels: str | None, resize: bool, seed: int,
+    source: Path, paths: tuple[Path, ...], network: str | None, inputs: tuple[str, ...], labels: tuple[str, ...], resize: bool, seed: int,
     out: Path | None,
 ) -> None:  # fmt: skip
     """Turn files by what a RUN has made, or a product's FILE: photos, folders of photos, texts.
@@ -51,9 +51,9 @@ def apply_command(
     product = load(catalogue(), source, network or "", warn)
     if not product.asks:
         raise UsageError(f"{product.name} is applied to nothing: `ganzoo sample {source}` draws from it.")
-    if labels is not None and product.classes is None:
+    if labels and product.classes is None:
         raise UsageError(f"--labels: {product.name} takes no class. Leave --labels out.")
-    chosen = classes_of(labels.split(","), product.classes) if labels is not None and product.classes is not None else []
+    chosen = classes_of(labels, product.classes, warn) if product.classes is not None else []
     columns = {product.asks[0]: _rows(product, product.asks[0], paths, resize), **_beside(product, inputs, resize)}
     beside = source if source.is_dir() else source.parent
     if out is None:

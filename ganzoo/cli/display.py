@@ -102,6 +102,9 @@ class Display(Watch):
             f"{resolved.recipe.name}{around} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
             f"{counts} parameters; into {folder}"
         )
+        for field in data.spec.fields.values():
+            if field.medium == "label" and field.names:
+                self._say(f"classes: {', '.join(field.names[:5])}{f', ... ({field.size} in all)' if field.size > 5 else ''}")
         if data.skipped:
             names = "".join(f"\n  {name}: {reason}" for name, reason in data.skipped[:10])
             more = f"\n  and {len(data.skipped) - 10} more" if len(data.skipped) > 10 else ""

@@ -18,13 +18,13 @@ STEPS = 8  # from one latent to another
 @click.argument("source", metavar="RUN|FILE", type=click.Path(path_type=Path))
 @click.option("-n", "n", type=click.IntRange(1), help="How many.  [64; one a label with --labels]")
 @click.option("--grid/--folder", "grid", default=True, help="One sheet (the default), or a folder with a file a sample.")
-@click.option("--labels", metavar="3,3,7", help="Classes to draw, by number or name; repeated until there are n.")
+@click.option("--labels", metavar="3,3,7", multiple=True, help="Classes to draw, by name or number; taken in turn until there are n.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other samples.")
 @click.option("--interpolate", is_flag=True, help="Rows that go from one latent to another in 8 steps.")
 @click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write.  [beside the run]")
 def sample_command(
-    source: Path, n: int | None, grid: bool, labels: str | None, seed: int, interpolate: bool, network: str | None, out: Path | None
+    source: Path, n: int | None, grid: bool, labels: tuple[str, ...], seed: int, interpolate: bool, network: str | None, out: Path | None
 ) -> None:
     """Draw samples from a RUN folder or a product's FILE, as generator.safetensors.
 
@@ -41,9 +41,9 @@ def sample_command(
     if product.asks:
         raise UsageError(f"{product.name} asks for {', '.join(product.asks)}: `ganzoo apply {source} FILE` gives it that.")
     classes, kind = product.classes, product.medium
-    if labels is not None and classes is None:
+    if labels and classes is None:
         raise UsageError(f"--labels: {product.name} takes no class. Leave --labels out.")
-    chosen = classes_of(labels.split(","), classes) if labels is not None and classes is not None else []
+    chosen = classes_of(labels, classes, warn) if classes is not None else []
     columns = 8 if interpolate or classes is None or chosen else min(classes.size, 10)
     n = n or len(chosen) or (64 if columns == 8 else 8 * columns)
     n = -(-n // STEPS) * STEPS if interpolate else n

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Part of every key: raise it when the same input is prepared into something else.
-FORMAT = 2
+FORMAT = 3
 #: The size of images whose data set names none.
 USUAL_SIZE = (64, 64)
-MAX_BAD = 0.01
+#: Images that cannot be read are left out, unless they are more than a few and more than one in a hundred.
+MAX_BAD, FEW_BAD = 0.01, 3
 #: Rows prepared between two looks at the progress; bounds what is in memory.
 CHUNK = 256
 
@@ -214,7 +215,7 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
     from safetensors.torch import save_file
 
     arrays = _arrays(name, samples)
-    tensors, fields, skipped = dict[str, Any](), dict[str, Field](), list[tuple[str, str]]()
+    tensors, fields, skipped, notes = dict[str, Any](), dict[str, Field](), list[tuple[str, str]](), list[str]()
     with ExitStack() as stack:
         for keys in samples.grouped().values():
             kept = None
@@ -230,7 +231,8 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
                     if files and len(array) != len(next(iter(files.values())).names):
                         n = len(next(iter(files.values())).names)
                         raise GanzooError(f"data set '{name}': wanted {n} rows of {key}, one an image; got {len(array)}.")
-                    given = _add_array(columns[key], array, given, kept, name, size, report)
+                    given, told = _add_array(columns[key], array, given, kept, name, size, report)
+                    notes += [told] if told else []
                 tensors[key], fields[key] = columns[key].all(given)
             if len({len(tensors[key]) for key in keys}) > 1:
                 counts = ", ".join(f"{len(tensors[key])} rows of {key}" for key in keys)
@@ -239,7 +241,8 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
         checksum = hashlib.sha256(json.dumps(spec.to_json()).encode())
         for tensor in tensors.values():
             checksum.update(tensor.numpy().data)
-        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": samples.note}
+        note = "; ".join(filter(None, (samples.note, *notes)))
+        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": note}
         with replacing(path, ADVICE) as beside:
             save_file(tensors, beside, metadata={"ganzoo": json.dumps(meta)})
             beside.chmod(next(iter(columns.values())).raw.stat().st_mode & 0o777)  # what the user's umask says; the library's own is 600
@@ -315,11 +318,11 @@ def _add_files(
                 kept.append(i)
                 for key, row in result.items():
                     columns[key].add(row[None])
-            if bad > MAX_BAD * total:
+            if bad > max(FEW_BAD, MAX_BAD * total) or bad * 2 > total:
                 some = "\n".join(f"  {image}: {reason}" for image, reason in skipped[-bad:][:10])
                 raise GanzooError(
-                    f"{bad} of the first {chunk.stop} images of '{name}' ({total} in all) cannot be read, which is more than "
-                    f"{MAX_BAD:.0%} of all; nothing was prepared. Repair or remove them:\n{some}{_more(bad - 10)}"
+                    f"{bad} of the first {chunk.stop} images of '{name}' ({total} in all) cannot be read, which is too many: more than "
+                    f"{FEW_BAD} and more than {MAX_BAD:.0%}; nothing was prepared. Repair or remove them:\n{some}{_more(bad - 10)}"
                 )
             report(f"preparing {name}", chunk.stop, total)
     return kept
@@ -344,8 +347,8 @@ def _arrays(name: str, samples: Samples) -> Mapping[str, Any]:
 
 def _add_array(
     column: _Column, array: Any, given: Field, kept: list[int] | None, name: str, size: tuple[int, int] | None, report: Progress
-) -> Field:
-    """Check a whole array and bring it, or its rows `kept`, into the column, some at a time; returns its field."""
+) -> tuple[Field, str]:
+    """Check a whole array and bring it, or its rows `kept`, into the column, some at a time; returns its field, and a note or ""."""
     import numpy as np
     import torch
 
@@ -353,6 +356,7 @@ def _add_array(
     array = np.asarray(array) if isinstance(array, list | tuple) else array
     kind = medium(given.medium)
     try:
+        array, given, note = kind.whole(array, given)
         field = kind.field(tuple(array.shape), dtype_name(array.dtype), given)
         if kind.pictures and size is not None:
             field = replace(field, shape=(field.shape[0], *size))
@@ -367,7 +371,7 @@ def _add_array(
             report(f"preparing {name}", column.count, len(rows))
     except UsageError as e:
         raise GanzooError(f"{what}: {e}.") from e
-    return field
+    return field, note
 
 
 def _threads() -> int:

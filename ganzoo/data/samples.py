@@ -37,8 +37,8 @@ class Files:
 
     Attributes:
         names: one a file, in their order.
-        read: read(i) gives the encoded file as bytes (JPEG, PNG, WebP or BMP: it is decoded safely) or a PIL image. It is called from
-            several threads; when it raises, row i is skipped and counted as bad.
+        read: read(i) gives the encoded file as bytes (JPEG, PNG, WebP, BMP, GIF or PPM: it is decoded safely) or a PIL image. It is
+            called from several threads; when it raises, row i is skipped and counted as bad.
     """
 
     names: Sequence[str]

@@ -9,33 +9,41 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ganzoo.config import DataOptions
+from ganzoo.data.classes import HELD_OUT, STYLEGAN, TRAIN, Classes, classes_of_images, some, top_of
 from ganzoo.data.samples import Files, Samples
 from ganzoo.errors import UsageError
-from ganzoo.files import IMAGE_SUFFIXES, safetensors_header
+from ganzoo.files import IMAGE_FORMATS, IMAGE_SUFFIXES, check_file, safetensors_header
 from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.types import DataSpec, Field
 
 #: The keys that an array file may hold; others are told of, and not read.
 KEYS = frozenset({"x", "y", "source", "mask", "x_a", "x_b", "y_a", "y_b", "x_l", "y_l"})
 
-#: Images that are never decoded; a note names them.
-OTHER_IMAGES = frozenset({".avif", ".gif", ".heic", ".tif", ".tiff"})
+#: Images that are never decoded, by a decoder with a long list of faults (TIFF), without one (HEIC, raw photos), or because nothing in
+#: them says what they are (TGA): a note says that they must be converted.
+OTHER_IMAGES = frozenset({".avif", ".cr2", ".dng", ".exr", ".heic", ".heif", ".jp2", ".nef", ".psd", ".svg", ".tga", ".tif", ".tiff"})
 #: No image of the allowed pixels is larger; checked before anything is read.
 MAX_FILE_BYTES = 200 * 1024**2
 MAX_HEADER_BYTES = 1024**2
 
-
-#: Names of folders that are splits, in small letters; of those that hold something out the first one that there is is taken.
-TRAIN, HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 
 def splits_at(path: Path) -> dict[str, str]:
-    """What the folder calls its splits, "train" and "test"; empty where it has none. Of two domains: what stands before A and B."""
+    """What the folder calls its splits, "train" and "test"; empty where it has none. Of two domains: what stands before A and B.
+
+    Folders around everything, as an unpacked archive has them, are looked through.
+    """
+    return _splits(_inside(path))
+
+
+def _splits(path: Path) -> dict[str, str]:
     if not path.is_dir():
         return {}
     lower = {child.name.removesuffix(".txt").lower(): child.name for child in path.iterdir() if child.is_dir() or child.suffix == ".txt"}
@@ -46,6 +54,21 @@ def splits_at(path: Path) -> dict[str, str]:
         if train is not None:
             return {"train": train} | ({"test": test} if test is not None else {})
     return {}
+
+
+def _inside(path: Path) -> Path:
+    """The folder with the splits where others are around it; else the path itself."""
+    place = path
+    for _ in range(4):
+        if not place.is_dir():
+            break
+        if _splits(place):
+            return place
+        children = [child for child in place.iterdir() if not _hidden(child.name)]
+        if len(children) != 1 or not children[0].is_dir():
+            break
+        place = children[0]
+    return path
 
 
 def only_pictures(path: Path) -> bool:
@@ -63,6 +86,8 @@ def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train
     to be taken. split: "train", or "test" for what is held out.
     """
     asked = asked or DataOptions(str(path))
+    if path.exists():
+        check_file(path)
     if path.is_dir():
         return _folder(path, asked, split)
     if not path.exists():
@@ -75,20 +100,23 @@ def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train
     if path.suffix.lower() == ".zip":
         return images_in_zip(path)
     if path.suffix.lower() in _ARRAYS:
-        return arrays_in_file(path)
+        return arrays_in_file(path, asked.arrays)
     raise UsageError(
         f"{path}: wanted a folder or a .zip of images, a .npy, .npz or .safetensors array, or a .txt of lines; got a '{path.suffix}' file."
     )
 
 
 def _folder(path: Path, asked: DataOptions, split: str) -> Samples:
-    splits, note = splits_at(path), ""
+    path = _inside(path)
+    splits, note = _splits(path), ""
     if splits:
         if split not in splits:
             raise UsageError(f"{path} holds nothing out: it has no test and no val beside {splits['train']}.")
         own = splits[split]
         if split == "train" and "test" in splits:
             note = f"{splits['test']} is held out: --against test measures against it"
+        beside = sorted(c.name for c in path.iterdir() if c.is_dir() and not _hidden(c.name) and not c.name.startswith((*splits.values(),)))
+        note = "; ".join(filter(None, (note, f"not read: {some(beside)}" if beside else "")))
         if own.endswith(".txt"):
             return _noting(texts_in_file(path / own, path / splits["train"], asked), note)
         if not (path / own).is_dir():
@@ -269,34 +297,93 @@ def few_labelled(samples: Samples, n: int, name: str) -> Samples:
 
 
 def images_in_folder(path: Path) -> Samples:
-    """All JPEG, PNG, WebP and BMP files under a folder, in the order of their names; its sub-folders are the classes.
+    """All images under a folder, in the order of their names, with their classes.
 
-    There are labels where two or more first-level sub-folders hold all images (a folder around everything is looked through).
-    Files whose name begins with a dot and links to folders are passed over. Raises UsageError if there is no image.
+    There are labels where StyleGAN's dataset.json or a table beside the images has them, or where all but a few images lie in two or more
+    sub-folders (a folder around everything is looked through). Files whose name begins with a dot are passed over; a link to a folder is
+    followed where that was not walked yet. Raises UsageError if there is no image.
     """
-    files: dict[str, os.stat_result] = {}
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = [name for name in subfolders if not _hidden(name)]
-        for name in names:
-            full = os.path.join(folder, name)
-            try:
-                status = os.stat(full)
-            except OSError:  # a link to nothing: reading it will fail, and say so
-                status = os.lstat(full)
-            if not stat.S_ISREG(status.st_mode) and not os.path.islink(full):
-                continue  # reading a pipe would wait for ever
-            files[Path(full).relative_to(path).as_posix()] = status
-    names, note = _images(files, path)
+    files, links, folders = _walk(path)
+    names, note = _images(files, path, lambda name: _begin(path / name))
 
     def read(i: int) -> bytes:
-        with open(path / names[i], "rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-                raise ValueError(f"larger than {MAX_FILE_BYTES // 1024**2} MB")
-            return file.read()
+        return _content(path / names[i])
 
-    labels, class_names = _classes(names)
+    classes = classes_of_images(names, sorted(files.keys() - set(names)), lambda name: _content(path / name), _empty(folders, names))
+    names = [name for name in names if name not in classes.left_out]
     print_ = _digest(f"{name}\0{files[name].st_size}\0{files[name].st_mtime_ns}" for name in names)
-    return Samples.of_files(print_, names, read, labels, class_names, note=note)
+    return _labelled(print_, names, read, classes, (note, *classes.notes, links))
+
+
+def _labelled(print_: str, names: list[str], read: Callable[[int], bytes], classes: Classes, notes: Iterable[str], **more: Any) -> Samples:
+    labels = None if classes.labels is None else [classes.labels[name] for name in names]
+    print_ += "" if labels is None else f" {_digest([*classes.names, *map(str, labels)])}"
+    return Samples.of_files(print_, names, read, labels, classes.names, note="; ".join(filter(None, notes)), **more)
+
+
+def _content(path: Path) -> bytes:
+    """A file's bytes. Raises ValueError for what is none, or too large."""
+    check_file(path)
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise ValueError(f"larger than {MAX_FILE_BYTES // 1024**2} MB")
+        return file.read()
+
+
+def _begin(path: Path) -> bytes:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(16)
+    return b""
+
+
+def _walk(path: Path) -> tuple[dict[str, os.stat_result], str, list[str]]:
+    """All files under a folder by name, what could not be followed, and the names of all folders.
+
+    Each folder is walked once, so links cannot lead in circles. Pipes and devices are no files: reading one would wait for ever.
+    """
+    files, folders, passed = dict[str, os.stat_result](), list[str](), list[str]()
+    seen, links = set[tuple[int, int]](), list[str]()
+
+    def walk(start: str) -> None:
+        for folder, subfolders, names in os.walk(os.path.join(path, start)):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                subfolders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            here = Path(folder).relative_to(path).as_posix()
+            subfolders[:] = sorted(name for name in subfolders if not _hidden(name))
+            for name in subfolders:
+                full = name if here == "." else f"{here}/{name}"
+                (links if os.path.islink(path / full) else folders).append(full)
+            for name in names:
+                full = name if here == "." else f"{here}/{name}"
+                try:
+                    status = os.stat(path / full)
+                except OSError:  # a link to nothing: reading it will fail, and say so
+                    status = os.lstat(path / full)
+                if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                    files[full] = status
+                else:
+                    passed.append(f"{full}, which is a pipe or a device")
+
+    walk("")
+    while links:  # after all real folders: what a link leads to may be one of them
+        link = links.pop(0)
+        status = os.stat(path / link)
+        if (status.st_dev, status.st_ino) in seen:
+            passed.append(f"{link}, a link to a folder that is there already")
+        else:
+            folders.append(link)
+            walk(link)
+    return files, f"passed over: {some(passed)}" if passed else "", folders
+
+
+def _empty(folders: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The folders of the first level, below what is around everything, without an image."""
+    top = top_of(list(names))
+    here = {f.removeprefix(top) for f in folders if f.startswith(top) and "/" not in f.removeprefix(top)}
+    return sorted(here - {name.removeprefix(top).partition("/")[0] for name in names})
 
 
 def images_in_zip(path: Path) -> Samples:
@@ -305,15 +392,13 @@ def images_in_zip(path: Path) -> Samples:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UsageError(f"{path} cannot be read as a zip: {error}. Is the download complete?") from error
-    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    try:
-        names, note = _images(members, path)
-    except UsageError:
-        archive.close()
-        raise
+    infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
+    # Some programs on Windows write "cats\\1.png", which a zip must not hold.
+    windows = not any("/" in info.filename for info in infos)
+    members = {info.filename.replace("\\", "/") if windows else info.filename: info for info in infos}
 
-    def read(i: int) -> bytes:
-        info = members[names[i]]
+    def content(name: str) -> bytes:
+        info = members[name]
         if info.file_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES // 1024**2} MB")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -321,42 +406,79 @@ def images_in_zip(path: Path) -> Samples:
         with archive.open(info) as file:
             return file.read(info.file_size)  # not read(): that inflates all that the stream holds
 
-    labels, class_names = _classes(names)
-    lower = {name.lower() for name in class_names}
-    if {"source", "target"} <= lower or {"traina", "trainb"} <= lower or (lower & {*TRAIN} and lower & {*HELD_OUT}):
+    def begin(name: str) -> bytes:
+        with suppress(Exception):
+            return content(name)[:16]
+        return b""
+
+    def read(i: int) -> bytes:
+        return content(names[i])
+
+    try:
+        names, note = _images(members, path, begin)
+        classes = classes_of_images(names, sorted(members.keys() - set(names)), content)
+        top = top_of(names)
+        lower = {short.partition("/")[0].lower() for name in names if "/" in (short := name.removeprefix(top))}
+        if {"source", "target"} <= lower or {"traina", "trainb"} <= lower or (lower & {*TRAIN} and lower & {*HELD_OUT}):
+            raise UsageError(
+                f"{path}: {', '.join(sorted(lower))} in it are no classes. Unpack it: a folder with such sub-folders is understood."
+            )
+    except Exception as e:
         archive.close()
-        raise UsageError(f"{path}: {', '.join(class_names)} in it are no classes. Unpack it: a folder with such sub-folders is understood.")
+        raise UsageError(f"{path}: {e}") if isinstance(e, ValueError | zipfile.BadZipFile) else e from e
+    names = [name for name in names if name not in classes.left_out]
     print_ = _digest(f"{name}\0{members[name].file_size}\0{members[name].CRC}" for name in names)
-    return Samples.of_files(print_, names, read, labels, class_names, note=note, close=archive.close)
+    return _labelled(print_, names, read, classes, (note, *classes.notes), close=archive.close)
 
 
-def arrays_in_file(path: Path) -> Samples:
+def arrays_in_file(path: Path, chosen: str = "") -> Samples:
     """The array of a .npy file, or "x" and perhaps further fields ("y", labels) of a .npz or .safetensors file.
 
     uint8 (N, H, W), (N, H, W, C), (N, C, H, W) are images, float (N, D) points, whole numbers (N,) labels and (N, T) texts; media of
-    plugins are known by their shape too. A .safetensors file may say itself what its fields are, as prepared data does. Raises UsageError
-    for anything else.
+    plugins are known by their shape too. A .safetensors file may say itself what its fields are, as prepared data does. chosen: which
+    arrays to take by other names, as "x=images,y=labels". Raises UsageError for anything else.
     """
     describe, load = _ARRAYS[path.suffix.lower()]
     try:
         shapes, spec = describe(path)
-        if "x" not in shapes and spec is None:
-            raise KeyError("x")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, AttributeError, RecursionError, MemoryError) as error:
         raise UsageError(f"{path}: wanted an array, in .npz and .safetensors under the name 'x'; it cannot be read: {error}.") from error
+    names = _chosen(path, chosen, shapes, spec)
     if spec is not None:
         fields = dict(spec.fields)
     else:
-        fields = {key: Field(_medium_of(key, *shapes[key], str(path))) for key in shapes if key in KEYS}
+        fields = {key: Field(_medium_of(key, *shapes[name], str(path))) for key, name in names.items()}
     status = path.stat()
-    print_ = f"{status.st_size} {status.st_mtime_ns}"
-    unread = ", ".join(key for key in shapes if key not in fields)
-    pictures = [medium(field.medium).field(*shapes[key], field).shape for key, field in fields.items() if medium(field.medium).pictures]
+    print_ = f"{status.st_size} {status.st_mtime_ns}" + (f" {chosen}" if chosen else "")
+    unread = ", ".join(name for name in shapes if name not in names.values() and name not in fields)
+    described = {key: (field, shapes[names.get(key, key)]) for key, field in fields.items() if medium(field.medium).pictures}
+    pictures = [medium(field.medium).field(*shape, field).shape for field, shape in described.values()]
+
+    def arrays() -> Mapping[str, Any]:
+        found = load(path, [names.get(key, key) for key in fields])
+        return {key: found[names.get(key, key)] for key in fields}
+
     return Samples(
-        print_, arrays=lambda: load(path, list(fields)), fields=fields, sets=spec.sets if spec else {},
+        print_, arrays=arrays, fields=fields, sets=spec.sets if spec else {},
         size=(pictures[0][1], pictures[0][2]) if pictures else None,
         note=f"not read, because ganzoo gives these names no meaning: {unread}" if unread else "",
     )  # fmt: skip
+
+
+def _chosen(path: Path, chosen: str, shapes: Shapes, spec: DataSpec | None) -> dict[str, str]:
+    """The arrays of a file by the keys that they are taken for."""
+    held = ", ".join(f"{name} {dtype} {shape}" for name, (shape, dtype) in shapes.items()) or "nothing"
+    if not chosen:
+        if "x" not in shapes and spec is None:
+            raise UsageError(f"{path}: wanted an array named 'x'. It holds {held}. Name yours with --arrays x=NAME, or x=NAME,y=LABELS.")
+        return {key: key for key in shapes if key in KEYS} if spec is None else {}
+    names = {}
+    for pair in chosen.split(","):
+        key, given, name = (part.strip() for part in pair.partition("="))
+        if not given or key not in KEYS or name not in shapes:
+            raise UsageError(f"--arrays {pair}: wanted KEY=NAME, as x=images: a key of {', '.join(sorted(KEYS))}; {path} holds {held}.")
+        names[key] = name
+    return names
 
 
 def _medium_of(key: str, shape: tuple[int, ...], dtype: str, where: str) -> str:
@@ -364,6 +486,8 @@ def _medium_of(key: str, shape: tuple[int, ...], dtype: str, where: str) -> str:
     if key.partition("_")[0] == "y":
         return "label"
     names = [entry.name for entry in catalogue().entries("medium")]
+    if dtype == "uint8" and len(shape) == 3 and shape[2] in (3, 4) and shape[0] > 4:
+        raise UsageError(f"{where}: {key}: uint8 {shape} looks like one image (H, W, C) and not like a set. Save it as (N, H, W, C).")
     if 0 not in shape and (name := next((name for name in names if medium(name).accepts(shape, dtype)), None)):
         return name
     raise UsageError(
@@ -381,32 +505,32 @@ def _hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX")) and name != ".."
 
 
-def _images(files: Iterable[str], where: Path) -> tuple[list[str], str]:
-    """The names of images, sorted, and a note on those that are not read. Raises UsageError if there are none."""
+def _images(files: Iterable[str], where: Path, begin: Callable[[str], bytes]) -> tuple[list[str], str]:
+    """The names of images, sorted, and a note on the files that are not read, by their endings. Raises UsageError if there is no image.
+
+    begin: the first bytes of a file: they tell where a name has no ending.
+    """
     visible = [name for name in files if not any(map(_hidden, PurePosixPath(name).parts))]
     suffixes = {name: os.path.splitext(name)[1].lower() for name in visible}
-    names = sorted(name for name in visible if suffixes[name] in IMAGE_SUFFIXES)
-    other = Counter(suffix for suffix in suffixes.values() if suffix in OTHER_IMAGES)
-    note = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
+    names = sorted(name for name in visible if suffixes[name] in IMAGE_SUFFIXES or (not suffixes[name] and _is_image(begin(name))))
+    taken = set(names)
+    other = Counter(suffixes[name] for name in visible if name not in taken and not _about_classes(name))
+    note = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in sorted(other.items()))
+    if other.keys() & OTHER_IMAGES:
+        note += f" (convert them, with `magick mogrify -format png *{min(other.keys() & OTHER_IMAGES)}` for example)"
     if not names:
-        got = f"{note or len(visible)} files, none of them such an image" if visible else "no files"
-        raise UsageError(f"{where}: wanted a folder or zip that holds JPEG, PNG, WebP or BMP images; got {got}.")
-    return names, f"{note} files are not read: wanted JPEG, PNG, WebP or BMP" if note else ""
+        got = f"{note or 'a table'}, no such image" if visible else "no files"
+        raise UsageError(f"{where}: wanted a folder or zip that holds {IMAGE_FORMATS} images; got {got}.")
+    return names, f"not read: {note}" if note else ""
 
 
-def _classes(names: list[str]) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Labels and class names, from the first folder in which the names differ."""
-    parts = [name.split("/") for name in names]
-    depth = 0
-    while all(len(p) > depth + 1 for p in parts):
-        folders = sorted({p[depth] for p in parts})
-        if not {"", ".."}.isdisjoint(folders):
-            break  # a zip may call its members anything; these are no names of classes
-        if len(folders) > 1:
-            index = {folder: i for i, folder in enumerate(folders)}
-            return [index[p[depth]] for p in parts], tuple(folders)
-        depth += 1
-    return None, ()
+def _about_classes(name: str) -> bool:
+    """Whether `classes_of_images` reads a file, or says why it does not."""
+    return PurePosixPath(name).name == STYLEGAN or PurePosixPath(name).suffix.lower() in (".csv", ".tsv")
+
+
+def _is_image(begin: bytes) -> bool:
+    return begin.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")) or (begin[:4] == b"RIFF" and begin[8:12] == b"WEBP")
 
 
 def _digest(lines: Iterable[str]) -> str:
@@ -414,9 +538,6 @@ def _digest(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(line.encode(errors="surrogateescape") + b"\n")
     return digest.hexdigest()
-
-
-Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 
 def _describe_npy(path: Path) -> tuple[Shapes, None]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ganzoo.files import IMAGE_FORMATS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: Pillow would pick a decoder by content, EPS (Ghostscript) and TIFF among them; these and no others are tried.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
 #: Compared with the header's width * height before a pixel is decoded: 50 MP are 150 MB.
 MAX_PIXELS = 50_000_000
 
@@ -63,7 +65,7 @@ def opened(source: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(source), formats=FORMATS)
     except UnidentifiedImageError:
-        raise ValueError("empty" if not source else "not a JPEG, PNG, WebP or BMP image") from None
+        raise ValueError("empty" if not source else f"not a {IMAGE_FORMATS} image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganzoo import pictures
 from ganzoo.errors import UsageError
-from ganzoo.files import IMAGE_SUFFIXES
+from ganzoo.files import IMAGE_FORMATS, IMAGE_SUFFIXES, check_file
 from ganzoo.media.decode import pixels, resized
 from ganzoo.media.medium import Medium
 from ganzoo.randomness import generator
@@ -58,7 +58,7 @@ class Image(Medium):
             return super().files(path)
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))
         if not files:
-            raise UsageError(f"{path}: wanted a folder that holds JPEG, PNG, WebP or BMP images; it holds none.")
+            raise UsageError(f"{path}: wanted a folder that holds {IMAGE_FORMATS} images; it holds none.")
         return files
 
     def resized(self, stored: Tensor, field: Field) -> Tensor:
@@ -66,6 +66,7 @@ class Image(Medium):
 
     def read(self, path: Path, field: Field) -> Iterator[Tensor]:
         for file in self.files(path):
+            check_file(file)
             try:
                 yield _channels(torch.from_numpy(pixels(file.read_bytes(), None)), field)
             except (OSError, ValueError) as e:

@@ -23,10 +23,46 @@ SHOWN = 3  # classes of a row that are named
 
 
 class Label(Medium):
-    """Arrays: whole numbers (N,) or (N, 1). What a network says of classes is stored as probabilities, float32 (N, size)."""
+    """Arrays (N,) or (N, 1): whole numbers, texts, bool; or one-hot (N, K).
+
+    What a network says of classes is stored as probabilities, float32 (N, size).
+    """
 
     name = "label"
     dtype = torch.int64
+
+    def whole(self, array: Any, given: Field) -> tuple[Any, Field, str]:
+        """Classes numbered from 0 without gaps; what they were called, if that is not their number, are their names."""
+        import numpy as np
+
+        values = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
+        if values.ndim == 2 and values.shape[1] > 1:
+            if given.size or values.dtype.kind not in "biuf" or not (((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all()):
+                raise UsageError(f"wanted labels (N,), or one-hot (N, K); got {values.dtype} {values.shape}")
+            size, values = values.shape[1], values.argmax(1)
+            given = replace(given, size=size)
+        values = values.reshape(len(values), -1)[:, 0] if values.ndim > 1 else values
+        if given.size or given.names:
+            size = given.size or len(given.names)
+            if size > len(values) and not given.names:
+                raise UsageError(f"{size} classes for {len(values)} samples. Is this the array of the labels?")
+            if values.dtype.kind in "biu":
+                empty = sorted(set(range(size)) - set(np.unique(values).tolist()))
+                named = ", ".join(name_of(given, k) for k in empty[:5]) + (", ..." if empty[5:] else "")
+                return values.astype(np.int64), given, f"no sample is of {named}" if named else ""
+        if values.dtype.kind == "f" and (values == np.floor(values)).all() and np.isfinite(values).all():
+            values = values.astype(np.int64)
+        if values.dtype.kind not in "biuUS" or not len(values):
+            raise UsageError(f"wanted labels as whole numbers, texts or one-hot; got {values.dtype} {values.shape}")
+        classes, numbers = np.unique(values, return_inverse=True)
+        if len(classes) > max(10, len(values) // 2):
+            raise UsageError(f"{len(classes)} classes for {len(values)} samples. Is this the array of the labels?")
+        if values.dtype.kind in "iu" and classes[0] == 0 and classes[-1] == len(classes) - 1:
+            return values.astype(np.int64), given, ""
+        names = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in classes.tolist()]
+        shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+        note = f"labels {shown} are numbered 0 to {len(names) - 1}; --labels takes them by name"
+        return numbers.reshape(-1), replace(given, size=len(names), names=tuple(names)), note
 
     def field(self, shape: tuple[int, ...], dtype: str, given: Field) -> Field:
         if not dtype.startswith(("int", "uint")) or shape[1:] not in ((), (1,)):

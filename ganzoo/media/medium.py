@@ -45,6 +45,13 @@ class Medium(ABC):
         """Whether an array (N, ...) of which nothing else is known is data of this kind. dtype: "uint8", "float32", ..."""
         return False
 
+    def whole(self, array: Any, given: Field) -> tuple[Any, Field, str]:
+        """An array (N, ...) before anything else is done with it, where only all rows together tell what they are: classes by name.
+
+        Returns the array, its field, and a note for the user, or "". Raises UsageError for what cannot be.
+        """
+        return array, given, ""
+
     @abstractmethod
     def field(self, shape: tuple[int, ...], dtype: str, given: Field) -> Field:
         """The field of an array (N, ...): `given`, completed by what the array tells. Raises UsageError for an array of another kind."""

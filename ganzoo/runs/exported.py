@@ -220,20 +220,42 @@ class Exported:
         return pictures.grid(cells, max(1, columns // len(beside)) * len(beside))
 
 
-def classes_of(words: Sequence[str | int], field: Field) -> list[int]:
-    """Classes by number or name. Raises UsageError for one that there is not."""
-    lower = [name.lower() for name in field.names]
+def classes_of(words: Sequence[str | int], field: Field, say: Callable[[str], None] = lambda text: None) -> list[int]:
+    """Classes by name or number; a word may name several, with commas between them. A number that is no text is a class's number.
+
+    An exact name comes first, then one that differs in case alone if it is the only one, then a number. say: told where a word is the name
+    of one class and the number of another. Raises UsageError for a class that there is not.
+    """
     chosen = []
     for word in words:
-        text = str(word).strip()
-        if text.isdecimal() and int(text) < field.size:
-            chosen.append(int(text))
-        elif text.lower() in lower:
-            chosen.append(lower.index(text.lower()))
-        else:
-            known = f" or one of {', '.join(field.names)}" if field.names else ""
-            raise UsageError(f"--labels: wanted numbers from 0 to {field.size - 1}{known}; got {word!r}.")
+        parts = [word] if not isinstance(word, str) or word in field.names else word.split(",")
+        chosen += [_class_of(part, field, say) for part in parts]
     return chosen
+
+
+def _class_of(word: str | int, field: Field, say: Callable[[str], None]) -> int:
+    text = str(word) if str(word) in field.names else str(word).strip()
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < field.size else None
+    alike = [i for i, name in enumerate(field.names) if name.lower() == text.lower()]
+    if isinstance(word, int) and number is not None:
+        return number
+    if text in field.names:
+        found = field.names.index(text)
+    elif len(alike) == 1:
+        found = alike[0]
+    elif number is not None:
+        return number
+    else:
+        known = f", or one of {shown(field.names)}" if field.names else ""
+        raise UsageError(f"--labels: wanted numbers from 0 to {field.size - 1}{known}; got {text[:60]!r}.")
+    if number not in (None, found):
+        say(f"--labels {text} is the class of that name, which is number {found}, and not number {number}, {field.names[number or 0]!r}.")
+    return found
+
+
+def shown(names: Sequence[str], n: int = 20) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:n]) + (f", ... ({len(names)} in all)" if len(names) > n else "")
 
 
 # --- Files ---
