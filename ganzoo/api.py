@@ -206,11 +206,18 @@ def train(
         return launch.start(resolved, Path(out).expanduser() if out is not None else None, watch or _Warns())
 
 
-def resume(run: str | Path, *, steps: int | None = None, device: str | None = None, watch: Watch | None = None) -> Path:
-    """Go on with a run that was stopped, or to `steps`; returns its folder. Raises as `train` does."""
+def resume(
+    run: str | Path, *, steps: int | None = None, device: str | None = None, dataset: str | Path | None = None,
+    data_dir: str | Path | None = None, watch: Watch | None = None,
+) -> Path:  # fmt: skip
+    """Go on with a run that was stopped, or to `steps`; returns its folder. Raises as `train` does.
+
+    dataset, data_dir: where its data lies now, if it was moved.
+    """
     folder = Path(run).expanduser()
     with _own_randomness():
-        launch.resume(catalogue(), folder, steps, watch or _Warns(), device)
+        moved = {key: str(value) for key, value in (("dataset", dataset), ("data_dir", data_dir)) if value is not None}
+        launch.resume(catalogue(), folder, steps, watch or _Warns(), device, **moved)
     return folder
 
 

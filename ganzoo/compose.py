@@ -256,7 +256,10 @@ def find_data(zoo: Catalogue, asked: DataOptions, chosen: Mapping[str, Any] | No
     elif entry is None and (Path(name).exists() or "/" in name or "." in name or name.startswith("~")):
         name = str(Path(name).expanduser().resolve())  # a run is resumed from anywhere
     else:
-        entry = zoo.get("dataset", name)
+        try:
+            entry = zoo.get("dataset", name)
+        except UsageError as e:
+            raise type(e)(f"{e} No file and no folder is called {name!r} either: give its path, as ./{name}.") from e
         name = entry.stored
     data_dir = str(Path(asked.data_dir).expanduser().resolve()) if asked.data_dir else None
     own = entry.options(chosen or {}, "--dataset.") if entry else options.make(None, chosen or {}, "--dataset.")

@@ -5,6 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+#: What would move the cursor, change colours or turn the direction of writing on a terminal: a file or a plugin may hold anything.
+_UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_UNSAFE |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))}
+
+
+def clean(text: object) -> str:
+    """A text without control characters, which are written out; newlines and tabs stay."""
+    return str(text).translate(_UNSAFE)
+
+
+def one_line(text: object) -> str:
+    """As `clean`, and newlines and tabs are written out too: names from files and data, which could look like lines of ours."""
+    return clean(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 class GanzooError(Exception):
     """A failure whose message says what to do about it. The command line ends with status 1."""
 

@@ -8,6 +8,7 @@ import math
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -71,6 +72,25 @@ def remove_unfinished(folder: Path, name: str = "") -> None:
     for stale in folder.glob(f"{UNFINISHED}*-{name}*"):
         with contextlib.suppress(OSError):
             stale.unlink()
+
+
+def remove_leftovers(folder: Path, seconds: float = 3600.0) -> None:
+    """Remove what processes of this machine that are gone left unfinished in a folder so long ago, whatever it was to be."""
+    for stale in folder.glob(f"{UNFINISHED}*"):
+        number = stale.name.removeprefix(UNFINISHED).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if number.isdecimal() and time.time() - stale.lstat().st_mtime > seconds and not _alive(int(number)):
+                stale.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:
@@ -141,6 +161,25 @@ def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -
     return lines
 
 
+def number(value: Any) -> float | None:
+    """A number of JSON, or None."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
+
+
+def numbers(values: Any) -> dict[str, float]:
+    """The numbers among the values of a JSON object, by name."""
+    return {str(k): n for k, v in values.items() if (n := number(v)) is not None} if isinstance(values, dict) else {}
+
+
+def step_of(line: Mapping[str, Any]) -> int | None:
+    """The step that a line of a run's file is about; None where it says none that can be."""
+    step = number(line.get("step"))
+    return int(step) if step is not None and math.isfinite(step) and 0 <= step == int(step) else None
+
+
 def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
     """Hold a lock file until `release()`; it is let go as well when this process dies, however it dies.
 
@@ -149,6 +188,8 @@ def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
     """
     from filelock import FileLock, Timeout
 
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link: locking it would empty what it leads to. Remove it.")
     lock = FileLock(path, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire(blocking=False)
@@ -161,7 +202,9 @@ def hold(path: Path, waiting: Callable[[], None] | None = None) -> BaseFileLock:
     except OSError as e:
         raise UsageError(f"{path.parent} cannot be locked: {e.strerror or e}. Take a folder on a local disk that can be written.") from e
     with contextlib.suppress(OSError):  # only for the message above
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
     return lock
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -39,7 +40,7 @@ def option(
         bare: the value of the flag when it is typed without one.
         parse: makes a value of the field's type of what was given, of a string with a form of its own; raises ValueError with what is
             wanted.
-        several: the flag may be repeated; what is typed is joined by this.
+        several: the flag may be repeated with KEY=VALUE; what is typed is joined by this.
     """
     metadata = {
         "several": several,
@@ -152,6 +153,15 @@ def flag(name: str, prefix: str = "") -> str:
     return f"--{prefix}{name.replace('_', '-')}"
 
 
+def _joined(several: str, ctx: click.Context, param: click.Parameter, typed: tuple[str, ...]) -> str | None:
+    """What was typed for an option that may be repeated as KEY=VALUE. Raises click's error where it is repeated otherwise."""
+    import click
+
+    if len(typed) > 1 and not all("=" in text for text in typed):
+        raise click.BadParameter(f"wanted one, got {len(typed)}: {', '.join(typed)}.", ctx, param)
+    return several.join(typed) if typed else None
+
+
 def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any] | None = None) -> list[click.Option]:
     """One click option a field, named `--prefix.field`; the help shows `defaults`, or the class's own.
 
@@ -176,6 +186,6 @@ def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any
             if f.metadata.get("bare") is not None:
                 kwargs |= {"is_flag": False, "flag_value": f.metadata["bare"]}
             if several := f.metadata.get("several"):
-                kwargs |= {"multiple": True, "callback": lambda ctx, param, typed, join=several: join.join(typed) if typed else None}
+                kwargs |= {"multiple": True, "callback": functools.partial(_joined, several)}
             click_options.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
     return click_options

@@ -52,20 +52,34 @@ def save(image: Image.Image, path: Path) -> None:
 
 
 def curves(lines: Sequence[Mapping[str, float]], width: int = 900, height: int = 260) -> Image.Image | None:
-    """One panel for the terms of each network and one for the other values, over the step; None for fewer than two lines."""
-    names = [name for name in (lines[-1] if lines else {}) if name not in ("step", "time", "images_seen", "images_per_second")]
+    """One panel for the terms of each network and one for the other values, over the step; None for fewer than two lines.
+
+    lines: whatever any of them has is drawn.
+    """
+    every = dict.fromkeys(name for line in lines for name in line)
+    names = [name for name in every if name not in ("step", "time", "images_seen", "images_per_second")]
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.partition("/")[0] if "/" in name else "", []).append(name)
     if len(lines) < 2 or not groups:
         return None
     page = Image.new("RGB", (width, height * len(groups)), PAPER)
-    for i, group in enumerate(groups.values()):
-        _panel(page, (60, i * height + 12, width - 190, (i + 1) * height - 28), lines, group)
+    for i, (title, group) in enumerate(groups.items()):
+        _panel(page, (60, i * height + 24, width - 190, (i + 1) * height - 36), lines, group, f"terms of {title}" if title else "")
     return page
 
 
-def _panel(page: Image.Image, box: tuple[int, int, int, int], lines: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """About so many round numbers between low and high: multiples of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / max(wanted - 1, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    return [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _panel(
+    page: Image.Image, box: tuple[int, int, int, int], lines: Sequence[Mapping[str, float]], names: Sequence[str], title: str
+) -> None:  # fmt: skip
     left, top, right, bottom = box
     draw = ImageDraw.Draw(page)
     data = {name: [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))] for name in names}
@@ -76,13 +90,15 @@ def _panel(page: Image.Image, box: tuple[int, int, int, int], lines: Sequence[Ma
     low, high = values[len(values) // 100], values[-1 - len(values) // 100]
     low, high = (low - 0.5, high + 0.5) if high - low < 1e-9 else (low - 0.05 * (high - low), high + 0.05 * (high - low))
     last = max(lines[-1]["step"], 1)
-    for i in range(5):
-        y = bottom - (bottom - top) * i / 4
+    for value in ticks(low, high):
+        y = bottom - (bottom - top) * (value - low) / (high - low)
         draw.line((left, y, right, y), fill=FAINT)
-        draw.text((left - 6, y), f"{low + (high - low) * i / 4:.3g}", fill=INK, anchor="rm")
-    for i in range(5):
-        x = left + (right - left) * i / 4
-        draw.text((x, bottom + 6), f"{last * i / 4:.0f}", fill=INK, anchor="mt")
+        draw.text((left - 6, y), f"{value:.4g}", fill=INK, anchor="rm")
+    for step in ticks(0, last, 6):
+        if step == int(step):
+            draw.text((left + (right - left) * step / last, bottom + 6), f"{step:.0f}", fill=INK, anchor="mt")
+    draw.text(((left + right) / 2, bottom + 20), "step", fill=INK, anchor="mt")
+    draw.text((left, top - 6), title, fill=INK, anchor="lb")
     for i, (name, points) in enumerate(data.items()):
         colour = COLOURS[i % len(COLOURS)]
         every = max(1, len(points) // (right - left))

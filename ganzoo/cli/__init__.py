@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn
 
 import click
 
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.errors import GanzooError, UsageError, clean, did_you_mean
 
 
 class Commands(click.Group):
@@ -106,12 +106,20 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         words.remove("--debug")
     try:
         _name_plugins(words)
-        sys.exit(cli.main(words, prog_name="ganzoo", standalone_mode=False, color=_colour()))
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        _end("interrupted; nothing was being trained." if not debug else "interrupted.", 130, debug)
+        try:
+            status = cli.main(words, prog_name="ganzoo", standalone_mode=False, color=_colour())
+        except SystemExit as e:
+            # Nothing of ours exits in the middle of a command: a status of 0 would say that all was done.
+            if words and words[0] in Commands.MODULES and not e.code:
+                _end("a plugin ended the program in the middle of the command, with sys.exit.", 1, debug)
+            raise
+        sys.exit(status)
+    except (click.exceptions.Abort, KeyboardInterrupt) as e:
+        _end(f"interrupted {e}" if str(e) else "interrupted; nothing was being trained.", 130, debug)
     except click.ClickException as e:
         if debug:
             raise
+        e.message = clean(e.message)
         e.show()
         sys.exit(e.exit_code)
     except GanzooError as e:
@@ -157,7 +165,7 @@ def _end(message: str, code: int, debug: bool) -> NoReturn:
         raise
     if code < 128:
         click.secho("Error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
-    click.echo(message, err=True)
+    click.echo(clean(message), err=True)
     sys.exit(code)
 
 

@@ -12,7 +12,7 @@ import click
 
 from ganzoo import compose, options
 from ganzoo.cli.ui import Kind, complete_names, json_option, table, title, title_of
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.errors import UsageError, did_you_mean, one_line
 from ganzoo.registry.catalogue import Entry, catalogue
 from ganzoo.registry.discovery import CORE
 from ganzoo.types import DataSet, FeaturesPart, Field, MetricPart, Part, Recipe, Record, WrapperPart
@@ -100,13 +100,13 @@ def show_command(name: str, kind: str | None, as_json: bool) -> None:
 
 def _line(label: str, text: object) -> None:
     if text:
-        click.echo(click.style(f"  {label:<15}", fg="cyan") + str(text))
+        click.echo(click.style(f"  {one_line(label):<15}", fg="cyan") + one_line(text))
 
 
 def _show(entry: Entry) -> None:
     record = entry.record
     rows = _option_rows(entry)  # first of all: a recipe may name a part that there is not
-    click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {_origin(entry)}")
+    click.echo(click.style(entry.name, bold=True) + f"  {entry.kind} of {one_line(_origin(entry))}")
     if isinstance(record, Recipe):
         draft = compose.draft(catalogue(), entry.name)
         _line("what", f"{record.title}: {record.summary}" if record.summary else record.title)
@@ -126,7 +126,7 @@ def _show(entry: Entry) -> None:
         shown = [[r["flag"], str(r["default"]), r["help"] + (f" ({r['source']})" if r["source"] else "")] for r in rows]
         widths = [max(len(row[i]) for row in shown) for i in (0, 1)]
         for flag, default, help in shown:
-            click.echo(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {help}")
+            click.echo(one_line(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {help}"))
 
 
 def _facts(record: Record) -> dict[str, str]:

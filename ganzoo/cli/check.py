@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ganzoo.cli.ui import complete_names, json_option
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, one_line
 
 if TYPE_CHECKING:
     from ganzoo.testing.case import Case
@@ -41,10 +41,10 @@ def check_command(name: str, as_json: bool) -> None:
         if case not in last:
             last[:] = [case]
             tried = f", tried in {case.with_}" if case.with_ else ""
-            click.echo(click.style(case.name, bold=True) + f"  {case.kind} of {case.plugin.origin}{tried}")
+            click.echo(click.style(case.name, bold=True) + one_line(f"  {case.kind} of {case.plugin.origin}{tried}"))
         mark, colour = MARKS[result.outcome]
         reason = f"  {result.reason}" if result.reason else ""
-        click.echo(f"  {click.style(f'{mark:<10}', fg=colour)} {result.rule}  {result.seconds:.1f} s{reason}")
+        click.echo(f"  {click.style(f'{mark:<10}', fg=colour)} {result.rule}  {result.seconds:.1f} s{one_line(reason)}")
 
     reports = check(name, show)
     counts = count(result for report in reports for result in report.results)

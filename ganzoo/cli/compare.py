@@ -15,7 +15,7 @@ import click
 from ganzoo.cli.evaluate import Settled, settings
 from ganzoo.cli.train import configured
 from ganzoo.cli.ui import DEVICES, Bar, complete_names, is_terminal, table, warn
-from ganzoo.errors import GanzooError, RunStopped, UsageError
+from ganzoo.errors import GanzooError, RunStopped, UsageError, one_line
 from ganzoo.options import flag
 from ganzoo.registry.catalogue import catalogue
 
@@ -155,7 +155,7 @@ def _follow(comparison: Comparison) -> None:
     from ganzoo.comparison.work import Work
 
     if not is_terminal():
-        Work(comparison, lambda cell: click.echo(f"{cell.label}, seed {cell.seed}: {_state(cell)}")).run()
+        Work(comparison, lambda cell: click.echo(one_line(f"{cell.label}, seed {cell.seed}: {_state(cell)}"))).run()
         return
     from rich.box import SIMPLE_HEAD
     from rich.live import Live
@@ -165,7 +165,7 @@ def _follow(comparison: Comparison) -> None:
     def render() -> Table:
         shown = Table("entrant", *(f"seed {seed}" for seed in comparison.plan.seeds), box=SIMPLE_HEAD, pad_edge=False)
         for label in comparison.plan.labels:
-            shown.add_row(Text(label, style="bold"), *(Text(_state(cell)) for cell in comparison.cells if cell.label == label))
+            shown.add_row(Text(label, style="bold"), *(Text(one_line(_state(cell))) for cell in comparison.cells if cell.label == label))
         return shown
 
     with Live(get_renderable=render, refresh_per_second=1):

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from ganzoo.cli.ui import figures, is_terminal
+from ganzoo.cli.ui import SPEED, figures, is_terminal
+from ganzoo.errors import clean, one_line
 from ganzoo.pictures import grid, to_image
 from ganzoo.training.loop import Watch
 
@@ -40,7 +41,7 @@ class Display(Watch):
         self.console = Console(highlight=False)
         self.bar = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-            TimeRemainingColumn(), console=self.console,
+            TimeRemainingColumn(), console=self.console, speed_estimate_period=SPEED,
         )  # fmt: skip
         self.tasks: dict[str, Any] = {}
         self.terms: dict[str, float] = {}
@@ -65,6 +66,7 @@ class Display(Watch):
             self.live = None
 
     def _say(self, text: str, err: bool = False, **style: Any) -> None:
+        text = clean(text)
         try:
             if self.live is not None:
                 self.console.print(Text(text, style="bold yellow" if style else ""))
@@ -82,6 +84,7 @@ class Display(Watch):
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How much of the data is prepared."""
+        what = one_line(what)
         if what not in self.tasks:
             self.tasks[what] = self.bar.add_task(what, total=total or None)
             if self.live is None:
@@ -104,19 +107,21 @@ class Display(Watch):
         )
         for field in data.spec.fields.values():
             if field.medium == "label" and field.names:
-                self._say(f"classes: {', '.join(field.names[:5])}{f', ... ({field.size} in all)' if field.size > 5 else ''}")
+                self._say(f"classes: {', '.join(map(one_line, field.names[:5]))}{f', ... ({field.size} in all)' if field.size > 5 else ''}")
         if data.skipped:
-            names = "".join(f"\n  {name}: {reason}" for name, reason in data.skipped[:10])
+            names = "".join(f"\n  {one_line(name)}: {one_line(reason)}" for name, reason in data.skipped[:10])
             more = f"\n  and {len(data.skipped) - 10} more" if len(data.skipped) > 10 else ""
             count = len(data.skipped)
             self.warned(f"{count} image{'s' * (count > 1)} could not be read, left out:{names}{more}")
         if data.note:
-            self.warned(data.note)
+            self.warned(one_line(data.note))
         self.tasks["train"] = self.bar.add_task("step", total=run.steps)
+
+    def stepped(self, step: int) -> None:
+        self.bar.update(self.tasks["train"], completed=step)
 
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
         self.terms, self.rate = dict(values), images_per_second
-        self.bar.update(self.tasks["train"], completed=step)
         now = time.monotonic()
         if self.live is None and (now - self.printed > SECONDS_A_LINE or step == self.steps):
             self.printed = now
@@ -146,10 +151,11 @@ class Display(Watch):
         shown: list[Any] = [self.bar]
         if self.terms:
             grid = Table.grid(padding=(0, 2))
-            cells = [Text.assemble((f"{name} ", "cyan"), f"{value:.4g}") for name, value in self.terms.items()]
+            cells = [Text.assemble((f"{one_line(name)} ", "cyan"), f"{value:.4g}") for name, value in self.terms.items()]
             cells.insert(0, Text(f"{self.rate:.0f} images/s", style="bold"))
-            for i in range(0, len(cells), 5):
-                grid.add_row(*cells[i : i + 5])
+            across = max(1, self.console.width // 24)
+            for i in range(0, len(cells), across):
+                grid.add_row(*cells[i : i + across])
             shown.append(grid)
         if self.sheet is not None:
             shown.append(Text(f"samples of step {self.sheet[0]}: {self.sheet[1]}", style="dim"))

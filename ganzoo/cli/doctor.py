@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ganzoo.cli.ui import json_option
+from ganzoo.errors import one_line
 
 PACKAGES = ("pyganzoo", "torch", "torchvision", "pluggy", "click", "rich", "safetensors", "pillow", "numpy")
 
@@ -25,7 +26,7 @@ def doctor_command(as_json: bool) -> None:
     for section, values in findings.items():
         click.secho(section, bold=True)
         for name, value in values.items():
-            click.echo(f"  {name:<16}{value}")
+            click.echo(one_line(f"  {name:<16}{value}"))
 
 
 def examine() -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import click
 from ganzoo import options
 from ganzoo.cli.ui import DEVICES, Bar, figures, json_option, table, warn
 from ganzoo.config import DataOptions
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, one_line
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import JUDGES
 
@@ -101,15 +101,15 @@ def evaluate_command(
         return
     for evaluation in [] if all_checkpoints else evaluations:
         table(["figure", "value", "better"], rows(evaluation))
-        click.echo(evaluation.line)
+        click.echo(one_line(evaluation.line))
     for note in dict.fromkeys(note for e in evaluations for note in e.notes):
         warn(note)
     for line in dict.fromkeys(e.line for e in evaluations) if all_checkpoints else []:
-        click.echo(line)
+        click.echo(one_line(line))
     if subject.run is not None:
         lines = best_and_last(subject.run, {e.hash for e in evaluations})
         for line in lines or ["This is one checkpoint: --all-checkpoints tells the best beside the last."]:
-            click.echo(line)
+            click.echo(one_line(line))
 
 
 def rows(evaluation: Evaluation) -> list[list[str]]:

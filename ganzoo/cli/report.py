@@ -10,6 +10,7 @@ import click
 
 from ganzoo.cli.ui import Bar, warn
 from ganzoo.errors import GanzooError
+from ganzoo.files import remove_leftovers
 from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
         return
     folders = report.find(sources, warn)
     runs = [facts_of(folder, name, not_drawn) for folder, name in report.named(folders)]
+    for folder in folders:
+        remove_leftovers(folder, 0)
     path = out or (folders[0] if len(folders) == 1 else sources[0] if len(sources) == 1 else Path()) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

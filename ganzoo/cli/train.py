@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 from ganzoo import compose, options
 from ganzoo.cli.ui import DEVICES, completion
 from ganzoo.config import Changes, RunOptions, from_file
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.errors import UsageError, clean, did_you_mean, one_line
 from ganzoo.registry.catalogue import NONE, catalogue
 
 if TYPE_CHECKING:
@@ -188,22 +189,23 @@ def _ended(folder: Path) -> None:
     from ganzoo.runs.exported import exports_of, file_of
 
     for line in best_and_last(folder):
-        click.echo(line)
+        click.echo(one_line(line))
     files = ", ".join(f"{name}: {folder / file_of(name)}" for name in exports_of(folder))
-    click.echo(
+    typed = shlex.quote(str(folder))
+    click.echo(clean(
         f"Done. Pictures: {folder / 'samples'}, {files}, losses: {folder / 'losses.png'}.\n"
-        f"Next: `ganzoo {_use(folder)}; `ganzoo evaluate {folder}` measures; `ganzoo report {folder}` makes a page of it; "
-        f"`ganzoo resume {folder} --steps N` goes on."
-    )
+        f"Next: `ganzoo {_use(folder, typed)}; `ganzoo evaluate {typed}` measures; `ganzoo report {typed}` makes a page of it; "
+        f"`ganzoo resume {typed} --steps N` goes on."
+    ))  # fmt: skip
 
 
-def _use(folder: Path) -> str:
+def _use(folder: Path, typed: str) -> str:
     """The command that uses the main product of a run, and what it does."""
     from ganzoo.runs.exported import load
 
     if load(catalogue(), folder).asks:
-        return f"apply {folder} FILE` turns your own"
-    return f"sample {folder}` draws more"
+        return f"apply {typed} FILE` turns your own"
+    return f"sample {typed}` draws more"
 
 
 def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
@@ -230,7 +232,9 @@ def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--steps", type=click.IntRange(1), help="Go on to this step; by default to where the run was meant to end.")
 @click.option("--device", type=DEVICES, help="Go on elsewhere than where it was started.")
-def resume_command(run: Path, steps: int | None, device: str | None) -> None:
+@click.option("--dataset", metavar="NAME|PATH", help="Where its data lies now, if it was moved; it must be the same data.")
+@click.option("--data-dir", metavar="DIR", help="Where downloaded data lies now.")
+def resume_command(run: Path, steps: int | None, device: str | None, dataset: str | None, data_dir: str | None) -> None:
     """Go on with RUN, the folder of a run that was stopped or is to be longer.
 
     On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
@@ -239,5 +243,5 @@ def resume_command(run: Path, steps: int | None, device: str | None) -> None:
     from ganzoo.training import launch
 
     with Display() as display:
-        launch.resume(catalogue(), run, steps, display, device)
+        launch.resume(catalogue(), run, steps, display, device, dataset, data_dir)
     _ended(run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from ganzoo.errors import did_you_mean
+from ganzoo.errors import clean, did_you_mean, one_line
 from ganzoo.registry.catalogue import Entry, catalogue
 from ganzoo.types import DataSet, Recipe, Record
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ganzoo.evaluation.record import Evaluation
 
 DEVICES = click.Choice(["auto", "cpu", "cuda", "mps"])
+SPEED = 3600.0  # seconds that the time left is estimated from; rich forgets after 30, when steps are slow
 json_option = click.option("--json", "as_json", is_flag=True, help="For a program to read.")
 
 
@@ -27,7 +28,7 @@ def is_terminal() -> bool:
 
 def warn(text: str) -> None:
     """A warning on standard error."""
-    click.secho(f"Warning: {text}", err=True, fg="yellow", bold=True)
+    click.secho(f"Warning: {clean(text)}", err=True, fg="yellow", bold=True)
 
 
 def title(entry: Entry) -> str:
@@ -71,6 +72,7 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A rich table on a terminal; lines of tab-separated values, without a header, where it is piped."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     if not is_terminal():
         for row in rows:
             click.echo("\t".join(row))
@@ -103,7 +105,7 @@ class Bar:
         console = Console(stderr=True, highlight=False)
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-            TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+            TimeRemainingColumn(), console=console, speed_estimate_period=SPEED, disable=not console.is_terminal,
         )  # fmt: skip
         self.tasks: dict[str, Any] = {}
 
@@ -116,6 +118,7 @@ class Bar:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How much of a task is done."""
+        what = one_line(what)
         if what not in self.tasks:
             self.tasks[what] = self.bars.add_task(what, total=total or None)
             if self.bars.disable:
@@ -124,6 +127,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """A line on standard output, above the bars."""
+        text = clean(text)
         if self.bars.disable:
             click.echo(text)
         else:

@@ -111,7 +111,7 @@ class Work:
             log.write(f"$ ganzoo {' '.join(words)}\n")
             log.flush()
             # In a session of its own: Ctrl-C in the terminal comes to us, and we pass it on once.
-            command = [sys.executable, "-m", "ganzoo", *plugins, *words]
+            command = [sys.executable, "-P", "-m", "ganzoo", *plugins, *words]  # -P: nothing in the folder where we stand is imported
             child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
             self._children.add(child)
             if self._stopped.is_set():

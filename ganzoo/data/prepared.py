@@ -20,7 +20,7 @@ from ganzoo.data.cache import ADVICE, cache_dir, data_folder
 from ganzoo.data.samples import Files, Request, Samples
 from ganzoo.data.sources import domains, dtype_name, few_labelled, samples_at
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.files import hold, remove_unfinished, replacing, safetensors_header, unfinished, writing
+from ganzoo.files import hold, remove_leftovers, remove_unfinished, replacing, safetensors_header, unfinished, writing
 from ganzoo.machine import allowed_cores
 from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.types import DataSet, DataSpec, Field
@@ -109,6 +109,7 @@ def prepare(
             return found
         with writing(path, ADVICE):
             path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         lock = hold(path.with_suffix(".lock"), lambda: report(f"waiting for another process that prepares {name}", 0, 0))
         try:
             if not (found := _read(path, name)):  # the other process may have prepared it

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from ganzoo.files import number, numbers, step_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def parsed(line: Mapping[str, Any]) -> Evaluation | None:
     figures = numbers(line.get("figures"))
     if not figures:
         return None
-    step, better, notes, protocol = number(line.get("step")), line.get("better"), line.get("notes"), line.get("protocol")
+    better, notes, protocol = line.get("better"), line.get("notes"), line.get("protocol")
     return Evaluation(
         figures=figures,
         better={str(k): str(v) for k, v in better.items() if k in figures} if isinstance(better, dict) else {},
@@ -46,22 +47,9 @@ def parsed(line: Mapping[str, Any]) -> Evaluation | None:
         hash=str(line.get("hash") or ""),
         date=str(line.get("date") or ""),
         seconds=number(line.get("seconds")) or 0.0,
-        step=int(step) if step is not None and math.isfinite(step) else None,
+        step=step_of(line),
         of=str(line.get("of") or ""),
     )
-
-
-def number(value: Any) -> float | None:
-    """A number of JSON, or None."""
-    try:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    except OverflowError:
-        return None
-
-
-def numbers(values: Any) -> dict[str, float]:
-    """The numbers among the values of a JSON object, by name."""
-    return {str(k): n for k, v in values.items() if (n := number(v)) is not None} if isinstance(values, dict) else {}
 
 
 def best(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]]:

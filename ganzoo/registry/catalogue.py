@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ INTERFACES = {
     "strategy": "strategy:Strategy", "wrapper": "interfaces:Wrapper", "degradation": "interfaces:Degradation", "metric": "metrics:Metric",
     "features": "metrics:FeatureExtractor", "medium": "media.medium:Medium",
 }  # fmt: skip
+DISTRIBUTION, VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"), re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+-]{0,99}")
 NONE = "none"  # in the place of a degradation's name
 ORDER = ("recipe", "generator", "discriminator", "loss", "strategy", "wrapper", "degradation", "dataset", *JUDGES, "medium")
 
@@ -217,6 +219,8 @@ class Catalogue:
             distribution, _, plugin = name.partition("/")
             made_with = f"{file} was made with plugin {plugin} of {distribution} {version}"
             install = "Name it with --plugin PATH" if distribution == LOCAL else f"`pip install {distribution}=={version}` brings it back"
+            if not (DISTRIBUTION.fullmatch(distribution) and VERSION.fullmatch(version)):  # a file may say anything: nobody is to paste it
+                install = "Its file does not name a distribution and a version"
             if name not in loaded:
                 raise UsageError(f"{made_with}, which is not installed. {install}.")
             if loaded[name].state != "ok":

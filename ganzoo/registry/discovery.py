@@ -167,7 +167,7 @@ def _load(ep: EntryPoint, distribution: str, version: str, disabled: set[str], s
             raise _Broken(f"plugin {ep.name} of {distribution} {version}: {e}", e.state) from e
         return plugin(e.state, str(e))
     except KeyboardInterrupt:
-        raise
+        raise KeyboardInterrupt(f"while plugin {ep.name} of {distribution} {version} was imported from {ep.value}") from None
     except BaseException as e:  # an extension's panic is no Exception
         if strict and isinstance(e, Exception):
             raise
@@ -196,7 +196,7 @@ def _load_local(path: Path) -> Plugin:
         spec.loader.exec_module(module)
         records, hooks = _provided(module, name)
     except KeyboardInterrupt:
-        raise
+        raise KeyboardInterrupt(f"while --plugin {path} was imported") from None
     except BaseException as e:
         del sys.modules[name]
         reason = str(e) if isinstance(e, _Broken) else f"importing it raised {type(e).__name__}: {e}"
@@ -207,6 +207,16 @@ def _load_local(path: Path) -> Plugin:
     version = source.hexdigest()[:12]
     seconds = time.perf_counter() - start
     return Plugin(name, name, LOCAL, version, "ok", records=records, hooks=hooks, seconds=seconds, location=str(path))
+
+
+def culprit(error: BaseException) -> Plugin | None:
+    """The plugin of a stranger in whose code an error was raised, or which called what raised it; None where there is none."""
+    modules = {plugin.module.partition(".")[0]: plugin for plugin in installed() if plugin.distribution != CORE}
+    found, frame = None, error.__traceback__
+    while frame is not None:
+        found = modules.get(str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0], found)
+        frame = frame.tb_next
+    return found
 
 
 def _syntax_tree(spec: ModuleSpec | None) -> ast.Module:

@@ -216,7 +216,7 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
         else:
             evaluations.append(evaluation)
     warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in read_lines(folder / "warnings.jsonl", problems.append)]
-    found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if (place := sheet_of(p)))
+    found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if not p.is_symlink() and (place := sheet_of(p)))
     sheets = [(step, path) for name_, step, path in found if not name_]
     others = {name_: (step, path) for name_, step, path in found if name_}  # of each the last
     return RunFacts(

@@ -175,7 +175,8 @@ def read(path: Path, check: Callable[[dict[str, Any]], None] | None = None) -> t
 
 def steps_in(folder: Path) -> list[int]:
     """The steps that have a checkpoint in the folder, oldest first, by their names: the times of files say nothing."""
-    return sorted(int(p.stem) for p in folder.glob("*.safetensors") if p.stem.isdigit())
+    steps = (int(p.stem) for p in folder.glob("*.safetensors") if p.stem.isascii() and p.stem.isdecimal() and len(p.stem) < 16)
+    return sorted(step for step in steps if path_of(folder, step).is_file())
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -187,3 +188,11 @@ def prune(folder: Path, keep: int, newest: int) -> None:
     read(path_of(folder, newest))
     for step in steps_in(folder)[:-keep] if keep else []:
         path_of(folder, step).unlink(missing_ok=True)
+
+
+def make_room(folder: Path, keep: int, best: set[int]) -> int:
+    """Delete the checkpoints that go when there is one more, never the newest or one of the best; returns how many those were."""
+    due = [step for step in (steps_in(folder)[: -max(keep - 1, 1)] if keep else []) if step not in best]
+    for step in due:
+        path_of(folder, step).unlink(missing_ok=True)
+    return len(due)

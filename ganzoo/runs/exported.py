@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -298,6 +298,18 @@ def save(folder: Path, tensors: Mapping[str, Tensor], step: int, described: Mapp
     """Write the products among the tensors of a checkpoint, averaged if they are, each to its own file in the run folder."""
     for name, meta in described.items():
         checkpoint.write(folder / file_of(name), _own(tensors, meta["network"]), {"step": step, **meta})
+
+
+def stale(folder: Path, step: int, described: Iterable[str]) -> list[str]:
+    """The products whose file in a run's folder is not the one of this step."""
+
+    def of(name: str) -> object:
+        try:
+            return checkpoint.read_header(folder / file_of(name))[1].get("step")
+        except checkpoint.BadCheckpoint:
+            return None
+
+    return [name for name in described if of(name) != step]
 
 
 def _own(names: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.files import append_line, hold, read_lines, remove_unfinished, write_json, write_text
+from ganzoo.files import append_line, hold, number, numbers, read_lines, remove_unfinished, step_of, write_json, write_text
 from ganzoo.runs import checkpoint
 from ganzoo.runs.checkpoint import BadCheckpoint
 
@@ -61,23 +62,32 @@ class Run:
         """One line of metrics.jsonl."""
         append_line(self.folder / "metrics.jsonl", line)
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics.jsonl, but for one that was cut off."""
-        return read_lines(self.folder / "metrics.jsonl")
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl, but for those that cannot be used, as one that was cut off."""
+        return numbered(read_lines(self.folder / "metrics.jsonl"))
 
-    def forget_after(self, step: int) -> None:
-        """Drop the metrics and samples of steps after this one, and put its bad checkpoints aside: the run goes on from here."""
+    def forget_after(self, step: int, warn: Callable[[str], None] = lambda text: None) -> None:
+        """Drop the metrics and samples of steps after this one, and put its bad checkpoints aside: the run goes on from here.
+
+        step: -1 for a run that begins again. warn: told of lines that cannot be used, which are dropped too.
+        """
         for late in checkpoint.steps_in(self.checkpoints):
             if late > step:
                 path = checkpoint.path_of(self.checkpoints, late)
                 path.rename(path.with_suffix(".bad"))
         for name in ("metrics.jsonl", EVALUATIONS, "warnings.jsonl", "health.jsonl"):
             if (path := self.folder / name).exists():
-                kept = [json.dumps(line) + "\n" for line in read_lines(path) if (line.get("step") or 0) <= step]
-                write_text(path, "".join(kept))
+                lines = read_lines(path, warn)
+                usable = [line for line in lines if step_of(line) is not None or (name == EVALUATIONS and line.get("step") is None)]
+                if name == "metrics.jsonl":
+                    usable = [line for line in usable if number(line.get("time")) is not None]
+                if len(usable) < len(lines):
+                    warn(f"{path}: {len(lines) - len(usable)} of its lines cannot be used; they are left out.")
+                write_text(path, "".join(json.dumps(line) + "\n" for line in usable if (step_of(line) or 0) <= step))
         for sheet in self.samples.glob("*.png"):
             if (place := sheet_of(sheet)) and place[0] > step:
-                sheet.unlink()
+                with contextlib.suppress(OSError):  # a folder of that name
+                    sheet.unlink()
 
     def samples_were(self, step: int, **health: float) -> None:
         """One line of health.jsonl: how varied the samples of this step are."""
@@ -87,10 +97,20 @@ class Run:
         """One line of warnings.jsonl."""
         append_line(self.folder / "warnings.jsonl", {"step": step, "text": text})
 
-    def save(self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int = 3) -> Path:
-        """A checkpoint; all but the last `keep` (0: none of them) are deleted when the new one has been read back and is good."""
+    def save(
+        self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int = 3, best: Callable[[], Iterable[int]] = tuple
+    ) -> Path:  # fmt: skip
+        """A checkpoint; all but the last `keep` (0: none of them) are deleted when the new one has been read back and is good.
+
+        best: gives the steps of those that are not deleted where the disk is full: room is made of others that are due to go.
+        """
         path = checkpoint.path_of(self.checkpoints, step)
-        checkpoint.write(path, tensors, {"step": step, **meta})
+        try:
+            checkpoint.write(path, tensors, {"step": step, **meta})
+        except GanzooError:
+            if not checkpoint.make_room(self.checkpoints, keep, set(best())):
+                raise
+            checkpoint.write(path, tensors, {"step": step, **meta})
         checkpoint.prune(self.checkpoints, keep, step)
         return path
 
@@ -133,7 +153,12 @@ def sheet_path(samples: Path, step: int, name: str = "") -> Path:
 def sheet_of(path: Path) -> tuple[int, str] | None:
     """Step and name of a sample sheet as `sheet_path` makes it; None for any other file."""
     step, _, name = path.stem.partition("-")
-    return (int(step), name) if step.isdigit() else None
+    return (int(step), name) if step.isascii() and step.isdecimal() and len(step) < 16 else None
+
+
+def numbered(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The lines of a run's file that say their step, with what is a number in them."""
+    return [{**numbers(line), "step": step} for line in lines if (step := step_of(line)) is not None]
 
 
 EVALUATIONS = "evaluations.jsonl"

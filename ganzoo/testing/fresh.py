@@ -43,7 +43,7 @@ class Process:
                 raise
         else:
             with open(self._out, "wb") as out, open(self._err, "wb") as err:
-                self._popen = Popen([sys.executable, "-m", "ganzoo", *words], stdout=out, stderr=err, env=environment, cwd=cwd)
+                self._popen = Popen([sys.executable, "-P", "-m", "ganzoo", *words], stdout=out, stderr=err, env=environment, cwd=cwd)
             self.pid = self._popen.pid
 
     def poll(self) -> int | None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-D_WON_LINES = 20  # log lines in a row
+D_WON_LINES, D_WON_STEPS = 5, 100  # log lines in a row, over so many steps at least
+EXPLODED = 1e6  # a term as large as that has never come back
 COLLAPSED = 0.05  # share of the real samples' spread
 COLLAPSED_SHEETS = 3  # sample sheets in a row
 COLLAPSE, NO_DIVERSITY = "the samples have collapsed to one", "the samples lack diversity"  # how the warnings begin
@@ -51,19 +52,32 @@ class Health:
     def __init__(self, d_won: float | None) -> None:
         self.d_won = d_won
         self._won = self._alike = self._few = 0
+        self._since = 0  # the step since which D has won
+        self._told = self._large = False
 
-    def logged(self, values: Mapping[str, float]) -> str:
-        """A warning when D separates real from fake perfectly, log line after log line, so that G learns little; else an empty string."""
+    def logged(self, t: int, values: Mapping[str, float]) -> list[str]:
+        """Warnings when D separates real from fake perfectly, log line after log line, so that G learns little; when a term explodes."""
+        warnings = []
+        large = next((name for name, value in values.items() if abs(value) > EXPLODED), "")
+        if large and not self._large:
+            warnings.append(
+                f"{large} is {values[large]:.3g} at step {t}: the losses explode. Take a smaller learning rate, or a loss that bounds D."
+            )
+        self._large = bool(large)
         if self.d_won is None or not {"d/real", "d/fake"} <= values.keys():
-            return ""
-        won = 0 <= values["d/real"] + values["d/fake"] < self.d_won
-        self._won = self._won + 1 if won else 0
-        if self._won != D_WON_LINES:
-            return ""
-        return (
-            f"D tells real from fake without error since {D_WON_LINES} log lines: G learns little. "
-            "Give D less (a smaller --discriminator.width, a smaller learning rate) or take a loss with a gradient penalty."
-        )
+            return warnings
+        if not 0 <= values["d/real"] + values["d/fake"] < self.d_won:
+            self._won, self._told = 0, False
+            return warnings
+        self._since = self._since if self._won else t
+        self._won += 1
+        if self._won >= D_WON_LINES and t - self._since >= D_WON_STEPS and not self._told:
+            self._told = True
+            warnings.append(
+                f"D tells real from fake without error since step {self._since}: G learns little. Give D less (a smaller "
+                "--discriminator.width, a smaller learning rate, --with ada where there are few images) or take a loss with a gradient penalty."
+            )
+        return warnings
 
     def sampled(self, spread: float, apartness: float = 1.0) -> list[str]:
         """Warnings when the samples are all alike, or repeat a few kinds, sheet after sheet."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import __version__, compose, machine, options
+from ganzoo import __version__, compose, machine, options, pictures
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
 from ganzoo.errors import UsageError
@@ -56,16 +56,22 @@ def describe(resolved: Resolved, data: Prepared, session: Session) -> dict[str, 
     }
 
 
-def resume(zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device: str | None = None) -> None:
+def resume(
+    zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device: str | None = None, dataset: str | None = None,
+    data_dir: str | None = None,
+) -> None:  # fmt: skip
     """Go on with a run from its newest good checkpoint, to its last step or to `steps`, perhaps on another device.
 
-    Raises UsageError where there is nothing left to do, or where its data is not what it was.
+    dataset, data_dir: where its data lies now, if it was moved; its checksum tells whether it is the same. Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
     with Run.open(folder) as run:
         written = run.config
         config = Config.from_json(written)
         changed = ({"steps": steps, "images": 0} if steps is not None else {}) | ({"device": device} if device is not None else {})
+        changed |= ({"dataset": dataset} if dataset is not None else {}) | ({"data_dir": data_dir} if data_dir is not None else {})
         config = replace(config, run=options.make(RunOptions, asdict(config.run) | changed, "--"))
+        if dataset is not None and zoo.find("dataset", dataset) is None:
+            config = replace(config, options={kind: values for kind, values in config.options.items() if kind != "dataset"})
         zoo.check_versions(folder, written.get("plugins", {}), watch.warned)
         resolved, data, session = open_session(compose.from_config(zoo, config, watch.warned), watch.progress)
         resolved.data.check_unchanged(data, written["data"]["checksum"])
@@ -114,15 +120,23 @@ def _train(
                 f"{file} has been changed since its checkpoints were written: a run goes on as it began. "
                 f"Bring it back, or start a new run with `ganzoo run {resolved.config.recipe} --config {file}`."
             )
+    exports = exported.describe(resolved, data, strategy)
+    if loaded is not None and (stale := exported.stale(run.folder, t, exports)):
+        # It was killed after this checkpoint and before the files that follow it.
+        exported.save(run.folder, checkpoint.tensors_of(strategy), t, exports)
+        if chart := pictures.curves(run.metrics()):
+            pictures.save(chart, run.folder / "losses.png")
+        if _ended(resolved.run, t, session.batches.position):
+            watch.warned(f"{run.folder} is at its end, step {t}; {', '.join(stale)}, which it had not written yet, is written now.")
+            return
     if _ended(resolved.run, t, session.batches.position):
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
     tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, strategy.spec, t))
     tracked.started()  # a tracker may refuse the run: nothing in its folder has been changed until then
     made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
-    exports = exported.describe(resolved, data, strategy)
     error = "it was ended from outside"
     try:
-        run.forget_after(t)
+        run.forget_after(t if loaded is not None else -1, watch.warned)
         run.write_config(written)
         tracked.opened(run.folder, resolved, data, session)
         train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator)
@@ -139,10 +153,11 @@ def finished(folder: Path) -> bool:
     steps = checkpoint.steps_in(folder / "checkpoints")
     if not steps or not (folder / "config.json").exists():
         return False
-    run = Config.from_json(read_config(folder)).run
+    config = read_config(folder)
+    run = Config.from_json(config).run
     try:
         _, meta = checkpoint.read_header(checkpoint.path_of(folder / "checkpoints", steps[-1]))
-        return _ended(run, meta["step"], meta["position"])
+        return _ended(run, meta["step"], meta["position"]) and not exported.stale(folder, meta["step"], config.get("exports", {}))
     except (checkpoint.BadCheckpoint, LookupError, TypeError):  # resuming takes the checkpoint before it
         return False
 

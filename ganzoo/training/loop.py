@@ -17,10 +17,12 @@ from torch import Tensor
 
 from ganzoo import pictures
 from ganzoo.errors import GanzooError, RunStopped
-from ganzoo.evaluation.record import Evaluation
+from ganzoo.evaluation.record import Evaluation, best, parsed
+from ganzoo.files import read_lines
+from ganzoo.registry.discovery import culprit
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
-from ganzoo.runs.folder import Run, add_evaluation, sheet_path
+from ganzoo.runs.folder import EVALUATIONS, Run, add_evaluation, sheet_path
 from ganzoo.training.health import Health, apartness, not_finite, spread
 from ganzoo.training.session import Session
 
@@ -39,6 +41,7 @@ class Watch:
 
     def progress(self, what: str, done: int, total: int) -> None: ...
     def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None: ...
+    def stepped(self, step: int) -> None: ...
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None: ...
     def sampled(self, step: int, path: Path, x: Tensor, name: str) -> None: ...
     def evaluated(self, step: int, evaluations: Sequence[Evaluation]) -> None: ...
@@ -64,11 +67,15 @@ def train(
     with _signals(watch) as caught:
         for preview in previews if t == 0 else ():
             preview.take(run, 0, watch, health)
+        if t == 0:
+            saver.products(0)
         saver.remember(t)
         last = stops = False
         while not last and not stops:
-            values = session.step(t)
+            with _blaming(session, saver):
+                values = session.step(t)
             t += 1
+            watch.stepped(t)
             # Looked at once a step: a signal that comes while this one is logged or sampled stops after the next.
             last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), bool(caught)
             measures = evaluator is not None and (t % options.eval_every == 0 or last)
@@ -85,10 +92,13 @@ def train(
             if logs:
                 saver.remember(t)
                 watch.logged(t, numbers, clock.log(t, numbers))
-                if warning := health.logged(numbers):
+                for warning in health.logged(t, numbers):
                     _warn(run, watch, t, warning)
-            for preview in previews if t % options.sample_every == 0 or last else ():
+            sheets = t % options.sample_every == 0 or last
+            for preview in previews if sheets else ():
                 preview.take(run, t, watch, health)
+            if sheets and not saves and not saver.saved:
+                saver.products(t)
             # Before the checkpoint: a run that is killed in between goes on from the one before, and measures again.
             if evaluator is not None and measures:
                 with clock.stopped():
@@ -129,6 +139,9 @@ class _Saver:
         self.session, self.run, self.watch, self.keep, self.made_with, self.exports = session, run, watch, keep, made_with, exports
         self._remembered: dict[str, Tensor] = {}
         self._place = {"step": 0, "position": 0}
+        steps = checkpoint.steps_in(run.checkpoints)
+        self.saved = bool(steps)  # whether there is a checkpoint
+        self._last = steps[-1] if steps else 0
 
     def remember(self, t: int) -> None:
         """Keep a copy of this state."""
@@ -147,7 +160,24 @@ class _Saver:
         except GanzooError as e:
             if must:
                 raise
-            self.watch.warned(f"{e} Training goes on and tries again at the next checkpoint.")
+            unsaved = f"{t - self._last} steps are not saved: the last checkpoint is that of step {self._last}."
+            advice = "Free some space on that disk, or stop with Ctrl-C and go on elsewhere; fewer --keep need less."
+            _warn(self.run, self.watch, t, f"{e} {unsaved} {advice} Training goes on and tries again at the next checkpoint.")
+
+    def products(self, t: int) -> None:
+        """Write the products' files and the chart before there is a checkpoint; where the disk refuses, that costs a warning."""
+        with _best_effort(self.watch):
+            exported.save(self.run.folder, checkpoint.tensors_of(self.session.strategy), t, self.exports)
+            self._chart()
+
+    def _chart(self) -> None:
+        if chart := pictures.curves(self.run.metrics()):
+            pictures.save(chart, self.run.folder / "losses.png")
+
+    def _best(self) -> list[int]:
+        """The steps with the best figures so far."""
+        every = [e for e in map(parsed, read_lines(self.run.folder / EVALUATIONS)) if e is not None]
+        return [top.step for _, top, _ in best(every).values() if top.step is not None]
 
     def save_remembered(self) -> int:
         """Write a checkpoint of the remembered state; returns its step. Checkpoints after it are put aside."""
@@ -157,11 +187,11 @@ class _Saver:
         return step
 
     def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
-        path = self.run.save(t, tensors, {"position": position, **self.made_with}, self.keep)
+        path = self.run.save(t, tensors, {"position": position, **self.made_with}, self.keep, self._best)
+        self.saved, self._last = True, t
         exported.save(self.run.folder, tensors, t, self.exports)
         with _best_effort(self.watch):
-            if chart := pictures.curves(self.run.metrics()):
-                pictures.save(chart, self.run.folder / "losses.png")
+            self._chart()
         self.watch.saved(t, path)
 
 
@@ -208,7 +238,7 @@ class _Clock:
     def __init__(self, run: Run, session: Session, watch: Watch) -> None:
         self.run, self.batches, self.watch = run, session.batches, watch
         before = run.metrics()
-        self.start = time.monotonic() - (before[-1]["time"] if before else 0.0)
+        self.start = time.monotonic() - max((line.get("time", 0.0) for line in before), default=0.0)
         self.mark = (time.monotonic(), self.batches.position)
 
     @contextlib.contextmanager
@@ -245,6 +275,29 @@ def _finite(parameters: Sequence[Tensor]) -> bool:
 
 
 @contextlib.contextmanager
+def _blaming(session: Session, saver: _Saver) -> Iterator[None]:
+    """Where a step raises, save the last healthy state, and say whose code it was if it was a plugin's.
+
+    Raises GanzooError in the place of what a stranger's code raised, sys.exit among it.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as e:
+        good = saver.save_remembered()
+        saved = f"The last healthy state, of step {good}, is saved."
+        whose = culprit(e)
+        if whose is not None and not isinstance(e, GanzooError):
+            raise GanzooError(
+                f"plugin {whose.name} of {whose.origin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: "
+                f"tell its author. {saved}"
+            ) from e
+        if isinstance(e, SystemExit):
+            raise GanzooError(f"a part of {type(session.strategy).__name__} ended the program (exit {e.code}) in a step. {saved}") from e
+        saver.watch.warned(saved)
+        raise
+
+
+@contextlib.contextmanager
 def _best_effort(watch: Watch) -> Iterator[None]:
     """A sheet, a chart or a line that cannot be written costs a warning and not the run."""
     try:
@@ -255,7 +308,7 @@ def _best_effort(watch: Watch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(watch: Watch) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM; the second one ends the process at once. In another thread than the main one there are none."""
+    """Collect SIGINT, SIGTERM and, unless it is ignored as by nohup, SIGHUP; the second one ends the process at once. In another thread than the main one there are none."""
     caught: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -264,7 +317,11 @@ def _signals(watch: Watch) -> Iterator[list[int]]:
             os._exit(128 + number)
         caught.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield caught

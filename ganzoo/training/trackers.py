@@ -37,6 +37,9 @@ class Tracked(Watch):
     def opened(self, folder: Path, resolved: Resolved, data: Prepared, session: Session) -> None:
         self.watch.opened(folder, resolved, data, session)
 
+    def stepped(self, step: int) -> None:
+        self.watch.stepped(step)
+
     def logged(self, step: int, values: Mapping[str, float], images_per_second: float) -> None:
         self.step = step
         self.watch.logged(step, values, images_per_second)

@@ -25,7 +25,7 @@ def manifest_is_light(case: Case) -> None:
         f"import {case.plugin.module}\ntook = time.process_time() - start\n"
         "print(json.dumps([took, [m for m in ('torch', 'torchvision', 'numpy') if m in sys.modules]]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"it cannot be imported: {done.stderr.strip().splitlines()[-1]}"
     seconds, heavy = json.loads(done.stdout.splitlines()[-1])
     assert not heavy, f"it imports {', '.join(heavy)}; name what is heavy as 'package.module:Name' in the records"
