@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
+from typing import Any
 
 #: What would move the cursor, change colours or turn the direction of writing on a terminal: a file or a plugin may hold anything.
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -18,6 +18,15 @@ def clean(text: object) -> str:
 def one_line(text: object) -> str:
     """As `clean`, and newlines and tabs are written out too: names from files and data, which could look like lines of ours."""
     return clean(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def tidy(value: Any) -> Any:
+    """A value of JSON with its texts, keys too, as `one_line` gives them: for files that anybody may have written."""
+    if isinstance(value, dict):
+        return {one_line(key): tidy(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [tidy(each) for each in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
 class GanzooError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -125,6 +126,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
         raise UsageError(f"{path} cannot be read as JSON: {e}.") from e
+
+
+def free_name(path: Path) -> Path:
+    """The path, or where there is something, the first of stem-2, stem-3, ... that is free."""
+    names = itertools.chain([path], (path.with_name(f"{path.stem}-{k}{path.suffix}") for k in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

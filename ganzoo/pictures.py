@@ -6,10 +6,12 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ganzoo.errors import UsageError
 from ganzoo.files import write_file
 
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
@@ -46,9 +48,23 @@ def grid(cells: Sequence[Image.Image], columns: int = 8, gap: int = 2) -> Image.
     return page.resize((page.width * factor, page.height * factor), Image.Resampling.NEAREST)
 
 
+#: By the ending of a file, what Pillow calls its format, and how it is written.
+FORMATS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    ".png": ("PNG", {}), ".jpg": ("JPEG", {"quality": 95}), ".jpeg": ("JPEG", {"quality": 95}), ".webp": ("WEBP", {"lossless": True}),
+    ".bmp": ("BMP", {}), ".gif": ("GIF", {}),
+}  # fmt: skip
+
+
+def check_name(path: Path) -> None:
+    """Raise UsageError where a file's ending is not that of a picture that can be written."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"--out: wanted a name that ends in {', '.join(FORMATS)}; got {path.name!r}.")
+
+
 def save(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    write_file(path, lambda file: image.save(file, format="PNG"))
+    """Write a picture in the format that its name ends in, whole or not at all."""
+    name, how = FORMATS[path.suffix.lower()]
+    write_file(path, lambda file: image.save(file, format=name, **how))
 
 
 def curves(lines: Sequence[Mapping[str, float]], width: int = 900, height: int = 260) -> Image.Image | None:

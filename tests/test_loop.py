@@ -21,7 +21,7 @@ from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
 from ganzoo.testing import fresh, toys
 from ganzoo.training import launch
-from ganzoo.training.health import D_WON_LINES, Health, apartness, not_finite, spread
+from ganzoo.training.health import D_WON_LINES, D_WON_STEPS, Health, apartness, not_finite, spread
 from ganzoo.training.loop import Watch
 from ganzoo.types import Field
 
@@ -295,20 +295,29 @@ def test_one_process_at_a_time_holds_a_run(images, tmp_path, ganzoo):
 
 def test_health_is_silent_while_both_players_play():
     health = Health(0.02)
-    assert not any(health.logged({"d/real": 0.6, "d/fake": 0.7}) for _ in range(100))
+    assert not any(health.logged(10 * i, {"d/real": 0.6, "d/fake": 0.7}) for i in range(100))
     assert not any(health.sampled(0.9) for _ in range(100))
 
 
-def test_health_warns_once_when_D_has_won_and_again_after_a_recovery():
+def test_health_warns_once_within_a_hundred_steps_when_D_has_won_and_again_after_a_recovery():
     health = Health(0.02)
     won, fair = {"d/real": 0.001, "d/fake": 0.002}, {"d/real": 0.5, "d/fake": 0.5}
-    told = [bool(health.logged(line)) for line in [won] * 50 + [fair] + [won] * 50]
-    assert [i for i, said in enumerate(told) if said] == [D_WON_LINES - 1, 50 + D_WON_LINES]
+    told = [bool(health.logged(10 * i, line)) for i, line in enumerate([won] * 50 + [fair] + [won] * 50)]
+    assert [10 * i for i, said in enumerate(told) if said] == [D_WON_STEPS, 510 + D_WON_STEPS]
+    rare = Health(0.02)  # a line every 200 steps: five of them
+    assert [bool(rare.logged(200 * i, won)) for i in range(8)].index(True) == D_WON_LINES - 1
 
 
 def test_health_does_not_judge_a_critic_by_its_terms():
     health = Health(None)
-    assert not any(health.logged({"d/real": 0.0, "d/fake": 0.0}) for _ in range(100))
+    assert not any(health.logged(10 * i, {"d/real": 0.0, "d/fake": 0.0}) for i in range(100))
+
+
+def test_health_warns_once_when_a_term_explodes():
+    health = Health(None)
+    told = [health.logged(i, {"d/real": value}) for i, value in enumerate((3.0, -1e17, 1e18, 2.0, 1e9))]
+    assert [bool(said) for said in told] == [False, True, False, False, True]
+    assert "d/real is -1e+17 at step 1" in told[1][0]
 
 
 def test_health_warns_when_all_samples_are_one(images, tmp_path):

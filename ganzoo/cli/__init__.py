@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -115,12 +116,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             raise
         sys.exit(status)
     except (click.exceptions.Abort, KeyboardInterrupt) as e:
-        _end(f"interrupted {e}" if str(e) else "interrupted; nothing was being trained.", 130, debug)
+        while_ = str(e) or str(e.__context__ or "")  # click puts an exception of its own in its place
+        _end(f"interrupted {while_}." if while_ else "interrupted; nothing was being trained.", 130, debug)
     except click.ClickException as e:
         if debug:
             raise
-        e.message = clean(e.message)
-        e.show()
+        text = io.StringIO()
+        e.show(text)
+        click.echo(clean(text.getvalue()), err=True, nl=False)
         sys.exit(e.exit_code)
     except GanzooError as e:
         _end(str(e), e.exit_code, debug)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from ganzoo.cli.ui import warn
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, clean
+from ganzoo.files import free_name
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import Field
 
 STEPS = 8  # from one latent to another
+MAX_SEEDS = 10_000
 
 
 @click.command("sample")
@@ -19,13 +22,15 @@ STEPS = 8  # from one latent to another
 @click.option("-n", "n", type=click.IntRange(1), help="How many.  [64; one a label with --labels]")
 @click.option("--grid/--folder", "grid", default=True, help="One sheet (the default), or a folder with a file a sample.")
 @click.option("--labels", metavar="3,3,7", multiple=True, help="Classes to draw, by name or number; taken in turn until there are n.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other samples.")
+@click.option("--seed", type=click.IntRange(0), help="Another seed, other samples.  [0]")
+@click.option("--seeds", metavar="1-9,42", help="One sample of each of these seeds: its number 0.")
 @click.option("--interpolate", is_flag=True, help="Rows that go from one latent to another in 8 steps.")
 @click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write.  [beside the run]")
+@click.option("--out", type=click.Path(path_type=Path), help="A .png, .jpg, .webp, .bmp or .gif; or the folder.  [a new one beside the run]")
 def sample_command(
-    source: Path, n: int | None, grid: bool, labels: tuple[str, ...], seed: int, interpolate: bool, network: str | None, out: Path | None
-) -> None:
+    source: Path, n: int | None, grid: bool, labels: tuple[str, ...], seed: int | None, seeds: str | None, interpolate: bool,
+    network: str | None, out: Path | None,
+) -> None:  # fmt: skip
     """Draw samples from a RUN folder or a product's FILE, as generator.safetensors.
 
     Sample number i depends on the seed and i alone, however many are drawn.
@@ -36,16 +41,21 @@ def sample_command(
     from ganzoo.randomness import between
     from ganzoo.runs.exported import classes_of, load
 
+    each = seeds_of(seeds) if seeds is not None else []
+    if each and (n is not None or seed is not None or interpolate):
+        raise UsageError("--seeds draws one sample of each seed: leave -n, --seed and --interpolate out.")
+    if grid and out is not None:
+        pictures.check_name(out)
     machine.set_threads()
     product = load(catalogue(), source, network or "", warn)
     if product.asks:
         raise UsageError(f"{product.name} asks for {', '.join(product.asks)}: `ganzoo apply {source} FILE` gives it that.")
-    classes, kind = product.classes, product.medium
+    classes, kind, seed = product.classes, product.medium, seed or 0
     if labels and classes is None:
         raise UsageError(f"--labels: {product.name} takes no class. Leave --labels out.")
     chosen = classes_of(labels, classes, warn) if classes is not None else []
-    columns = 8 if interpolate or classes is None or chosen else min(classes.size, 10)
-    n = n or len(chosen) or (64 if columns == 8 else 8 * columns)
+    columns = 8 if interpolate or each or classes is None or chosen else min(classes.size, 10)
+    n = n or len(each) or len(chosen) or (64 if columns == 8 else 8 * columns)
     n = -(-n // STEPS) * STEPS if interpolate else n
     given = {}
     if interpolate:
@@ -53,26 +63,42 @@ def sample_command(
         ends = product.latents(n // STEPS * 2, seed)
         smooth = {name for name, prior in product.network.latents().items() if prior.law in ("normal", "uniform")}
         given = {name: between(z, STEPS) if name in smooth else z[::2].repeat_interleave(STEPS, 0) for name, z in ends.items()}
-    y = torch.arange(n) // STEPS if interpolate else torch.arange(n)
+    y = torch.zeros(n, dtype=torch.long) if each and not chosen else torch.arange(n) // (STEPS if interpolate else 1)
     if classes is not None:
         y = torch.tensor(chosen)[y % len(chosen)] if chosen else y % max(classes.size, 1)
         given |= dict.fromkeys(product.fields, y)
-    x = torch.cat(list(product.outputs(n, seed, given)))
+    if each:
+        one = [next(product.outputs(1, s, {key: value[i : i + 1] for key, value in given.items()})) for i, s in enumerate(each)]
+        x = torch.cat(one)
+    else:
+        x = torch.cat(list(product.outputs(n, seed, given)))
     beside = source if source.is_dir() else source.parent
-    ending = "" if network is None else f"-{product.name}"
+    ending = ("" if network is None else f"-{product.name}") + (f"-{re.sub(r"[^0-9]+", "-", seeds)[:40]}" if seeds else f"-{seed}")
     if grid:
-        path = out or beside / f"sample{ending}-{seed}.png"
+        path = out or free_name(beside / f"sample{ending}.png")
         make(path.parent)
         pictures.save(kind.sheet(x, product.field, min(columns, n)), path)
-        click.echo(f"{n} samples of step {product.step}: {path}")
+        click.echo(clean(f"{n} samples of step {product.step}: {path}"))
         return
-    folder = out or beside / f"samples{ending}-{seed}"
+    folder = out or free_name(beside / f"samples{ending}")
     make(folder)
     if any(folder.iterdir()):
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
-    names = [_class_name(int(y[i]), classes) if classes is not None else "sample" for i in range(n)]
+    names = [_class_name(int(y[i]), classes) if classes is not None else f"seed-{each[i]}" if each else "sample" for i in range(n)]
     kind.write(x, folder, product.field, [f"{i:06d}-{name}" for i, name in enumerate(names)])
-    click.echo(f"{n} samples of step {product.step}: {folder}")
+    click.echo(clean(f"{n} samples of step {product.step}: {folder}"))
+
+
+def seeds_of(text: str) -> list[int]:
+    """The seeds in "1-9,42", each once, in their order. Raises UsageError for anything else."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < first + MAX_SEEDS or len(seeds) > MAX_SEEDS:
+            raise UsageError(f"--seeds: wanted seeds and ranges of them, as 1-9,42, {MAX_SEEDS} at most; got {part!r}.")
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
 
 
 def make(folder: Path) -> None:

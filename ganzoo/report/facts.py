@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import compose, options
 from ganzoo.config import Changes
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluation.record import Evaluation, number, numbers, parsed
-from ganzoo.files import read_lines
+from ganzoo.evaluation.record import Evaluation, parsed
+from ganzoo.files import number, numbers, read_lines
 from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint

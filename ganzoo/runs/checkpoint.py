@@ -14,7 +14,7 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, tidy
 from ganzoo.files import safetensors_header, write_file
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         header = safetensors_header(path, MAX_HEADER)
-        meta = json.loads(header["__metadata__"]["ganzoo"])
+        meta = tidy(json.loads(header["__metadata__"]["ganzoo"]))
         if not isinstance(meta, dict):
             raise TypeError("wanted an object")
     except OSError as e:

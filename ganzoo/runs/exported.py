@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganzoo import machine, pictures
 from ganzoo.config import written_size
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.media.medium import Medium
 from ganzoo.randomness import draw, draws
 from ganzoo.registry.catalogue import Catalogue, Entry, medium
@@ -255,7 +255,7 @@ def _class_of(word: str | int, field: Field, say: Callable[[str], None]) -> int:
 
 def shown(names: Sequence[str], n: int = 20) -> str:
     """The first names of a list that may be long."""
-    return ", ".join(names[:n]) + (f", ... ({len(names)} in all)" if len(names) > n else "")
+    return ", ".join(map(one_line, names[:n])) + (f", ... ({len(names)} in all)" if len(names) > n else "")
 
 
 # --- Files ---

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, tidy
 from ganzoo.files import append_line, hold, number, numbers, read_lines, remove_unfinished, step_of, write_json, write_text
 from ganzoo.runs import checkpoint
 from ganzoo.runs.checkpoint import BadCheckpoint
@@ -186,7 +186,7 @@ def new_folder(root: Path, stem: str) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a run. Raises UsageError where the folder is no run."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = tidy(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         if not isinstance(config, dict) or not {"recipe", "parts", "options", "run", "data"} <= config.keys():
             raise ValueError("a section is missing")
         if not isinstance(config["data"], dict) or not isinstance(config["data"].get("checksum"), str):

@@ -75,7 +75,7 @@ class Health:
             self._told = True
             warnings.append(
                 f"D tells real from fake without error since step {self._since}: G learns little. Give D less (a smaller "
-                "--discriminator.width, a smaller learning rate, --with ada where there are few images) or take a loss with a gradient penalty."
+                "--discriminator.width, a smaller learning rate, --with ada where images are few) or take a loss with a gradient penalty."
             )
         return warnings
 

@@ -62,7 +62,9 @@ def resume(
 ) -> None:  # fmt: skip
     """Go on with a run from its newest good checkpoint, to its last step or to `steps`, perhaps on another device.
 
-    dataset, data_dir: where its data lies now, if it was moved; its checksum tells whether it is the same. Raises UsageError where there is nothing left to do, or where its data is not what it was.
+    dataset, data_dir: where its data lies now, if it was moved; its checksum tells whether it is the same.
+
+    Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
     with Run.open(folder) as run:
         written = run.config

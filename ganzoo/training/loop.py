@@ -308,7 +308,10 @@ def _best_effort(watch: Watch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(watch: Watch) -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and, unless it is ignored as by nohup, SIGHUP; the second one ends the process at once. In another thread than the main one there are none."""
+    """Collect SIGINT, SIGTERM and, unless it is ignored as by nohup, SIGHUP; the second one ends the process at once.
+
+    In another thread than the main one there are none.
+    """
     caught: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:

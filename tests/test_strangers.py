@@ -1,0 +1,147 @@
+"""Code and files of others: whose fault it was is said, and nothing of them reaches a terminal raw."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_loop import start
+from zoo import flags, small
+
+from ganzoo.errors import clean, one_line
+from ganzoo.runs import checkpoint
+
+PLUGIN = """
+from ganzoo import AlternatingOptions, Recipe, StrategyPart, hookimpl
+GANZOO_API = 1
+@hookimpl
+def ganzoo_register():
+    return [
+        StrategyPart("theirs", "theirs:Theirs", options=AlternatingOptions),
+        Recipe("their-gan", "Theirs", {"generator": "gan", "discriminator": "gan", "loss": "gan", "strategy": "theirs"}),
+    ]
+def __getattr__(name):
+    if name != "Theirs":
+        raise AttributeError(name)
+    import ganzoo
+    class Theirs(ganzoo.Alternating):
+        def step(self, batches, t):
+            if t == 3:
+                ACTION
+            return super().step(batches, t)
+    return Theirs
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("raise ValueError('their words')", "ValueError in a step: their words"), ("import sys; sys.exit(0)", "SystemExit in a step")],
+)
+def test_a_plugin_that_fails_in_a_step_is_named_and_the_state_is_saved(images, tmp_path, ganzoo, action, said):
+    (tmp_path / "theirs.py").write_text(PLUGIN.replace("ACTION", action))
+    words = [word for word in flags(small("gan", images())) if not word.startswith(("--strategy", "gan"))]
+    done = ganzoo("run", "their-gan", *words, "--log-every=1", "--out", tmp_path / "run", "--plugin", tmp_path / "theirs.py")
+    assert done.returncode == 1
+    assert "plugin theirs of local" in done.stderr
+    assert said in done.stderr
+    assert "not a fault of ganzoo's" in done.stderr
+    assert "of step 3, is saved" in done.stderr
+    assert checkpoint.steps_in(tmp_path / "run" / "checkpoints") == [3]
+    assert checkpoint.read(checkpoint.path_of(tmp_path / "run" / "checkpoints", 3))[1]["step"] == 3
+
+
+def test_a_plugin_that_loops_at_import_is_named_after_control_c(tmp_path):
+    (tmp_path / "endless.py").write_text("import pathlib, time\npathlib.Path('begun').touch()\nwhile True: time.sleep(0.05)\n")
+    words = [sys.executable, "-m", "ganzoo", "list", "--plugin", "endless.py"]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "while --plugin" in said
+    assert "endless.py was imported" in said
+
+
+def test_nothing_in_the_working_directory_is_imported_by_a_child(tmp_path, ganzoo):
+    for name in ("ganzoo", "torch", "random", "click"):
+        (tmp_path / f"{name}.py").write_text(f"open('imported {name}', 'w')\n")
+    words = ("compare", "gan", "--dataset=ring", "--steps=1", "--seeds=1", "--checkpoints=1", "-n", "50", "--out=out")
+    done = ganzoo(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.glob("imported*"))
+
+
+def test_control_characters_are_written_out():
+    assert clean("a\x1b[2Jb\n\u202ec") == "a\\x1b[2Jb\n\\u202ec"
+    assert one_line("a\nError: b\t\x9b") == "a\\nError: b\\t\\x9b"
+    assert clean("Zoë 漢字 👩‍🎨") == "Zoë 漢字 👩‍🎨"
+
+
+EVIL = "\x1b[31mred\x07\nError: forged"
+
+
+def no_control(done):
+    text = done.stdout + done.stderr
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\nError: forged" not in text
+
+
+def test_names_in_files_reach_no_terminal_raw(images, tmp_path, ganzoo):
+    folder = start(small("acgan", images(3), steps=2), tmp_path / "run")
+    path = folder / "generator.safetensors"
+    tensors, meta = checkpoint.read(path)
+    meta["data"]["fields"]["y"]["names"] = [EVIL, "b", "c"]
+    checkpoint.write(tmp_path / "g.safetensors", tensors, meta)
+    no_control(ganzoo("sample", tmp_path / "g.safetensors", "--labels", "nothing"))
+    for key in ("part", "role", "export", "network"):
+        checkpoint.write(tmp_path / "g.safetensors", tensors, meta | {key: EVIL})
+        no_control(ganzoo("sample", tmp_path / "g.safetensors"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"recipe": EVIL}))
+    for command in ("resume", "evaluate", "sample"):
+        no_control(ganzoo(command, folder))
+
+
+def test_a_file_cannot_put_a_command_into_our_mouth(images, tmp_path, ganzoo):
+    folder = start(small("gan", images(), steps=2), tmp_path / "run")
+    tensors, meta = checkpoint.read(folder / "generator.safetensors")
+    meta["plugins"] = {"evil; rm -rf ~/x": "1"}
+    checkpoint.write(tmp_path / "g.safetensors", tensors, meta)
+    done = ganzoo("sample", tmp_path / "g.safetensors")
+    assert done.returncode == 2
+    assert "pip install" not in done.stderr
+    meta["plugins"] = {"ganzoo-theirs/theirs": "1.2.0"}
+    checkpoint.write(tmp_path / "g.safetensors", tensors, meta)
+    assert "pip install ganzoo-theirs==1.2.0" in ganzoo("sample", tmp_path / "g.safetensors").stderr
+
+
+def test_names_of_images_and_folders_reach_no_terminal_raw(tmp_path, ganzoo):
+    from test_data import folder_of, good
+
+    files = {f"{EVIL}/{name}": data for name, data in good(20).items()}
+    folder = folder_of(tmp_path / "d", files | {f"cat/{EVIL}.png": b"x", "cat/a.png": b"y", "cat/b.png": good(1)["good0000.png"]})
+    done = ganzoo("run", "gan", "--dataset", folder, "--steps=1", "--image-size=8", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    no_control(done)
+    assert "left out" in done.stderr
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    from ganzoo.files import UNFINISHED, remove_leftovers
+
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    gone, own = tmp_path / f"{UNFINISHED}{child.stdout.strip()}-report.html", tmp_path / f"{UNFINISHED}{os.getpid()}-report.html"
+    gone.touch()
+    own.touch()
+    remove_leftovers(tmp_path)
+    assert gone.exists()  # it is young: on another machine its process may be at work
+    remove_leftovers(tmp_path, 0)
+    assert (gone.exists(), own.exists()) == (False, True)
