@@ -306,3 +306,49 @@ def test_the_display_of_a_terminal_draws_a_run(images, tmp_path, monkeypatch, ca
     text = capsys.readouterr().out
     for said in ("images/s", "d/real", "3/3", "something odd", "▀", "samples of step 3"):
         assert said in text
+
+
+def test_one_sample_of_each_seed_is_the_first_of_that_seed(ganzoo, finished, tmp_path):
+    assert ganzoo("sample", finished, "--seeds", "3-5,42", "--folder", "--out", tmp_path / "each").returncode == 0
+    each = sorted((tmp_path / "each").iterdir())
+    assert len(each) == 4
+    for path, seed in zip(each, (3, 4, 5, 42), strict=True):
+        out = tmp_path / f"of {seed}"
+        assert ganzoo("sample", finished, "--seed", seed, "-n", "3", "--folder", "--out", out).returncode == 0
+        assert sorted(out.iterdir())[0].read_bytes() == path.read_bytes()
+    for wrong in ("3-1", "x", "", "1,,2", "0-99999999", "-1"):
+        done = ganzoo("sample", finished, f"--seeds={wrong}")
+        assert (done.returncode, "--seeds: wanted" in done.stderr) == (2, True)
+    assert "leave -n" in ganzoo("sample", finished, "--seeds=1", "-n", "3").stderr
+
+
+def test_a_sheet_never_takes_the_place_of_another(ganzoo, finished):
+    before = set(finished.iterdir())
+    for words in ((), ("--interpolate",), ("-n", "4"), ("--labels", "1"), ("--network", "generator"), ("--folder",), ("--folder",)):
+        assert ganzoo("sample", finished, *words).returncode == 0
+    assert len(set(finished.iterdir()) - before) == 7
+
+
+@pytest.mark.parametrize(("name", "format"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.webp", "WEBP"), ("a.gif", "GIF"), ("a.bmp", "BMP")])
+def test_a_sheet_is_written_as_its_name_says(ganzoo, finished, tmp_path, name, format):
+    assert ganzoo("sample", finished, "--out", tmp_path / name).returncode == 0
+    with Image.open(tmp_path / name) as sheet:
+        assert sheet.format == format
+
+
+def test_a_sheet_that_cannot_be_written_as_its_name_says_is_refused(ganzoo, finished, tmp_path):
+    for name in ("a.mp4", "a", "a.tiff", "a.png.txt"):
+        done = ganzoo("sample", finished, "--out", tmp_path / name)
+        assert (done.returncode, "--out: wanted a name that ends in .png" in done.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_finite_are_told_of_and_draw_nothing(ganzoo, finished, tmp_path):
+    from ganzoo.runs import checkpoint
+
+    tensors, meta = checkpoint.read(finished / "generator.safetensors")
+    name = next(name for name in tensors if name.endswith("weight"))
+    checkpoint.write(tmp_path / "g.safetensors", tensors | {name: tensors[name] * float("nan")}, meta)
+    done = ganzoo("sample", tmp_path / "g.safetensors")
+    assert (done.returncode, "not a finite number" in done.stderr) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]

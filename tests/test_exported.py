@@ -133,7 +133,7 @@ def test_pictures_of_another_size_are_padded_and_cut_and_fewer_at_once():
 def test_classes_are_known_by_number_and_name():
     field = Field("label", (), 3, ("cat", "Dog", "cow"))
     assert classes_of(["dog", 0, "2"], field) == [1, 0, 2]
-    with pytest.raises(UsageError, match="numbers from 0 to 2 or one of cat, Dog, cow; got 'horse'"):
+    with pytest.raises(UsageError, match="numbers from 0 to 2, or one of cat, Dog, cow; got 'horse'"):
         classes_of(["horse"], field)
 
 

@@ -26,7 +26,7 @@ MAX_SEEDS = 10_000
 @click.option("--seeds", metavar="1-9,42", help="One sample of each of these seeds: its number 0.")
 @click.option("--interpolate", is_flag=True, help="Rows that go from one latent to another in 8 steps.")
 @click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
-@click.option("--out", type=click.Path(path_type=Path), help="A .png, .jpg, .webp, .bmp or .gif; or the folder.  [a new one beside the run]")
+@click.option("--out", type=click.Path(path_type=Path), help="A .png, .jpg, .webp, .bmp, .gif; or the folder.  [new, beside the run]")
 def sample_command(
     source: Path, n: int | None, grid: bool, labels: tuple[str, ...], seed: int | None, seeds: str | None, interpolate: bool,
     network: str | None, out: Path | None,
@@ -73,7 +73,8 @@ def sample_command(
     else:
         x = torch.cat(list(product.outputs(n, seed, given)))
     beside = source if source.is_dir() else source.parent
-    ending = ("" if network is None else f"-{product.name}") + (f"-{re.sub(r"[^0-9]+", "-", seeds)[:40]}" if seeds else f"-{seed}")
+    drawn = re.sub("[^0-9]+", "-", seeds)[:40] if seeds else str(seed)
+    ending = f"-{drawn}" if network is None else f"-{product.name}-{drawn}"
     if grid:
         path = out or free_name(beside / f"sample{ending}.png")
         make(path.parent)
