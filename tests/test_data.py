@@ -139,7 +139,75 @@ def test_a_palette_with_a_transparent_colour_lies_over_white(tmp_path):
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
-    assert pixel(tmp_path, encoded(Image.fromarray(np.full((4, 4), 0x8000, np.uint16)))) == [128]
+    x = np.full((4, 4), 0x8000, np.uint16)
+    x[0, 0] = 0xFFFF
+    folder = folder_of(tmp_path / "d", {"a.png": encoded(Image.fromarray(x))})
+    assert prepare(str(folder), None, image_size=4).load()["x"][0, 0].flatten().tolist() == [255, *[128] * 15]
+
+
+def test_sixteen_bits_with_small_values_are_scaled_by_the_largest_of_the_set(tmp_path):
+    images = {f"{k}.png": encoded(Image.fromarray(np.full((4, 4), k * 1000, np.uint16))) for k in range(1, 5)}
+    prepared = prepare(str(folder_of(tmp_path / "d", images)), None, image_size=4)
+    assert prepared.load()["x"][:, 0, 0, 0].tolist() == [63, 127, 191, 255]
+    assert (prepared.peak, prepared.note) == (4000, "16-bit images with values up to 4000: that becomes white")
+    same = {f"{k}.png": encoded(Image.fromarray(np.full((4, 4), 7, np.uint16))) for k in range(3)}
+    with pytest.raises(GanzooError, match="every pixel of its 16-bit images has the value 7"):
+        prepare(str(folder_of(tmp_path / "e", same)), None, image_size=4)
+
+
+def test_a_few_colour_images_among_grey_ones_and_small_ones_are_told_of(tmp_path):
+    grey = {f"{k:03d}.png": encoded(colour(8, 8, (k, k, k))) for k in range(100)}
+    files = grey | {"zebra.png": encoded(colour(8, 8)), "small.png": encoded(colour(3, 3, (9, 9, 9)))}
+    prepared = prepare(str(folder_of(tmp_path / "d", files)), None, image_size=8)
+    assert prepared.spec.shape == (3, 8, 8)
+    assert "1 of 102 images is in colour, the others are grey: zebra.png" in prepared.note
+    assert "1 of 102 images has less than half of the pixels a side: small.png" in prepared.note
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_prepared_data_that_was_damaged_is_never_trained_on(tmp_path, monkeypatch, large):
+    from ganzoo.data import prepared as module
+
+    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    if large:
+        monkeypatch.setattr(module, "SMALL_BYTES", 0)
+    folder = str(folder_of(tmp_path / "d", {f"{kind}/{name}": data for name, data in good(30).items() for kind in ("ant", "bee")}))
+    first = prepare(folder, None, image_size=4)
+    whole = first.path.read_bytes()
+    rng = np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for at in [*rng.integers(0, header, 20), *rng.integers(header, len(whole), 20)]:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        first.path.write_bytes(damaged)
+        again = prepare(folder, None, image_size=4)
+        if large and at >= header:  # told of when the rows are read
+            data = again.load()
+            batches = Batches(data, again.spec, 60, seed=0, device=CPU, check=again.checker(data))
+            with pytest.raises(GanzooError, match="is damaged"):
+                next(batches)
+            assert not first.path.exists()
+            again = prepare(folder, None, image_size=4)
+        assert again.checksum == first.checksum
+        assert torch.equal(again.load()["x"], prepare(folder, None, image_size=4).load()["x"])
+        assert again.path.read_bytes() == whole
+
+
+def test_only_blocks_that_are_read_are_checked(tmp_path, monkeypatch):
+    from ganzoo.data import prepared as module
+
+    monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(module, "SMALL_BYTES", 0)
+    folder = str(folder_of(tmp_path / "d", good(30)))
+    first = prepare(folder, None, image_size=4)
+    content = bytearray(first.path.read_bytes())
+    content[-1] ^= 1
+    first.path.write_bytes(content)
+    again = prepare(folder, None, image_size=4)
+    check = again.checker(again.load())
+    check("x", torch.arange(29))
+    with pytest.raises(GanzooError, match="rows 29 and on of x"):
+        check("x", torch.tensor([29]))
 
 
 def test_cmyk_becomes_rgb(tmp_path):
@@ -472,10 +540,10 @@ def test_what_is_prepared_is_not_read_again(monkeypatch):
     READS.clear()
     told: list[tuple[str, int, int]] = []
     first = prepare("counted", RECORD, progress=lambda *args: told.append(args))
-    assert sorted(READS) == [0, 1, 2, 3, 4]
+    assert sorted(READS) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]  # the first few are looked at before, whether they have 16 bits
     assert told[-1] == ("preparing counted", 5, 5)
     assert prepare("counted", RECORD) == first
-    assert len(READS) == 5
+    assert len(READS) == 10
     assert first.path.parent.parent == cache_dir()
     assert first.spec == DataSpec.of("image", (3, 64, 64), 2, ("a", "b"))
 
@@ -604,7 +672,7 @@ def test_two_processes_prepare_the_same_data_set_once(tmp_path):
     outputs = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert outputs[0][0].splitlines()[-1] == outputs[1][0].splitlines()[-1]
-    assert len((tmp_path / "reads").read_text().splitlines()) == 20
+    assert len((tmp_path / "reads").read_text().splitlines()) == 20 + 8  # the first few twice
 
 
 def test_importing_the_package_imports_nothing_heavy():

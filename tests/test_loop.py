@@ -44,7 +44,8 @@ class Told(Watch):
         self.saves.append(step)
 
     def warned(self, text):
-        self.warnings.append(text)
+        if "are few" not in text:  # so are the images of nearly all tests
+            self.warnings.append(text)
 
 
 def start(resolved, folder, watch=None):
@@ -299,7 +300,7 @@ def test_health_is_silent_while_both_players_play():
     assert not any(health.sampled(0.9) for _ in range(100))
 
 
-def test_health_warns_once_within_a_hundred_steps_when_D_has_won_and_again_after_a_recovery():
+def test_health_warns_once_within_a_few_lines_when_D_has_won_and_again_after_a_recovery():
     health = Health(0.02)
     won, fair = {"d/real": 0.001, "d/fake": 0.002}, {"d/real": 0.5, "d/fake": 0.5}
     told = [bool(health.logged(10 * i, line)) for i, line in enumerate([won] * 50 + [fair] + [won] * 50)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         crop: height and width of the windows that are cut from larger pictures, as `cropped` says; None: pictures are taken whole.
         degradation: makes "source" from "x", after mirroring and cropping; on `device`.
         position: batches given already.
+        check: is called with the key and the rows that are about to be read, as `Prepared.checker` gives it; None: all of them.
 
     Raises ValueError for arrays that no field declares.
     """
@@ -56,6 +57,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         crop: tuple[int, int] | None = None,
         degradation: Degradation | None = None,
         position: int = 0,
+        check: Callable[[str, Tensor | None], None] = lambda key, rows: None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: wanted at least 1, got {batch_size}")
@@ -66,8 +68,10 @@ class Batches(Iterator[dict[str, Tensor]]):
             self.spec = self.spec.adding(degradation.fields(self.spec.x), beside="x")
         self.batch_size, self.seed, self.device, self.flip, self.crop = batch_size, seed, device, flip, crop
         self.position = position
-        self._data = dict(data)
+        self._data, self._check = dict(data), check
         if device.type != "cpu" and _fits(data, device):
+            for key in data:
+                check(key, None)
             self._data = {key: tensor.to(device) for key, tensor in data.items()}
         self._orders: dict[str, tuple[int, Tensor]] = {}
 
@@ -87,6 +91,7 @@ class Batches(Iterator[dict[str, Tensor]]):
 
     def stored_rows(self, key: str) -> Tensor:
         """All rows of a field, as they are stored. Raises KeyError for what a degradation makes."""
+        self._check(key, None)
         return self._data[key]
 
     def _at(self, position: int, n: int, preview: bool) -> dict[str, Tensor]:
@@ -99,6 +104,7 @@ class Batches(Iterator[dict[str, Tensor]]):
             grid = self._grid(keys)
             for key in keys:
                 kind, field = medium(self.stored.fields[key].medium), self.spec.fields[key]
+                self._check(key, rows)
                 x = self._data[key].index_select(0, rows.to(self._data[key].device))
                 if self.crop is not None and kind.pictures:
                     step = x.shape[2] // grid[0]  # so windows of a set's fields show the same place, whatever their sizes

@@ -8,8 +8,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ganzoo import options
 from ganzoo.config import DataOptions, domains_of, size_of, written_size
 from ganzoo.data.cache import ADVICE, cache_dir, data_folder
+from ganzoo.data.classes import some
 from ganzoo.data.samples import Files, Request, Samples
 from ganzoo.data.sources import domains, dtype_name, few_labelled, samples_at
 from ganzoo.errors import GanzooError, UsageError
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 FORMAT = 3
 #: The size of images whose data set names none.
 USUAL_SIZE = (64, 64)
+#: The largest value of 16-bit images that are scaled by their own maximum; of others the upper 8 bits are taken.
+MAX_SMALL = 32767
 #: Images that cannot be read are left out, unless they are more than a few and more than one in a hundred.
 MAX_BAD, FEW_BAD = 0.01, 3
+#: What is hashed together; and the largest file that is checked whole when it is opened, in a fraction of a second.
+BLOCK_BYTES, SMALL_BYTES = 1 << 20, 256 << 20
 #: Rows prepared between two looks at the progress; bounds what is in memory.
 CHUNK = 256
 
@@ -45,7 +50,8 @@ class Prepared:
     """A data set in the cache.
 
     path: the file. name: of the data set, or of the file, fit for a folder's name. checksum: SHA-256 of the content. counts: of rows, by
-    set. skipped: (image, reason) for each that could not be read. note: a warning for the user, or "".
+    set. skipped: (image, reason) for each that could not be read. note: a warning for the user, or "". blocks: by key, a hash of each
+    block of rows. peak: the value of 16-bit images that has become white; 0 where there are none.
     """
 
     path: Path
@@ -55,6 +61,8 @@ class Prepared:
     counts: Mapping[str, int]
     skipped: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    peak: int = 0
 
     @property
     def count(self) -> int:
@@ -62,10 +70,58 @@ class Prepared:
         return max(self.counts.values())
 
     def load(self) -> dict[str, Tensor]:
-        """The stored rows by key. The file is mapped, not read."""
+        """The stored rows by key. The file is mapped, not read; a small one has been checked, of a large one `check` is to be asked."""
         from safetensors.torch import load_file
 
         return load_file(self.path)
+
+    def checker(self, data: Mapping[str, Tensor]) -> Checker:
+        """What checks rows of these arrays, as `load` gave them, when they are first read."""
+        return Checker(self, data)
+
+
+class Checker:
+    """Compares blocks of rows with their hashes, each once, when one of its rows is first asked for.
+
+    So a large file need not be read whole before the first step, and no row is used that is not as it was written.
+    """
+
+    def __init__(self, prepared: Prepared, data: Mapping[str, Tensor]) -> None:
+        self.prepared, self.data = prepared, data
+        self._known = {key: bytearray(len(hashes)) for key, hashes in prepared.blocks.items()}
+
+    def __call__(self, key: str, rows: Tensor | None = None) -> None:
+        """Check the blocks of these rows, by default all. Raises GanzooError for a damaged one; the file is removed then."""
+        known, each = self._known.get(key), rows_a_block(self.data[key])
+        if known is None:
+            return
+        for k in range(len(known)) if rows is None else sorted({row // each for row in rows.tolist()}):
+            if known[k]:
+                continue
+            if hash_of_block(self.data[key], k) != self.prepared.blocks[key][k]:
+                with suppress(OSError):
+                    self.prepared.path.unlink()
+                raise GanzooError(
+                    f"{self.prepared.path} is damaged: rows {k * each} and on of {key} are not as they were written. It has been removed; "
+                    f"the same command, or `ganzoo resume` of a run, makes it again."
+                )
+            known[k] = 1
+
+
+def rows_a_block(rows: Tensor) -> int:
+    """How many rows are hashed together."""
+    return max(1, BLOCK_BYTES // max(rows[:1].nbytes, 1))
+
+
+def hash_of_block(rows: Tensor, k: int) -> str:
+    """The hash of block number k of some rows."""
+    each = rows_a_block(rows)
+    return hashlib.blake2b(rows[k * each : (k + 1) * each].contiguous().numpy().data, digest_size=8).hexdigest()
+
+
+def hashes_of(rows: Tensor) -> tuple[str, ...]:
+    """The hashes of all blocks."""
+    return tuple(hash_of_block(rows, k) for k in range(-(-len(rows) // rows_a_block(rows))))
 
 
 def prepare(
@@ -203,12 +259,35 @@ def _read(path: Path, name: str) -> Prepared | None:
     try:
         header = safetensors_header(path, limit=100 * 1024**2)
         meta = json.loads(header["__metadata__"]["ganzoo"])
+        if meta.pop("self") != _hash_of_meta(meta):
+            return None
         skipped = tuple((str(image), str(reason)) for image, reason in meta["skipped"])
         spec = DataSpec.from_json(meta["spec"])
         counts = {group: header[keys[0]]["shape"][0] for group, keys in spec.sets.items()}
-        return Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        blocks = {str(key): tuple(hashes) for key, hashes in meta["blocks"].items()}
+        found = Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"], blocks, meta["peak"])
+        data = found.load()
+        for key, own in spec.fields.items():
+            rows = data[key]
+            wanted = (counts[spec.set_of(key)], *own.shape)
+            whole = len(blocks[key]) == -(-len(rows) // rows_a_block(rows))
+            if not whole or tuple(rows.shape) != wanted or rows.dtype != medium(own.medium).dtype:
+                return None
+        if path.stat().st_size <= SMALL_BYTES:
+            check = found.checker(data)
+            for key in spec.fields:
+                check(key)
+        return found
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, GanzooError):
         return None
+    except Exception as e:
+        if type(e).__name__ != "SafetensorError":
+            raise
+        return None
+
+
+def _hash_of_meta(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None, scaled: bool, report: Progress) -> None:
@@ -217,6 +296,7 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
 
     arrays = _arrays(name, samples)
     tensors, fields, skipped, notes = dict[str, Any](), dict[str, Field](), list[tuple[str, str]](), list[str]()
+    peak = 0
     with ExitStack() as stack:
         for keys in samples.grouped().values():
             kept = None
@@ -224,7 +304,8 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
             columns = {key: stack.enter_context(_Column(path, key)) for key in keys}
             if files:
                 assert size is not None
-                kept = _add_files(columns, files, name, size, scaled, skipped, report)
+                peak = peak or _peak(files, name, notes)
+                kept = _add_files(columns, files, name, size, scaled, skipped, notes, report, peak)
             for key in keys:
                 given = samples.fields.get(key, Field("image"))
                 if key not in files:
@@ -243,7 +324,9 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
         for tensor in tensors.values():
             checksum.update(tensor.numpy().data)
         note = "; ".join(filter(None, (samples.note, *notes)))
-        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": note}
+        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": note, "peak": peak}
+        meta["blocks"] = {key: hashes_of(tensor) for key, tensor in tensors.items()}
+        meta["self"] = _hash_of_meta(json.loads(json.dumps(meta)))
         with replacing(path, ADVICE) as beside:
             save_file(tensors, beside, metadata={"ganzoo": json.dumps(meta)})
             beside.chmod(next(iter(columns.values())).raw.stat().st_mode & 0o777)  # what the user's umask says; the library's own is 600
@@ -285,25 +368,30 @@ class _Column:
 
 def _add_files(
     columns: Mapping[str, _Column], files: Mapping[str, Files], name: str, size: tuple[int, int], scaled: bool,
-    skipped: list[tuple[str, str]],
-    report: Progress,
+    skipped: list[tuple[str, str]], notes: list[str], report: Progress, peak: int,
 ) -> list[int]:  # fmt: skip
     """Decode the image files of one set, row by row; returns the rows that could be read. The others are put into `skipped`, with reasons.
 
     Raises GanzooError for more than MAX_BAD.
     """
     from ganzoo.media.decode import pixels
+    from ganzoo.media.decode import size_of as size_in
 
     kept, bad = list[int](), 0
     total = len(next(iter(files.values())).names)
     if not total:
         raise UsageError(f"data set '{name}' has no images.")
 
+    coloured, small = list[str](), list[str]()
+
     def decode(i: int) -> Any:
         rows = {}
         for key, column in files.items():
             try:
-                rows[key] = pixels(column.read(i), size, scaled)
+                source = column.read(i)
+                rows[key] = pixels(source, size, scaled, peak)
+                if max(size_in(source)) * 2 < max(size):
+                    small.append(column.names[i])
             except Exception as error:  # decoders raise whatever they like
                 return column.names[i], (str(error) or type(error).__name__).splitlines()[0][:200]
         return rows
@@ -319,14 +407,52 @@ def _add_files(
                 kept.append(i)
                 for key, row in result.items():
                     columns[key].add(row[None])
+                    if not ((row[0] == row[1]) & (row[0] == row[2])).all():
+                        coloured.append(files[key].names[i])
             if bad > max(FEW_BAD, MAX_BAD * total) or bad * 2 > total:
-                some = "\n".join(f"  {image}: {reason}" for image, reason in skipped[-bad:][:10])
+                worst = "\n".join(f"  {image}: {reason}" for image, reason in skipped[-bad:][:10])
                 raise GanzooError(
                     f"{bad} of the first {chunk.stop} images of '{name}' ({total} in all) cannot be read, which is too many: more than "
-                    f"{FEW_BAD} and more than {MAX_BAD:.0%}; nothing was prepared. Repair or remove them:\n{some}{_more(bad - 10)}"
+                    f"{FEW_BAD} and more than {MAX_BAD:.0%}; nothing was prepared. Repair or remove them:\n{worst}{_more(bad - 10)}"
                 )
             report(f"preparing {name}", chunk.stop, total)
+    if 0 < len(coloured) * 10 < total:
+        is_ = "is" if len(coloured) == 1 else "are"
+        notes.append(f"{len(coloured)} of {total} images {is_} in colour, the others are grey: {some(sorted(coloured))}")
+    if small:
+        has = "has" if len(small) == 1 else "have"
+        notes.append(f"{len(small)} of {total} images {has} less than half of the pixels a side: {some(sorted(small))}")
     return kept
+
+
+def _peak(files: Mapping[str, Files], name: str, notes: list[str]) -> int:
+    """The largest value in the 16-bit images of a set, which is to become white, if the first ones are such; else 0.
+
+    Raises GanzooError where all of them are of one value.
+    """
+    from ganzoo.media.decode import range_of
+
+    ranges: list[tuple[int, int]] = []
+    with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
+        for column in files.values():
+
+            def values(i: int, column: Files = column) -> tuple[int, int] | None:
+                try:
+                    return range_of(column.read(i))
+                except Exception:  # told of when it is decoded
+                    return None
+
+            if any(values(i) for i in range(min(len(column.names), 8))):
+                ranges += [found for found in pool.map(values, range(len(column.names))) if found]
+    if not ranges:
+        return 0
+    low, high = min(a for a, _ in ranges), max(b for _, b in ranges)
+    if low == high:
+        raise GanzooError(f"data set '{name}': every pixel of its 16-bit images has the value {low}: there is nothing to learn.")
+    if high <= MAX_SMALL:
+        notes.append(f"16-bit images with values up to {high}: that becomes white")
+        return high
+    return 0
 
 
 def _more(count: int) -> str:

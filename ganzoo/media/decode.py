@@ -24,23 +24,34 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
-def pixels(source: bytes | Image.Image, size: Size | None, scaled: bool = True) -> np.ndarray:
+def pixels(source: bytes | Image.Image, size: Size | None, scaled: bool = True, peak: int = 0) -> np.ndarray:
     """The image's middle at height and width `size`: uint8 (3, *size), channels equal where it is grey. None: the whole image.
 
-    scaled: the largest part of that shape is resized, bicubic and antialiased; otherwise so many pixels are cut out as they are. EXIF
-    orientation is applied, transparency laid over white, 16 bits become their upper 8, CMYK and palettes become RGB; of an animation it is
-    the first frame. Raises ValueError or OSError with the reason if it cannot be decoded, has more than MAX_PIXELS, or is too small to be
-    cut.
+    scaled: the largest part of that shape is resized, bicubic and antialiased; otherwise so many pixels are cut out as they are. peak: the
+    value of 16-bit images that becomes white; 0: their upper 8 bits are taken. EXIF orientation is applied, transparency laid over white,
+    CMYK and palettes become RGB; of an animation it is the first frame. Raises ValueError or OSError with the reason if it cannot be
+    decoded, has more than MAX_PIXELS, or is too small to be cut.
     """
     if isinstance(source, Image.Image):
-        return _middle(source, size, scaled)
+        return _middle(source, size, scaled, peak)
     with opened(source) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
         image.load()
         with suppress(Exception):  # EXIF that cannot be read says nothing about the picture
             ImageOps.exif_transpose(image, in_place=True)
-        return _middle(image, size, scaled)
+        return _middle(image, size, scaled, peak)
+
+
+def range_of(source: bytes | Image.Image) -> tuple[int, int] | None:
+    """The smallest and the largest value of a 16-bit image; None of one with 8 bits. Raises as `pixels` does."""
+    with source if isinstance(source, Image.Image) else opened(source) as image:
+        if not image.mode.startswith("I"):
+            return None
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
+        values = np.asarray(image)
+        return int(values.min()), int(values.max())
 
 
 def half_of(source: bytes | Image.Image, side: str) -> Image.Image:
@@ -70,9 +81,12 @@ def opened(source: bytes) -> Image.Image:
         raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
 
 
-def _middle(image: Image.Image, size: Size | None, scaled: bool) -> np.ndarray:
+def _middle(image: Image.Image, size: Size | None, scaled: bool, peak: int = 0) -> np.ndarray:
     if image.mode.startswith("I"):  # convert("L") would clip 16 bits, not scale them
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((values * 255 // peak if peak else values >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, whose range nobody knows")
     alpha = image.has_transparency_data
     image = image.convert("RGBA" if alpha else "L" if image.mode in ("1", "L") else "RGB")
     height, width = size or (image.height, image.width)

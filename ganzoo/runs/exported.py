@@ -154,6 +154,22 @@ class Exported:
                 raise GanzooError(f"{self.name} gives {len(x)} rows for {at_once}.")
             yield x[: n - start].cpu()
 
+    def differentiable(self, seed: int, given: Mapping[str, Tensor] | None = None) -> bool:
+        """Whether gradients go through its output, or it is made of whole numbers, through which none can."""
+        device, network = next(self.network.parameters()).device, self.network
+        called = {parameter: self.inputs(2, seed, given)[key].to(device) for parameter, key in self.export.names.items()}
+        trains, learns = network.training, [(p, p.requires_grad) for p in network.parameters()]
+        network.eval()
+        try:
+            network.requires_grad_(True)  # averages are exported, and they do not learn
+            with torch.enable_grad(), draws(seed, "output", 0):
+                x = self._call(called)
+        finally:
+            network.train(trains)
+            for p, wanted in learns:
+                p.requires_grad_(wanted)
+        return x.requires_grad or not x.is_floating_point()
+
     def _at_once(self, values: Mapping[str, Tensor]) -> int:
         """How many rows the network is given at once: fewer of larger pictures than it was trained with."""
         larger = [values[key][0].numel() / max(self.fields[key].numel, 1) for key in self.asks]
@@ -288,6 +304,7 @@ def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str
             if "degradation" in config.parts
             else {},
             "dataset": data.name,
+            **({"peak": data.peak} if data.peak else {}),
             "seed": config.run.seed,
             "plugins": resolved.plugins(strategy.spec, role, "degradation"),
         }

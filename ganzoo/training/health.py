@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-D_WON_LINES, D_WON_STEPS = 5, 100  # log lines in a row, over so many steps at least
+D_WON_LINES, D_WON_STEPS = 5, 40  # log lines in a row, over so many steps at least
 EXPLODED = 1e6  # a term as large as that has never come back
 COLLAPSED = 0.05  # share of the real samples' spread
 COLLAPSED_SHEETS = 3  # sample sheets in a row

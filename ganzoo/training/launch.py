@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import __version__, compose, machine, options, pictures
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
-from ganzoo.errors import UsageError
-from ganzoo.registry.catalogue import Catalogue
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.registry.catalogue import Catalogue, medium
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
 from ganzoo.runs.folder import Run, new_folder, read_config
@@ -26,12 +26,18 @@ if TYPE_CHECKING:
     from ganzoo.evaluation.evaluator import Evaluator
 
 
+FEW_IMAGES = 1000
+
+
 def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
     if idle := resolved.records.idle:
         watch.warned(f"no part of {resolved.recipe.name} takes {' or '.join(idle)}: the degradation changes nothing.")
     resolved, data, session = open_session(resolved, watch.progress)
+    probe(session)
     evaluator = _evaluator(resolved, data, session, watch.progress)
+    for text in advice(resolved, data):
+        watch.warned(text)
     folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")
     with Run.create(folder) as run:
         try:
@@ -42,6 +48,38 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
                 shutil.rmtree(folder)
             raise
     return folder
+
+
+def advice(resolved: Resolved, data: Prepared) -> list[str]:
+    """Warnings that the size of the data gives reason for."""
+    run, texts = resolved.run, []
+    if data.count < run.batch_size:
+        texts.append(f"{data.count} samples are fewer than a batch of {run.batch_size}: each batch holds some of them several times.")
+    pictures_ = medium(data.spec.fields[resolved.records.main].medium).pictures
+    if pictures_ and data.count < FEW_IMAGES and not resolved.wrappers:
+        texts.append(
+            f"{data.count} images are few: D soon knows them by heart, and G learns nothing more. --with ada and --flip help; "
+            f"with {FEW_IMAGES} and more there is less need."
+        )
+    return texts
+
+
+def probe(session: Session) -> None:
+    """Call each product before the first step. Raises GanzooError where it gives what it must not: a wrong shape or number, no gradient."""
+    strategy = session.strategy
+    for name, export in strategy.exports().items():
+        product = Exported.of(strategy, name)
+        real = session.batches.peek(2)
+        given = {key: real[key].cpu() for key in product.fields}
+        network = strategy.get_submodule(export.network)
+        record = getattr(network, "record", None)
+        whose = f"{record.role} {record.name!r}" if record is not None else name
+        rows = next(product.outputs(2, session.seed, given))
+        wanted = (2, *product.medium.shape_of_output(product.field))
+        if tuple(rows.shape) != wanted:
+            raise GanzooError(f"{whose} gives {tuple(rows.shape)} for two rows; wanted {wanted}. That is for its plugin to mend.")
+        if any(p.requires_grad for p in network.parameters()) and not product.differentiable(session.seed, given):
+            raise GanzooError(f"{whose}: no gradient goes through what it gives, so it cannot learn. That is for its plugin to mend.")
 
 
 def describe(resolved: Resolved, data: Prepared, session: Session) -> dict[str, Any]:
