@@ -393,6 +393,8 @@ class Recipe:
         summary: a line about the idea.
         paper: "arXiv:1406.2661", or a URL.
         year: of the paper.
+        paper_title: of the paper, and
+        authors: each as "Ian Goodfellow", for those who cite it.
         results: what was measured with this recipe, one line a figure, each with its protocol.
         min_batch: the smallest batch that it can be trained with; 2 where BatchNorm sees one number a sample.
         check: for `ganzoo.testing`.
@@ -407,6 +409,8 @@ class Recipe:
     summary: str = ""
     paper: str = ""
     year: int | None = None
+    paper_title: str = ""
+    authors: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     min_batch: int = 1
     check: Check = field(default=Check(), kw_only=True)

@@ -118,6 +118,8 @@ def _show(entry: Entry) -> None:
             _line(f"preset {name}", " ".join(f"{_flag(key)} {_typed(value)}".strip() for key, value in values.items()))
         for result in record.results:
             _line("measured", result)
+        for line in bibtex(record).splitlines():
+            _line("cite", line)
     else:
         for name, fact in _facts(record).items():
             _line(name, fact)
@@ -127,6 +129,18 @@ def _show(entry: Entry) -> None:
         widths = [max(len(row[i]) for row in shown) for i in (0, 1)]
         for flag, default, help in shown:
             click.echo(one_line(f"    {flag:<{widths[0]}}  {default:<{widths[1]}}  {help}"))
+
+
+def bibtex(recipe: Recipe) -> str:
+    """The paper of a recipe as an entry of BibTeX; "" where its record does not name title and authors."""
+    if not recipe.paper_title or not recipe.authors:
+        return ""
+    where = f"  url = {{{recipe.paper}}},"
+    if recipe.paper.startswith("arXiv:"):
+        where = f"  eprint = {{{recipe.paper.removeprefix('arXiv:')}}}, archivePrefix = {{arXiv}},"
+    key = f"{recipe.authors[0].split()[-1].lower()}{recipe.year or ''}{recipe.name}"
+    lines = [f"@misc{{{key},", f"  title = {{{{{recipe.paper_title}}}}},", f"  author = {{{' and '.join(recipe.authors)}}},", where]
+    return "\n".join([*lines, f"  year = {{{recipe.year}}},", "}"] if recipe.year else [*lines, "}"])
 
 
 def _facts(record: Record) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import metadata
 from typing import TYPE_CHECKING
 
 import click
 
-from ganzoo.cli.ui import complete_names, json_option
+from ganzoo.cli.ui import complete_names, json_option, warn
 from ganzoo.errors import GanzooError, one_line
+from ganzoo.registry.discovery import CORE, LOCAL
 
 if TYPE_CHECKING:
     from ganzoo.testing.case import Case
@@ -21,6 +23,14 @@ MARKS = {
     "declared": ("declared", "yellow"),
     "skipped": ("skipped", "yellow"),
 }
+
+
+def hard_to_find(distribution: str) -> list[str]:
+    """What is absent from a distribution's metadata by which people find plugins."""
+    said = metadata(distribution).json
+    absent = [] if "ganzoo-plugin" in str(said.get("keywords", "")) else ["keyword ganzoo-plugin"]
+    absent += [] if said.get("classifier") else ["classifiers"]
+    return absent + ([] if said.get("project_url") or said.get("home_page") else ["URLs"])
 
 
 @click.command("check")
@@ -52,6 +62,9 @@ def check_command(name: str, as_json: bool) -> None:
         click.echo(json.dumps([report.to_json() for report in reports], indent=1))
     else:
         click.echo("rules: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+    for distribution in sorted({report.origin.partition(" ")[0] for report in reports} - {CORE, LOCAL}):
+        if absent := hard_to_find(distribution):
+            warn(f"{distribution}: its pyproject.toml has no {' and no '.join(absent)}: few will find it on the package index.")
     if bad := [f"{report.kind} {report.name}" for report in reports if not report.ok]:
         raise GanzooError(f"not all rules are kept: {', '.join(bad)}.")
     if counts["skipped"] >= counts["passed"]:

@@ -156,7 +156,10 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as e:
             known = [opt for param in self.get_params(ctx) for opt in param.opts]
-            raise click.UsageError(f"there is no option {e.option_name}.{did_you_mean(e.option_name, known)}", ctx) from None
+            stem = e.option_name.lstrip("-")
+            alike = [opt for opt in known if opt.rpartition(".")[2].startswith(stem)]
+            hint = f" There is {', '.join(alike)}." if stem and alike else did_you_mean(e.option_name, known)
+            raise click.UsageError(f"there is no option {e.option_name}.{hint}", ctx) from None
 
 
 @click.command(cls=Recipes, subcommand_metavar="RECIPE [OPTIONS]")

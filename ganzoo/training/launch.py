@@ -13,6 +13,7 @@ from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import Catalogue, medium
+from ganzoo.registry.discovery import culprit
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
 from ganzoo.runs.folder import Run, new_folder, read_config
@@ -179,13 +180,18 @@ def _train(
         run.forget_after(t if loaded is not None else -1, watch.warned)
         run.write_config(written)
         tracked.opened(run.folder, resolved, data, session)
-        train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator)
+        train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator, whose=_whose)
         error = ""
     except Exception as e:
         error = str(e)
         raise
     finally:
         tracked.finished(error)
+
+
+def _whose(error: BaseException) -> str:
+    plugin = culprit(error)
+    return f"plugin {plugin.name} of {plugin.origin}" if plugin is not None else ""
 
 
 def finished(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from ganzoo import pictures
 from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.evaluation.record import Evaluation, best, parsed
 from ganzoo.files import read_lines
-from ganzoo.registry.discovery import culprit
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
 from ganzoo.runs.folder import EVALUATIONS, Run, add_evaluation, sheet_path
@@ -52,12 +51,15 @@ class Watch:
 
 def train(
     session: Session, run: Run, options: RunOptions, watch: Watch, *, made_with: Mapping[str, Any], exports: Mapping[str, Any],
-    t: int = 0, evaluator: Evaluator | None = None,
+    t: int = 0, evaluator: Evaluator | None = None, whose: Callable[[BaseException], str] = lambda error: "",
 ) -> None:  # fmt: skip
     """Train from step t to the last one, leaving metrics, sample sheets and checkpoints in the run folder.
 
     made_with: the metadata of checkpoints. exports: that of the products' files, by name. evaluator: measures the samples
-    every --eval-every steps. Raises RunStopped after a signal or a term that is not finite, when the state that was reached is saved.
+    every --eval-every steps. whose: names the plugin whose code raised an error, or gives "".
+
+    Raises RunStopped after a signal or a term that is not finite, when the state that was reached is saved; GanzooError where a plugin's
+    code raised an error in a step, when the last healthy state is.
     """
     batches, clock = session.batches, _Clock(run, session, watch)
     previews = [_Preview(session, name, main=i == 0) for i, name in enumerate(exports)]
@@ -72,7 +74,7 @@ def train(
         saver.remember(t)
         last = stops = False
         while not last and not stops:
-            with _blaming(session, saver):
+            with _blaming(session, saver, whose):
                 values = session.step(t)
             t += 1
             watch.stepped(t)
@@ -275,7 +277,7 @@ def _finite(parameters: Sequence[Tensor]) -> bool:
 
 
 @contextlib.contextmanager
-def _blaming(session: Session, saver: _Saver) -> Iterator[None]:
+def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], str]) -> Iterator[None]:
     """Where a step raises, save the last healthy state, and say whose code it was if it was a plugin's.
 
     Raises GanzooError in the place of what a stranger's code raised, sys.exit among it.
@@ -285,10 +287,9 @@ def _blaming(session: Session, saver: _Saver) -> Iterator[None]:
     except (Exception, SystemExit) as e:
         good = saver.save_remembered()
         saved = f"The last healthy state, of step {good}, is saved."
-        whose = culprit(e)
-        if whose is not None and not isinstance(e, GanzooError):
+        if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
-                f"plugin {whose.name} of {whose.origin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: "
+                f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: "
                 f"tell its author. {saved}"
             ) from e
         if isinstance(e, SystemExit):

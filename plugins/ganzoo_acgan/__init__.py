@@ -46,6 +46,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "acgan",
             title="Auxiliary-classifier GAN",
             paper="arXiv:1610.09585",
+            paper_title="Conditional Image Synthesis with Auxiliary Classifier GANs",
+            authors=("Augustus Odena", "Christopher Olah", "Jonathon Shlens",),
             year=2016,
             summary="G generates a given class; D predicts the class as well as real or fake",
             parts={"generator": "acgan", "discriminator": "acgan", "loss": "acgan", "strategy": "alternating"},

@@ -55,6 +55,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "began",
             title="Boundary equilibrium GAN",
             paper="arXiv:1703.10717",
+            paper_title="BEGAN: Boundary Equilibrium Generative Adversarial Networks",
+            authors=("David Berthelot", "Thomas Schumm", "Luke Metz",),
             year=2017,
             summary="D is an auto-encoder, judged by its reconstruction error; a controller balances G and D",
             parts={"generator": "began-decoder", "discriminator": "began-autoencoder", "loss": "began", "strategy": "equilibrium"},

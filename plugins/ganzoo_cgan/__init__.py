@@ -38,6 +38,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "cgan",
             title="Conditional GAN",
             paper="arXiv:1411.1784",
+            paper_title="Conditional Generative Adversarial Nets",
+            authors=("Mehdi Mirza", "Simon Osindero",),
             year=2014,
             summary="G generates a given class, and D is given the class too",
             parts={"generator": "cgan", "discriminator": "cgan", "loss": "non-saturating", "strategy": "alternating"},

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from ganzoo import GanzooError, Request, Samples, UsageError, images_in_folder, images_in_zip
 from ganzoo_datasets.download import fetch, find_file
 
-IMAGES = "img_align_celeba"
+IMAGES = ("img_align_celeba", "img_align_celeba_png")
 ARCHIVE = "img_align_celeba.zip"
 ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -28,7 +28,8 @@ def celeba(request: Request) -> Samples:
     With --labels, the class is the combination of the given attributes. They are read from `list_attr_celeba.txt`, or Kaggle's `.csv`,
     next to the images, and matched to the images by file name.
     """
-    folders = [request.data_dir / "celeba", request.data_dir]
+    # Google Drive's folder has the images in Img/ and the attributes in Anno/.
+    folders = [place / inner for place in (request.data_dir / "celeba", request.data_dir) for inner in ("", "Img")]
     path = next(_candidates(folders), None) or _fetch(ARCHIVE, folders[0])
     samples = images_in_zip(path) if path.is_file() else images_in_folder(path)
     if not request.labels:
@@ -36,7 +37,8 @@ def celeba(request: Request) -> Samples:
         return Samples(samples.fingerprint, samples.files, note=samples.note, close=samples.close)
     try:
         names = samples.files["x"].names
-        near = [path.parent, *folders] if path.name in (IMAGES, ARCHIVE) else [path, path.parent]
+        near = [path.parent, *folders] if path.name in (*IMAGES, ARCHIVE) else [path, path.parent]
+        near += [place.parent / "Anno" for place in (path, path.parent)] + [path / "Anno"]
         table = next((file for name in ATTRIBUTES if (file := find_file(name, near))), None) or _fetch(ATTRIBUTES[0], near[0])
         classes, class_names = _classes(table, request.labels)
         by_name = {name: classes[stem] for name in names if (stem := PurePosixPath(name).stem) in classes}
@@ -52,8 +54,9 @@ def celeba(request: Request) -> Samples:
 def _candidates(folders: list[Path]) -> Iterator[Path]:
     """Folders and zips that hold the images, best first."""
     for folder in folders:
-        if _holds_images(folder / IMAGES) or _holds_images(folder / IMAGES / IMAGES):  # Kaggle's zip nests the folder in itself
-            yield folder / IMAGES
+        for name in IMAGES:
+            if _holds_images(folder / name) or _holds_images(folder / name / name):  # Kaggle's zip nests the folder in itself
+                yield folder / name
         if (folder / ARCHIVE).is_file():
             yield folder / ARCHIVE
         if _holds_images(folder):

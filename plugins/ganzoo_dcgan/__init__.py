@@ -47,6 +47,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "dcgan",
             title="Deep convolutional GAN",
             paper="arXiv:1511.06434",
+            paper_title="Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
+            authors=("Alec Radford", "Luke Metz", "Soumith Chintala",),
             year=2015,
             summary="convolutions and BatchNorm in both networks, Adam with beta1 0.5",
             parts={"generator": "dcgan", "discriminator": "dcgan", "loss": "non-saturating", "strategy": "alternating"},

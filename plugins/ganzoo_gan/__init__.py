@@ -44,6 +44,11 @@ def ganzoo_register() -> list[Part | Recipe]:
             "gan",
             title="Generative adversarial network",
             paper="arXiv:1406.2661",
+            paper_title="Generative Adversarial Networks",
+            authors=(
+                "Ian J. Goodfellow", "Jean Pouget-Abadie", "Mehdi Mirza", "Bing Xu", "David Warde-Farley",
+                "Sherjil Ozair", "Aaron Courville", "Yoshua Bengio",
+            ),
             year=2014,
             summary="two multilayer perceptrons play the minimax game",
             parts={"generator": "mlp", "discriminator": "mlp", "loss": "non-saturating", "strategy": "alternating"},

@@ -24,6 +24,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "lsgan",
             title="Least-squares GAN",
             paper="arXiv:1611.04076",
+            paper_title="Least Squares Generative Adversarial Networks",
+            authors=("Xudong Mao", "Qing Li", "Haoran Xie", "Raymond Y. K. Lau", "Zhen Wang", "Stephen Paul Smolley",),
             year=2016,
             summary="squared errors instead of logarithms: samples far from the decision boundary are pulled back to it",
             parts={"generator": "dcgan", "discriminator": "dcgan", "loss": "least-squares", "strategy": "alternating"},

@@ -64,6 +64,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "r3gan",
             title="R3GAN",
             paper="arXiv:2501.05441",
+            paper_title="The GAN is dead; long live the GAN! A Modern GAN Baseline",
+            authors=("Yiwen Huang", "Aaron Gokaslan", "Volodymyr Kuleshov", "James Tompkin",),
             year=2024,
             summary="a relativistic loss with R1 and R2 penalties, and residual networks without normalisation",
             parts={"generator": "r3gan", "discriminator": "r3gan", "loss": "relativistic", "strategy": "annealed"},

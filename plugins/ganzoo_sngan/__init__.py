@@ -56,6 +56,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             "sngan",
             title="Spectrally normalised GAN",
             paper="arXiv:1802.05957",
+            paper_title="Spectral Normalization for Generative Adversarial Networks",
+            authors=("Takeru Miyato", "Toshiki Kataoka", "Masanori Koyama", "Yuichi Yoshida",),
             year=2018,
             summary="every layer of D is divided by its spectral norm; hinge loss",
             parts={"generator": "sngan", "discriminator": "sngan", "loss": "hinge", "strategy": "alternating"},
