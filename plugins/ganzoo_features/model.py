@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,10 +23,27 @@ from ganzoo_features import ClassifierOptions, DinoOptions
 
 
 class Pixels(ganzoo.FeatureExtractor):
-    """Flattened pixels in [0, 1], (N, C * H * W), or the coordinates of other data, as its medium has them, (N, D)."""
+    """Flattened pixels in [0, 1], (N, C * H * W), or the coordinates of other data, as its medium has them, (N, D).
+
+    Images are averaged over the smallest windows that leave at most `MOST` numbers: a Fréchet distance takes time by their cube.
+    """
+
+    MOST = 1024  # window: pixels a side that are averaged
+
+    @property
+    def window(self) -> int:
+        w, (channels, *sides) = 1, self.spec.shape if self.spec.kind == "image" else (0,)
+        while channels * math.prod(-(-side // w) for side in sides) > self.MOST:
+            w += 1
+        return w
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        if self.window > 1:
+            return F.avg_pool2d(x.float() / 255, self.window, ceil_mode=True).flatten(1), None
         return ganzoo.medium(self.spec.kind).coordinates(x, self.spec.x) / (255 if x.dtype == torch.uint8 else 1), None
+
+    def protocol(self) -> dict[str, Any]:
+        return {"resize": f"means of {self.window} x {self.window} pixels"} if self.window > 1 else {}
 
 
 @contextmanager
