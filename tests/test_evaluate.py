@@ -274,9 +274,26 @@ def test_what_is_kept_of_a_stream_for_fid_does_not_grow_with_it():
 
 def test_the_usual_question_fits_the_data():
     assert usual(None, DataSpec.of("image", (1, 8, 8), 10)) == ("fid", "classifier", 10_000)
-    assert usual(None, DataSpec.of("image", (1, 8, 8)))[1] == "inception2015"
+    assert usual(None, DataSpec.of("image", (1, 8, 8)))[1] == "random"
     assert usual(catalogue().dataset("ring"), DataSpec.of("points", (2,)))[0] == "modes"
     assert usual(None, DataSpec.of("points", (2,)))[:2] == ("fid", "pixels")
+
+
+def test_photos_without_labels_are_measured_without_a_download_and_it_is_said_what_the_figures_are_worth(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_DATA", str(tmp_path))
+    config = small("dcgan", images(3, n=24), steps=2, eval_every=2, eval_n=20)
+    launch.start(config, tmp_path / "run", Watch())
+    (during,) = map(parsed, read_lines(tmp_path / "run" / EVALUATIONS))
+    (made,) = measured(tmp_path / "run", {"n": 20})
+    assert made.figures == during.figures
+    assert tuple(made.figures) == ("FD-random",)
+    assert "no FID" in made.notes[-1]
+    assert ", resize bilinear, antialiased, to 32, random seed 0, n 20, against 24" in made.line
+    both = measured(tmp_path / "run", {"metrics": "fid,kid", "n": 20, "settings": {"kid": {"subset_size": 20, "subsets": 5}}})
+    assert [name for e in both for name in e.figures] == ["FD-random", "KD-random", "kid-std (random)"]
+    assert all("no FID" in e.notes[-1] for e in both)
+    (plain,) = measured(tmp_path / "run", {"metrics": "fid", "features": "pixels", "n": 20})
+    assert not any("no FID" in note for note in plain.notes)
 
 
 def test_the_command_prints_figures_with_their_protocol_and_the_best_beside_the_last(ganzoo, copied):

@@ -1,4 +1,4 @@
-"""Feature extractors: Inception against torch-fidelity's, the classifier and its cache, pixels, DINOv2; what is refused."""
+"""Feature extractors: Inception against torch-fidelity's, the classifier and its cache, pixels, random weights, DINOv2; what is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ganzoo_features import ClassifierOptions, DinoOptions
-from ganzoo_features.model import Classifier, DinoV2, Pixels
+from ganzoo_features import ClassifierOptions, DinoOptions, RandomOptions
+from ganzoo_features.model import Classifier, DinoV2, Pixels, hash_of
+from ganzoo_features.vgg import RandomVGG
 from ganzoo_inception import InceptionOptions
 from ganzoo_inception.model import CARD, URL, Conv, Inception, network, shown
 from safetensors.torch import load_file, save_file
@@ -286,6 +287,109 @@ def test_pixels_are_taken_as_they_are():
     assert (eye.weights_hash, eye.figure_names, eye.protocol()) == ("", {}, {})
 
 
+@pytest.mark.parametrize(
+    ("shape", "window", "numbers"),
+    [((1, 32, 32), 1, 1024), ((3, 32, 32), 2, 768), ((3, 64, 64), 4, 768), ((3, 33, 35), 2, 3 * 17 * 18), ((3, 512, 256), 20, 3 * 26 * 13)],
+)
+def test_pixels_of_large_images_are_averaged_so_that_a_figure_takes_seconds(shape, window, numbers):
+    eye = Pixels(DataSpec.of("image", shape), None, context("."))
+    x = torch.randint(0, 256, (2, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    features, _ = eye(x)
+    assert features.shape == (2, numbers)
+    assert float(features[1, 0]) == pytest.approx(float(x[1, 0, :window, :window].double().mean()) / 255, rel=1e-5)
+    top, left = (-(-side // window) * window - window for side in shape[1:])
+    rest = x[1, -1, top:, left:]
+    assert float(features[1, -1]) == pytest.approx(float(rest.double().mean()) / 255, rel=1e-5), "at the edge, of what is there"
+    assert eye.protocol() == ({"resize": f"means of {window} x {window} pixels"} if window > 1 else {})
+
+
+# --- Random weights ---
+
+DRAWN = "41175b334aa274c72ac05c4462fbb7ef64a19953bb8d1968cdd77618a0bd2ba3"
+
+
+@pytest.fixture(scope="module")
+def untaught():
+    return RandomVGG(COLOUR, RandomOptions(), context("."))
+
+
+def test_random_weights_are_a_function_of_the_seed_alone(untaught):
+    """The hash is that of every machine: the weights are products of whole multiples of 2^-24, and no logarithm is taken."""
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    again = RandomVGG(DataSpec.of("image", (1, 9, 9)), RandomOptions(), context("."))
+    other = RandomVGG(COLOUR, RandomOptions(seed=1), context("."))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert untaught.weights_hash == again.weights_hash == hash_of(untaught.net.state_dict()) == DRAWN != other.weights_hash
+    assert untaught.protocol() == {"resize": "bilinear, antialiased, to 32", "random seed": 0}
+    assert other.protocol()["random seed"] == 1
+    assert untaught.figure_names == {"fid": "FD-random", "kid": "KD-random"}
+    assert "no FID" in untaught.note
+
+
+def test_the_random_network_is_vgg_16(untaught):
+    """Its convolutions are those of torchvision's, and neither grow nor vanish what goes through: variance 2 / fan in, He et al. 2015."""
+    vgg = pytest.importorskip("torchvision.models.vgg")
+    with torch.device("meta"):
+        wanted = vgg.vgg16(weights=None).features
+    kinds = [type(layer) for layer in untaught.net[:-2]]
+    assert kinds == [type(layer) for layer in wanted]
+    for ours, theirs in zip(untaught.net, wanted, strict=False):
+        if isinstance(theirs, torch.nn.Conv2d):
+            assert (ours.weight.shape, ours.padding, ours.stride) == (theirs.weight.shape, theirs.padding, theirs.stride)
+            assert float(ours.weight.var()) == pytest.approx(2 / ours.weight[0].numel(), rel=0.05)
+            assert not ours.weight.requires_grad
+    assert untaught.net[-1].weight.shape == (64, 512)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(3, (32, 32)), (1, (28, 28)), (3, (1, 1)), (3, (48, 200))])
+def test_random_features_are_those_of_the_resized_image(untaught, channels, size):
+    x = torch.randint(0, 256, (3, channels, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    small = torch.nn.functional.interpolate(x.float(), (32, 32), mode="bilinear", antialias=True).expand(-1, 3, -1, -1) / 127.5 - 1
+    wanted = untaught.net(small)
+    features, logits = untaught(x)
+    assert logits is None
+    assert features.shape == (3, 64)
+    assert not features.requires_grad
+    assert off(features, wanted) < 1e-5
+    assert off(untaught(x[:1])[0], features[:1]) < 1e-5
+    assert 0.01 < float(features.square().mean()) < 100
+
+
+def test_random_features_know_real_photos_from_blurred_and_from_noisy_ones_and_less_from_more(untaught, real_data):
+    file = real_data / "cifar10" / "cifar10_train_5k.npz"
+    if not file.is_file():
+        pytest.skip(f"there is no {file}")
+    import numpy as np
+    from ganzoo_metrics.model import FID
+
+    from ganzoo import FeatureBatch
+
+    with np.load(file) as arrays:
+        x = torch.from_numpy(arrays["x"][:600]).permute(0, 3, 1, 2)
+    real, fresh = x.split(300)
+
+    def distance(fake):
+        sides = []
+        for some in (fake, real):
+            sides.append(FID(COLOUR, None).accumulator(len(some)))
+            for lot in some.split(50):
+                sides[-1].add(FeatureBatch(lot, untaught(lot)[0]))
+        return FID(COLOUR, None).compute(*sides)["fid"]
+
+    def noisy(deviation):
+        g = torch.Generator().manual_seed(0)
+        return (fresh + deviation * torch.randn(fresh.shape, generator=g)).clamp(0, 255).to(torch.uint8)
+
+    def blurred(window):
+        return torch.nn.functional.avg_pool2d(fresh.float(), window, 1, window // 2, count_include_pad=False).to(torch.uint8)
+
+    figures = [[distance(some) for some in (fresh, *worse)] for worse in ((noisy(20), noisy(60)), (blurred(3), blurred(7)))]
+    print(figures)
+    for best, middle, worst in figures:
+        assert 2 * best < middle < worst
+
+
 # --- The classifier ---
 
 LABELLED = DataSpec.of("image", (1, 16, 16), 3)
@@ -383,7 +487,7 @@ def test_the_classifier_takes_any_size(tmp_path, channels, size):
 
 
 def test_the_classifier_says_what_it_cannot_learn_from(tmp_path):
-    with pytest.raises(UsageError, match=r"this data has none\. Take --features inception2015 or pixels.*--labels for CelebA"):
+    with pytest.raises(UsageError, match=r"this data has none\. Take --features random or inception2015.*--labels for CelebA"):
         Classifier(DataSpec.of("image", (1, 16, 16)), SMALL, context(tmp_path, training=unused))
     with pytest.raises(UsageError, match="8 pixels or more, got 7 x 7"):
         Classifier(DataSpec.of("image", (1, 7, 7), 3), SMALL, context(tmp_path, training=unused))

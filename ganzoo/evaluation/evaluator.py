@@ -20,7 +20,7 @@ from ganzoo.data.batches import degraded
 from ganzoo.data.cache import cache_dir, data_folder
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation
-from ganzoo.evaluation.request import EvaluationRequest, Reference, needs_features, usual
+from ganzoo.evaluation.request import EvaluationRequest, Reference, needs_features
 from ganzoo.metrics import Accumulator, ExtractorContext, FeatureBatch, FeatureExtractor, Metric
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import Entry, medium
@@ -78,20 +78,12 @@ class Evaluator:
         self.extractor_protocol: dict[str, Any] = {}
         if request.extractor is not None:
             context = ExtractorContext(request.layer, training, cache_dir() / "features", data_folder(data_dir), device, progress)
-            self._build_extractor(request.extractor, context)
+            entry = request.extractor
+            extractor: FeatureExtractor = entry.build(self.spec, request.options[entry.record.name], context)
+            self.extractor = extractor.eval().to(device)
+            protocol = {"features": entry.stored, "layer": context.layer, "weights": extractor.weights_hash, **extractor.protocol()}
+            self.extractor_protocol = protocol | ({"features_edition": extractor.edition} if extractor.edition > 1 else {})
         self._real: dict[str, Accumulator] = {}
-
-    def _build_extractor(self, entry: Entry, context: ExtractorContext) -> None:
-        try:
-            extractor: FeatureExtractor = entry.build(self.spec, self.request.options[entry.record.name], context)
-        except GanzooError as e:
-            if self.spec.classes or entry.name != usual(self.reference.record, self.spec)[1]:
-                raise
-            why = f"{entry.name} is what data without labels is looked at with; --features pixels needs no weights."
-            raise type(e)(f"{e} {why}") from e
-        self.extractor = extractor.eval().to(self.device)
-        protocol = {"features": entry.stored, "layer": context.layer, "weights": extractor.weights_hash, **extractor.protocol()}
-        self.extractor_protocol = protocol | ({"features_edition": extractor.edition} if extractor.edition > 1 else {})
 
     def __call__(self, product: Exported, n: int, of: str = "") -> list[Evaluation]:
         """One evaluation a metric, of n outputs of a product. of: its file, for the record.
@@ -151,6 +143,8 @@ class Evaluator:
             if metric.against == "train" and self.n_real < self.reference.count:
                 metric.note(f"{self.n_real} of {self.reference.count} training samples were looked at: copies of others are not seen.")
             real = self._real[metric.accumulator(self.n_real).key] if metric.compares else None
+            if self.extractor is not None and self.extractor.note and needs_features(entry):
+                metric.note(self.extractor.note)
             figures = metric.compute(fake[metric.accumulator(n).key], real)
             protocol = self.protocol(entry, metric, n) | made_of
             record = entry.record

@@ -119,7 +119,7 @@ class Image(Medium):
     def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         if truth:
             return "psnr,ssim", "", 10_000
-        return "fid", "classifier" if classes else "inception2015", 10_000
+        return "fid", "classifier" if classes else "random", 10_000
 
     def toy(self, n: int, field: Field) -> Mapping[str, Tensor]:
         """Bright discs, squares, crosses and bars on dark ground, a little shifted; in colour, each kind has one of its own."""

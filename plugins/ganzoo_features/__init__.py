@@ -1,4 +1,4 @@
-"""Feature extractors other than Inception: pixels, a classifier trained on the data's own labels, and DINOv2."""
+"""Feature extractors other than Inception: a random network, pixels, a classifier trained on the data's own labels, DINOv2."""
 
 from __future__ import annotations
 
@@ -23,9 +23,18 @@ class DinoOptions:
     weights: str | None = option(None, "the safetensors file; by default it is looked for in GANZOO_DATA and in the cache", metavar="FILE")
 
 
+@dataclass(frozen=True)
+class RandomOptions:
+    seed: int = option(0, "of the weights; a ranking that another seed turns round is none", min=0)
+
+
 @hookimpl
 def ganzoo_register() -> list[FeaturesPart]:
     return [
+        FeaturesPart(
+            "random", "ganzoo_features.vgg:RandomVGG", "VGG-16 with random weights, arXiv:2002.09797; nothing to download or learn",
+            RandomOptions, layers=("64",),
+        ),
         FeaturesPart("pixels", "ganzoo_features.model:Pixels", "the raw pixels, or a point's coordinates", layers=("pixels",), media=()),
         FeaturesPart(
             "classifier", "ganzoo_features.model:Classifier", "a small network that is first trained on the data's own labels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,10 +23,27 @@ from ganzoo_features import ClassifierOptions, DinoOptions
 
 
 class Pixels(ganzoo.FeatureExtractor):
-    """Flattened pixels in [0, 1], (N, C * H * W), or the coordinates of other data, as its medium has them, (N, D)."""
+    """Flattened pixels in [0, 1], (N, C * H * W), or the coordinates of other data, as its medium has them, (N, D).
+
+    Images are averaged over the smallest windows that leave at most `MOST` numbers: a Fréchet distance takes time by their cube.
+    """
+
+    MOST = 1024  # window: pixels a side that are averaged
+
+    @property
+    def window(self) -> int:
+        w, (channels, *sides) = 1, self.spec.shape if self.spec.kind == "image" else (0,)
+        while channels * math.prod(-(-side // w) for side in sides) > self.MOST:
+            w += 1
+        return w
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        if self.window > 1:
+            return F.avg_pool2d(x.float() / 255, self.window, ceil_mode=True).flatten(1), None
         return ganzoo.medium(self.spec.kind).coordinates(x, self.spec.x) / (255 if x.dtype == torch.uint8 else 1), None
+
+    def protocol(self) -> dict[str, Any]:
+        return {"resize": f"means of {self.window} x {self.window} pixels"} if self.window > 1 else {}
 
 
 @contextmanager
@@ -93,14 +111,14 @@ class Classifier(ganzoo.FeatureExtractor):
         super().__init__(spec, options, context)
         if not spec.classes:
             raise UsageError(
-                "--features classifier: it learns the data's labels, but this data has none. Take --features inception2015 or pixels, "
+                "--features classifier: it learns the data's labels, but this data has none. Take --features random or inception2015, "
                 "or add labels: one folder per class, an array 'y', or --labels for CelebA."
             )
         if min(spec.shape[1:]) < 8:
             raise UsageError(f"--features classifier: wanted images of 8 pixels or more, got {spec.shape[1]} x {spec.shape[2]}.")
         data = context.training()
         if not data.spec.classes:
-            raise UsageError(f"--features classifier: it learns the labels of {data.name}, which has none. Take inception2015 or pixels.")
+            raise UsageError(f"--features classifier: it learns the labels of {data.name}, which has none. Take random or inception2015.")
         key = repr((self.EDITION, data.checksum, data.spec.shape, data.spec.classes, sorted(asdict(options).items())))
         path = context.cache / f"classifier-{data.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
         self.figure_names, self.channels = {"fid": "cFID", "kid": "cKID"}, data.spec.shape[0]
@@ -131,7 +149,7 @@ class Classifier(ganzoo.FeatureExtractor):
         order = torch.randperm(len(x))
         held_out, training = order[: max(1, len(x) // 10)], order[max(1, len(x) // 10) :]
         if len(training) < 2:
-            raise GanzooError(f"--features classifier: {len(x)} images are too few to learn from. Take inception2015 or pixels.")
+            raise GanzooError(f"--features classifier: {len(x)} images are too few to learn from. Take random or pixels.")
         batch_size = min(self.options.batch_size, len(training))
         steps_per_epoch = len(training) // batch_size  # steps per pass; the few images that fill no batch are different ones in each pass
         steps = max(self.options.epochs * steps_per_epoch, self.options.min_steps)

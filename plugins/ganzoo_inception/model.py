@@ -225,7 +225,7 @@ class Inception(ganzoo.FeatureExtractor):
                     f"{NAME}.safetensors, the weights of Inception, is needed and is in none of {', '.join(map(str, folders))}. "
                     f"The weights are published as a pickle, which ganzoo does not read: get {URL} (its SHA-256 begins with 6726825d), "
                     f"convert it with the three lines in {CARD}, and put {NAME}.safetensors in {folders[0]}, or name it with "
-                    f"--{NAME}.weights. Without it, use --features classifier for labelled images, or pixels."
+                    f"--{NAME}.weights. Without it, use --features random, or classifier for labelled images."
                 )
         candidates = [Weights(file) for file in files]
         for weights in candidates:

@@ -90,6 +90,7 @@ def each_sample_is_seen_alone(case: Case) -> None:
             alone, _ = extractor(x[:1])
         assert torch.equal(torch.random.get_rng_state(), before), "it changes torch's random state"
         assert isinstance(extractor.weights_hash, str), "`weights_hash` is no string"
+        assert isinstance(extractor.note, str), "`note` is no string"
         assert features.dtype == torch.float32, f"features are {features.dtype}; wanted float32"
         assert features.shape[:-1] == (5,), f"features of 5 samples have the shape {tuple(features.shape)}; wanted (5, D)"
         assert bool(features.isfinite().all()), "features are not finite"
