@@ -171,6 +171,8 @@ class FeatureExtractor(nn.Module, ABC):
     """A hash of its weights, which is part of every protocol; "" where there are none."""
     figure_names: Mapping[str, str] = {}
     """What figures are called that are measured with it: {"fid": "FID@768"}. Others get its name in brackets: "fid (pixels)"."""
+    worthless: str = ""
+    """Why its features say nothing of this data, as where it has learnt nothing: no figure is given then."""
     note: str = ""
     """What the user should know of every figure that is measured with it; it is among the notes of each such evaluation."""
 

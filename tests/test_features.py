@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ganzoo_features import ClassifierOptions, DinoOptions, RandomOptions
-from ganzoo_features.model import Classifier, DinoV2, Pixels, hash_of
+from ganzoo_features.dino import DinoV2
+from ganzoo_features.model import Classifier, Pixels, hash_of
 from ganzoo_features.vgg import RandomVGG
 from ganzoo_inception import InceptionOptions
 from ganzoo_inception.model import CARD, URL, Conv, Inception, network, shown
@@ -556,3 +557,11 @@ def test_dinov2_sees_what_timm_sees_in_an_image_resized_by_pil(tmp_path):
     assert eye.weights_hash != resampled.weights_hash
     grey = noise(1, 1, 48)
     assert torch.equal(eye(grey)[0], eye(grey.expand(-1, 3, -1, -1))[0])
+
+
+def test_a_classifier_that_is_at_chance_gives_no_figure(images, ganzoo, tmp_path):
+    noise = images(n=600)
+    done = ganzoo("evaluate", noise, "--against", noise, "-n", "50")
+    assert done.returncode == 1
+    assert "NO FIGURE: the classifier is at chance" in done.stderr
+    assert "cFID" not in done.stdout

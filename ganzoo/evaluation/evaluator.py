@@ -80,6 +80,8 @@ class Evaluator:
             context = ExtractorContext(request.layer, training, cache_dir() / "features", data_folder(data_dir), device, progress)
             entry = request.extractor
             extractor: FeatureExtractor = entry.build(self.spec, request.options[entry.record.name], context)
+            if extractor.worthless:
+                raise GanzooError(f"NO FIGURE: {extractor.worthless}")
             self.extractor = extractor.eval().to(device)
             protocol = {"features": entry.stored, "layer": context.layer, "weights": extractor.weights_hash, **extractor.protocol()}
             self.extractor_protocol = protocol | ({"features_edition": extractor.edition} if extractor.edition > 1 else {})

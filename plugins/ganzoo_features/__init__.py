@@ -42,7 +42,7 @@ def ganzoo_register() -> list[FeaturesPart]:
             check=Check(small={"min_steps": 1, "epochs": 1, "width": 4}),
         ),
         FeaturesPart(
-            "dinov2", "ganzoo_features.model:DinoV2", "ViT-S/14 trained without labels; needs timm and a weights file", DinoOptions,
+            "dinov2", "ganzoo_features.dino:DinoV2", "ViT-S/14 trained without labels; needs timm and a weights file", DinoOptions,
             layers=("cls",),
         ),
     ]  # fmt: skip
