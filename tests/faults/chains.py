@@ -38,17 +38,17 @@ class Done:
 class Server:
     """Runs command lines with faults in fresh processes, which are forks of one that has imported torch.
 
-    folder: for its files. env: more of the environment. Use it as a context.
+    folder: for its files. env: more of the environment. warm, memory: as in `injector.serve`. Use it as a context.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
-        self.folder, self.count = folder, 0
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, warm: bool = False, memory: int = 0) -> None:
+        self.folder, self.count, self.warm, self.memory = folder, 0, warm, memory
         self.env = {k: v for k, v in os.environ.items() if k not in ("GANZOO_STRICT", "GANZOO_DISABLE_PLUGINS")}
         self.env |= {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "GANZOO_CACHE": str(folder / "cache"), **(env or {})}
 
     def __enter__(self) -> Server:
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-P", injector.__file__, "--serve"]
+        command = [sys.executable, "-P", injector.__file__, "--serve", *(["--warm"] if self.warm else [])]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.env)
         return self
 
@@ -70,6 +70,7 @@ class Server:
         out, err, events = (self.folder / f"{name}-{self.count}" for name in ("out", "err", "events"))
         request = {"words": [str(word) for word in words], "specs": list(faults), "env": self.env | dict(env or {}), "limit": limit}
         request |= {"out": str(out), "err": str(err), "record": str(events) if record else "", "cwd": str(cwd or self.folder)}
+        request |= {"memory": self.memory}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())

@@ -2,7 +2,7 @@
 
     python -P tests/faults/injector.py SPEC... [--record FILE] -- WORDS     ganzoo WORDS, with these faults
     python -P tests/faults/injector.py --record - -- run gan --steps 2      what it asks of the storage, in order, on standard error
-    python -P tests/faults/injector.py --serve                              many commands, each in a fork; see `serve`
+    python -P tests/faults/injector.py --serve [--warm]                     many commands, each in a fork; see `serve`
 
 A SPEC is CALL[:NAME]@NUMBER=ACTION, as "write:000002.safetensors@1=torn" or "any@17=kill".
 
@@ -31,6 +31,7 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -229,11 +230,14 @@ def ganzoo(words: Sequence[str], specs: Sequence[str] = (), record: int | None =
 # --- Many commands ---
 
 
-def serve() -> None:
+def serve(warm: bool = False) -> None:
     """Answer requests on standard input, one JSON object a line, each by a fork that has imported torch: one at a time.
 
-    A request has words, specs, env, cwd, out and err (files), record (a file, or ""), and limit, in seconds. The answer has status, -N after
-    signal N, and late: that it was killed because the limit had passed.
+    A request has words, specs, env, cwd, out and err (files), record (a file, or ""), memory, the most bytes that it may add, or 0, and limit,
+    in seconds. The answer has status, -N after signal N, and late: that it was killed because the limit had passed.
+
+    warm: the catalogue is loaded, and what commands import late, before the first fork: a command takes tenths of a second then, but
+    `--plugin` comes too late.
     """
     import torch._dynamo  # noqa: F401  what the first optimiser of a process imports, for seconds
 
@@ -241,6 +245,8 @@ def serve() -> None:
     from ganzoo.evaluation import evaluator as _evaluation  # noqa: F401
     from ganzoo.training import launch as _training  # noqa: F401
 
+    if warm:
+        _warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -258,6 +264,21 @@ def serve() -> None:
         print(json.dumps({"status": os.waitstatus_to_exitcode(status), "late": late}), flush=True)
 
 
+def _warm_up() -> None:
+    from importlib import import_module
+
+    from ganzoo.registry.catalogue import catalogue
+
+    for plugin in catalogue().plugins:
+        if plugin.distribution == "pyganzoo" and plugin.module not in ("ganzoo_tensorboard", "ganzoo_inception"):
+            import_module(plugin.module)
+    late = ("ganzoo_gan.model", "ganzoo_metrics.model", "ganzoo_features.model", "ganzoo_datasets.sets", "rich.progress", "rich.live")
+    late += ("ganzoo.cli.report", "ganzoo.cli.sample", "ganzoo.cli.evaluate", "ganzoo.cli.compare", "ganzoo.cli.display", "ganzoo.report")
+    late += ("ganzoo.report.page", "plotly.graph_objects", "plotly.io", "PIL.PngImagePlugin", "jinja2", "ganzoo.comparison.table")
+    for name in late:
+        import_module(name)
+
+
 def _answer(request: dict[str, Any]) -> None:
     """Do what a request asks, and end."""
     status = 1
@@ -269,6 +290,10 @@ def _answer(request: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
+        if request["memory"]:
+            pages = int(real_open("/proc/self/statm").read().split()[0])
+            limit = pages * os.sysconf("SC_PAGESIZE") + request["memory"]
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         record = os.open(request["record"], os.O_WRONLY | os.O_CREAT | os.O_APPEND) if request["record"] else None
         status = ganzoo(request["words"], request["specs"], record)
     except BaseException:
@@ -282,8 +307,8 @@ def _answer(request: dict[str, Any]) -> None:
 
 def run() -> int:
     words = sys.argv[1:]
-    if words == ["--serve"]:
-        serve()
+    if words[:1] == ["--serve"]:
+        serve(warm="--warm" in words)
         return 0
     if "--" not in words:
         print((__doc__ or "").partition("\n\n")[2], file=sys.stderr)
