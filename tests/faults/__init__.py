@@ -1,0 +1,1 @@
+"""Faults made on purpose: the storage fails, processes die, files are damaged, plugins misbehave; and what ganzoo makes of it."""
