@@ -66,6 +66,10 @@ class Run:
         """The lines of metrics.jsonl, but for those that cannot be used, as one that was cut off."""
         return numbered(read_lines(self.folder / "metrics.jsonl"))
 
+    def health(self) -> list[dict[str, float]]:
+        """The lines of health.jsonl that can be used."""
+        return numbered(read_lines(self.folder / "health.jsonl"))
+
     def forget_after(self, step: int, warn: Callable[[str], None] = lambda text: None) -> None:
         """Drop the metrics and samples of steps after this one, and put its bad checkpoints aside: the run goes on from here.
 

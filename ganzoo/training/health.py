@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -78,6 +78,15 @@ class Health:
                 "--discriminator.width, a smaller learning rate, --with ada where images are few) or take a loss with a gradient penalty."
             )
         return warnings
+
+    def replay(self, t: int, logged: Iterable[Mapping[str, float]], sampled: Iterable[Mapping[str, float]]) -> None:
+        """Bring it to where a run was at step t that is resumed, from its log lines and those of its samples; warnings were given then."""
+        for line in logged:
+            if line["step"] <= t:
+                self.logged(int(line["step"]), {name: value for name, value in line.items() if "/" in name})
+        for line in sampled:
+            if 0 < line["step"] <= t and {"spread", "apartness"} <= line.keys():
+                self.sampled(line["spread"], line["apartness"])
 
     def sampled(self, spread: float, apartness: float = 1.0) -> list[str]:
         """Warnings when the samples are all alike, or repeat a few kinds, sheet after sheet."""

@@ -65,6 +65,7 @@ def train(
     previews = [_Preview(session, name, main=i == 0) for i, name in enumerate(exports)]
     saver = _Saver(session, run, watch, options.keep, made_with, exports)
     health = Health(session.strategy.loss.d_won)
+    health.replay(t, run.metrics(), run.health())
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught:
         for preview in previews if t == 0 else ():

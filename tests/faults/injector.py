@@ -6,8 +6,9 @@
 
 A SPEC is CALL[:NAME]@NUMBER=ACTION, as "write:000002.safetensors@1=torn" or "any@17=kill".
 
-CALL is open (for writing), write, fsync, rename, unlink, mkdir, or any. NAME is a part of the file's path; how often the call was made is
-counted for each spec among the calls that fit it, from 1. NUMBER is "3", "3+" (the third and all after it) or "3-5". In a path, the number of
+CALL is open (for writing), write, fsync, rename, unlink, mkdir, or any. NAME is a part of the file's path; how often the call was
+made is counted for each spec among the calls that fit it, from 1. NUMBER is "3", "3+" (the third and all after it) or "3-5". In a path,
+the number of
 the process in the name of an unfinished file reads PID, so that two runs name the same files.
 
 ACTION is one of:
@@ -42,7 +43,9 @@ from typing import Any
 
 CALLS = ("any", "open", "write", "fsync", "rename", "unlink", "mkdir")
 ACTIONS = ("kill", "kill-after", "torn", "short", "hang", "break")
-SPEC = re.compile(r"(?P<call>[a-z]+)(:(?P<name>[^@]+))?@(?P<first>\d+)(?P<more>\+|-(?P<last>\d+))?=(?P<action>[a-z-]+)(:(?P<error>[A-Z]+))?")
+SPEC = re.compile(
+    r"(?P<call>[a-z]+)(:(?P<name>[^@]+))?@(?P<first>\d+)(?P<more>\+|-(?P<last>\d+))?=(?P<action>[a-z-]+)(:(?P<error>[A-Z]+))?"
+)
 DATA_ONLY = ("torn", "short", "break")  # actions on what is written
 
 real_open, real_os = io.open, {name: getattr(os, name) for name in ("open", "write", "fsync", "replace", "rename", "unlink", "mkdir")}
@@ -233,7 +236,7 @@ def ganzoo(words: Sequence[str], specs: Sequence[str] = (), record: int | None =
 def serve(warm: bool = False) -> None:
     """Answer requests on standard input, one JSON object a line, each by a fork that has imported torch: one at a time.
 
-    A request has words, specs, env, cwd, out and err (files), record (a file, or ""), memory, the most bytes that it may add, or 0, and limit,
+    A request has words, specs, env, cwd, out and err (files), record (a file or ""), memory: the most bytes that it may add or 0, and limit,
     in seconds. The answer has status, -N after signal N, and late: that it was killed because the limit had passed.
 
     warm: the catalogue is loaded, and what commands import late, before the first fork: a command takes tenths of a second then, but

@@ -17,8 +17,8 @@ from PIL import Image
 from faults.chains import Done, Server, differences, told
 
 #: right: the output is that of the undamaged file. refused: status 1 or 2 and an error that says what is wrong. warned: right, or without
-#: what cannot be read, and it was said. taken: the file is whole and of the right kind, with other content: no reader without a checksum can
-#: know. wrong: status 0, not a word, and another output. crash: all else.
+#: what cannot be read, and it was said. taken: the file is whole and of the right kind, with other content: no reader can
+#: know that without a checksum. wrong: status 0, not a word, and another output. crash: all else.
 VERDICTS = ("right", "refused", "warned", "taken", "wrong", "crash")
 MEMORY = 6 << 30
 
@@ -39,7 +39,10 @@ KINDS = (
     Kind("checkpoint", "run/checkpoints/000004.safetensors", ("resume", "sample-checkpoint", "evaluate-checkpoint")),
     Kind("generator.safetensors", "run/generator.safetensors", ("sample", "evaluate", "resume")),
     Kind("config.json", "run/config.json", ("resume", "sample", "report", "evaluate"), True),
-    *(Kind(name, f"run/{name}", ("resume", "report"), True, (name, "losses.png") if name == "metrics.jsonl" else (name,)) for name in LINES),
+    *(
+        Kind(name, f"run/{name}", ("resume", "report"), True, (name, "losses.png") if name == "metrics.jsonl" else (name,))
+        for name in LINES
+    ),
     Kind("prepared data", "cache/prepared/PREPARED", ("resume", "evaluate")),
     Kind("compare.json", "compared/compare.json", ("report-compared",), True),
     *(Kind(f"user's {end}", f"data/{place}", (f"resume-{end}", f"run-{end}"))
@@ -252,7 +255,8 @@ def _swapped(data: bytes, rng: random.Random) -> bytes:
 
 #: What a value of JSON is replaced by.
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1.5, 10**400, 2**63, -(10**18), float("nan"), float("inf"), 1e308, "", "x", "\x00\x1b[31m\r\n", "../../etc/passwd", "9" * 5000,
+    None, True, -1, 0, 1.5, 10**400, 2**63, -(10**18), float("nan"), float("inf"), 1e308, "", "x", "\x00\x1b[31m\r\n", "../../etc/passwd",
+    "9" * 5000,
     [], {}, [[[[[[[[[[1]]]]]]]]]], {"a": {"b": [None, {}]}}, ["x"] * 1000, "<script>alert(1)</script>", "\ud800",
 )  # fmt: skip
 
