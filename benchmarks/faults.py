@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from faults import chains, mutants, others
+from faulty import chains, mutants, others  # type: ignore[import-not-found]
 
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.testing import toys

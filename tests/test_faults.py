@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from faults import chains, mutants, others
+from faulty import chains, mutants, others
 
 RECIPES = ("gan", "dcgan", "began", "acgan")
 

@@ -1,8 +1,8 @@
 """Runs a real ganzoo command line in this process, with a storage that fails where it is told to.
 
-    python -P tests/faults/injector.py SPEC... [--record FILE] -- WORDS     ganzoo WORDS, with these faults
-    python -P tests/faults/injector.py --record - -- run gan --steps 2      what it asks of the storage, in order, on standard error
-    python -P tests/faults/injector.py --serve [--warm]                     many commands, each in a fork; see `serve`
+    python -P tests/faulty/injector.py SPEC... [--record FILE] -- WORDS     ganzoo WORDS, with these faults
+    python -P tests/faulty/injector.py --record - -- run gan --steps 2      what it asks of the storage, in order, on standard error
+    python -P tests/faulty/injector.py --serve [--warm]                     many commands, each in a fork; see `serve`
 
 A SPEC is CALL[:NAME]@NUMBER=ACTION, as "write:000002.safetensors@1=torn" or "any@17=kill".
 
@@ -236,7 +236,7 @@ def ganzoo(words: Sequence[str], specs: Sequence[str] = (), record: int | None =
 def serve(warm: bool = False) -> None:
     """Answer requests on standard input, one JSON object a line, each by a fork that has imported torch: one at a time.
 
-    A request has words, specs, env, cwd, out and err (files), record (a file or ""), memory: the most bytes that it may add or 0, and limit,
+    A request has words, specs, env, cwd, out and err (files), record (a file or ""), memory (that it may add, or 0) and limit,
     in seconds. The answer has status, -N after signal N, and late: that it was killed because the limit had passed.
 
     warm: the catalogue is loaded, and what commands import late, before the first fork: a command takes tenths of a second then, but

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from faults.chains import Server
+from faulty.chains import Server
 from ganzoo.runs import checkpoint
 
 PLUGIN = """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from faults.chains import Done, Server, differences, told
+from faulty.chains import Done, Server, differences, told
 
 #: right: the output is that of the undamaged file. refused: status 1 or 2 and an error that says what is wrong. warned: right, or without
 #: what cannot be read, and it was said. taken: the file is whole and of the right kind, with other content: no reader can

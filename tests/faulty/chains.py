@@ -15,7 +15,7 @@ from typing import Any
 
 from zoo import flags, small
 
-from faults import injector
+from faulty import injector
 
 #: Fields that tell of the clock and not of the run.
 OF_THE_CLOCK = frozenset({"time", "images_per_second", "date", "seconds"})
