@@ -1,6 +1,6 @@
 """Whether features of random weights know a good generator from a worse one: `--features random` on photos without labels.
 
-    python benchmarks/random_features.py --out runs/random-features --data /work/shared/data
+    python benchmarks/random_features.py --out runs/random-features --data my/data
 
 A DCGAN learns half of each data set for some minutes. Its samples untrained, early, later and last, and the other half of the photos, which
 it has not seen, are measured against the half that it has learnt, by the same number of samples. A figure is worth something where real
