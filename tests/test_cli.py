@@ -352,3 +352,24 @@ def test_weights_that_are_not_finite_are_told_of_and_draw_nothing(ganzoo, finish
     done = ganzoo("sample", tmp_path / "g.safetensors")
     assert (done.returncode, "not a finite number" in done.stderr) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]
+
+
+def test_an_option_without_its_part_names_those_that_there_are(ganzoo):
+    done = ganzoo("run", "dcgan", "--lr", "0.1")
+    assert done.returncode == 2
+    assert "there is no option --lr. There is --strategy.lr-g, --strategy.lr-d" in done.stderr
+
+
+def test_a_recipe_shows_how_its_paper_is_cited(ganzoo):
+    shown = ganzoo("show", "dcgan", "--kind", "recipe").stdout
+    assert "@misc{radford2015dcgan," in shown
+    assert "author = {Alec Radford and Luke Metz and Soumith Chintala}" in shown
+    assert "eprint = {1511.06434}, archivePrefix = {arXiv}" in shown
+
+
+def test_every_recipe_of_ganzoo_can_be_cited():
+    from ganzoo.cli.browse import bibtex
+    from ganzoo.registry.catalogue import catalogue
+
+    recipes = [e.record for e in catalogue().entries("recipe") if e.plugin.distribution == "pyganzoo"]
+    assert all(bibtex(recipe).count("{") == bibtex(recipe).count("}") > 5 for recipe in recipes)

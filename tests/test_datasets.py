@@ -242,6 +242,9 @@ LAYOUTS = {
     "the official folder": lambda d: (faces_in(d / "celeba" / "img_align_celeba"), d / "celeba"),
     "the official zip": lambda d: (faces_zip(d / "celeba" / "img_align_celeba.zip"), d / "celeba"),
     "the zip as it was downloaded": lambda d: (faces_zip(d / "img_align_celeba.zip"), d),
+    "Google Drive's folders": lambda d: (faces_in(d / "celeba" / "Img" / "img_align_celeba"), d / "celeba" / "Anno"),
+    "Google Drive's zip": lambda d: (faces_zip(d / "Img" / "img_align_celeba.zip"), d / "Anno"),
+    "the PNG form": lambda d: (faces_in(d / "Img" / "img_align_celeba_png"), d / "Anno"),
     "the folder itself": lambda d: (faces_in(d / "img_align_celeba"), d),
     "Kaggle's folder in a folder": lambda d: (faces_in(d / "img_align_celeba" / "img_align_celeba"), d),
     "just images": lambda d: (faces_in(d), d),
@@ -261,6 +264,7 @@ def test_celeba_takes_what_people_have(tmp_path, layout, suffix, content):
     assert x[:, 2, 2:-2].min() > 240  # nothing of what is above and below the centre square
     assert [round(float(v) / 20) for v in x[:, 0].float().mean((1, 2))] == list(FACES.values())
 
+    home.mkdir(exist_ok=True)
     (home / f"list_attr_celeba.{suffix}").write_text(content)
     labelled = get("celeba", data_dir=data, labels=("Male", "smiling"))
     assert labelled.spec.class_names == ("neither", "Male", "Smiling", "Male+Smiling")

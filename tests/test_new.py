@@ -174,3 +174,23 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="No space left"):
         write_project(catalogue(), "mine", "gan", tmp_path / "p")
     assert not list(tmp_path.iterdir())
+
+
+def test_check_warns_of_a_plugin_that_nobody_would_find(monkeypatch):
+    from ganzoo.cli import check
+
+    class Metadata:
+        json = {"keywords": ["gan"], "classifier": ["x"]}  # noqa: RUF012
+
+    monkeypatch.setattr(check, "metadata", lambda name: Metadata)
+    assert check.hard_to_find("theirs") == ["keyword ganzoo-plugin", "URLs"]
+
+
+def test_a_new_project_can_be_found_on_the_index(tmp_path, ganzoo):
+    import tomllib
+
+    assert ganzoo("new", "found-gan", "--out", tmp_path / "p").returncode == 0
+    project = tomllib.loads((tmp_path / "p" / "pyproject.toml").read_text())["project"]
+    assert "ganzoo-plugin" in project["keywords"]
+    assert project["classifiers"]
+    assert project["urls"]
