@@ -11,6 +11,7 @@ import ganzoo
 from ganzoo import DataSpec, Export, Field, NetworkPart, Prior
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry.catalogue import catalogue
+from ganzoo.runs import checkpoint
 from ganzoo.runs.exported import BATCH, Exported, classes_of, load
 from ganzoo.training import launch
 from ganzoo.training.loop import Watch
@@ -142,3 +143,16 @@ def test_the_last_sheet_of_a_run_shows_what_its_seed_draws_from_its_file(images,
     assert ganzoo("sample", folder, "--seed", 4, "--out", tmp_path / "again.png").returncode == 0
     assert (tmp_path / "again.png").read_bytes() == (folder / "samples" / "000003.png").read_bytes()
     assert load(catalogue(), folder).step == 3
+
+
+def test_a_file_that_names_more_than_it_can_hold_is_refused_before_anything_is_built(images, tmp_path):
+    import time
+
+    folder = launch.start(small("gan", images(), steps=1), tmp_path / "run", Watch())
+    tensors, meta = checkpoint.read(folder / "generator.safetensors")
+    for name in [name for name, value in meta["options"].items() if isinstance(value, int)]:
+        checkpoint.write(tmp_path / "g.safetensors", tensors, meta | {"options": meta["options"] | {name: 3_000_000_000}})
+        start = time.process_time()
+        with pytest.raises(GanzooError, match=f"its option {name} is 3000000000"):
+            load(catalogue(), tmp_path / "g.safetensors")
+        assert time.process_time() - start < 5

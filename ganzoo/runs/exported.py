@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -410,6 +410,11 @@ def _meta(file: Path) -> dict[str, Any]:
 
 def _filled(entry: Entry, options: Any, known: DataSpec, file: Path, path: str) -> Network:
     """The network with its tensors from the file. Raises BadCheckpoint where they are not those of such a network."""
+    # What counts something in a network, layers or channels, has at least a byte of the file for each.
+    size = file.stat().st_size
+    if large := [name for name, value in asdict(options).items() if type(value) is int and value > size] if options is not None else []:
+        value = getattr(options, large[0])
+        raise checkpoint.BadCheckpoint(f"{file.name}: its option {large[0]} is {value}, which a file of {size} bytes cannot hold")
     # First without memory: the header is not believed before it has been compared with the tensors in the file.
     with torch.device("meta"):
         network = entry.network(known, options)
