@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import click
 
 from ganzoo import compose, options
-from ganzoo.cli.ui import Kind, complete_names, json_option, table, title, title_of
+from ganzoo.cli.ui import Kind, complete_names, is_terminal, json_option, table, title, title_of
 from ganzoo.errors import UsageError, did_you_mean, one_line
 from ganzoo.registry.catalogue import Entry, catalogue
 from ganzoo.registry.discovery import CORE
 from ganzoo.types import DataSet, FeaturesPart, Field, MetricPart, Part, Recipe, Record, WrapperPart
+
+WIDE = 120  # letters on a line, for a table of six columns
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
@@ -236,4 +239,7 @@ def plugins_command(as_json: bool) -> None:
         ]
         for t, p in zip(plugins, catalogue().plugins, strict=True)
     ]  # fmt: skip
-    table(["plugin", "origin", "state", "import", "provides, or what is wrong", "location"], rows)
+    columns = ["plugin", "origin", "state", "import", "provides, or what is wrong", "location"]
+    if is_terminal() and shutil.get_terminal_size().columns < WIDE:  # all of it is in --json, and where it is piped
+        columns, rows = [columns[i] for i in (0, 1, 2, 4)], [[row[i] for i in (0, 1, 2, 4)] for row in rows]
+    table(columns, rows)

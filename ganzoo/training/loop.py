@@ -192,9 +192,10 @@ class _Saver:
     def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
         path = self.run.save(t, tensors, {"position": position, **self.made_with}, self.keep, self._best)
         self.saved, self._last = True, t
-        exported.save(self.run.folder, tensors, t, self.exports)
         with _best_effort(self.watch):
             self._chart()
+        # Last of all: a run that was killed in between is known by these files, and finishes them.
+        exported.save(self.run.folder, tensors, t, self.exports)
         self.watch.saved(t, path)
 
 
