@@ -147,7 +147,7 @@ def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -
     writing it.
     """
     try:
-        texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        texts = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as e:
@@ -158,12 +158,12 @@ def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -
         if not text.strip():
             continue
         try:
-            line = json.loads(text)
+            line = json.loads(text.decode())
             if not isinstance(line, dict):
                 raise ValueError("wanted an object")
             lines.append(line)
         except (ValueError, RecursionError):
-            if number < len(texts):
+            if number < len(texts) or not text.startswith(b"{") or b"\0" in text:
                 problem(f"{path.name}: line {number} cannot be read; it is left out.")
     return lines
 

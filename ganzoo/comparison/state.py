@@ -86,7 +86,7 @@ class Comparison:
             plan = Plan(**values)
             comparison = cls(folder, plan)
             comparison.begin(lambda new: [])
-        except (LookupError, TypeError, AttributeError) as e:
+        except (LookupError, TypeError, AttributeError, ValueError) as e:
             raise UsageError(f"{folder / 'compare.json'} is no comparison's ({e!r}).") from e
         return comparison
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import compose, options
 from ganzoo.config import Changes
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluation.record import Evaluation, parsed
-from ganzoo.files import number, numbers, read_lines
+from ganzoo.evaluation.record import Evaluation, parsed, well_formed
+from ganzoo.files import number, numbers, read_lines, step_of
 from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint
@@ -213,9 +213,14 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     for line in read_lines(folder / EVALUATIONS, problems.append):
         if (evaluation := parsed(line)) is None or evaluation.step is None:
             problems.append(f"{EVALUATIONS}: a line without a step or without figures is left out.")
-        else:
-            evaluations.append(evaluation)
-    warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in read_lines(folder / "warnings.jsonl", problems.append)]
+            continue
+        if not well_formed(line):
+            problems.append(f"{EVALUATIONS}: the line of step {evaluation.step} has values that cannot be used; they are left out.")
+        evaluations.append(evaluation)
+    warned = read_lines(folder / "warnings.jsonl", problems.append)
+    if any(line.keys() != {"step", "text"} or step_of(line) is None or not isinstance(line["text"], str) for line in warned):
+        problems.append("warnings.jsonl: a line without a step or without a text cannot be read as it was written.")
+    warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in warned]
     found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if not p.is_symlink() and (place := sheet_of(p)))
     sheets = [(step, path) for name_, step, path in found if not name_]
     others = {name_: (step, path) for name_, step, path in found if name_}  # of each the last
@@ -228,7 +233,11 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
 
 def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:
     """The numbers of each line that has a step."""
-    return [line for line in map(numbers, read_lines(path, problems.append)) if math.isfinite(line.get("step", math.nan))]
+    lines = read_lines(path, problems.append)
+    found = [line for line in map(numbers, lines) if math.isfinite(line.get("step", math.nan))]
+    if len(found) < len(lines) or any(len(numbers(line)) < len(line) or step_of(line) is None for line in lines):
+        problems.append(f"{path.name}: what is no number, or has no step, is left out.")
+    return found
 
 
 def _step(value: Any) -> int:
