@@ -59,6 +59,8 @@ def ganzoo_register():
     ]
 '''
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*images are few")
+
 
 @pytest.fixture(scope="session", name="command")
 def _command(request):

@@ -75,7 +75,14 @@ def probe(session: Session) -> None:
         network = strategy.get_submodule(export.network)
         record = getattr(network, "record", None)
         whose = f"{record.role} {record.name!r}" if record is not None else name
-        rows = next(product.outputs(2, session.seed, given))
+        try:
+            rows = next(product.outputs(2, session.seed, given))
+        except GanzooError as e:
+            raise type(e)(f"{whose}: {e}") from e
+        except Exception as e:
+            if not (plugin := _whose(e)):
+                raise
+            raise GanzooError(f"{plugin} raised {type(e).__name__} before the first step: {e}. That is not a fault of ganzoo's.") from e
         wanted = (2, *product.medium.shape_of_output(product.field))
         if tuple(rows.shape) != wanted:
             raise GanzooError(f"{whose} gives {tuple(rows.shape)} for two rows; wanted {wanted}. That is for its plugin to mend.")

@@ -16,7 +16,7 @@ GANZOO_API = 1
 AT_IMPORT
 @hookimpl
 def ganzoo_register():
-    parts = {"generator": "broken", "discriminator": "gan", "loss": "gan", "strategy": "broken"}
+    parts = {"generator": "broken", "discriminator": "mlp", "loss": "non-saturating", "strategy": "broken"}
     return [
         StrategyPart("broken", "broken:Strategy", options=AlternatingOptions),
         NetworkPart("broken", "broken:Generator", role="generator", latents=("z",), gives=("x",)),
@@ -31,7 +31,7 @@ def __getattr__(name):
             if t == 2:
                 IN_A_STEP
             return super().step(batches, t)
-    class Generator(ganzoo.Network):
+    class Generator(ganzoo.Generator):
         def __init__(self, spec, options):
             super().__init__(spec, options)
             self.net = torch.nn.Linear(8, spec.numel)
