@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import metadata
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +27,10 @@ MARKS = {
 
 def hard_to_find(distribution: str) -> list[str]:
     """What is absent from a distribution's metadata by which people find plugins."""
-    said = metadata(distribution).json
+    try:
+        said = metadata(distribution).json
+    except PackageNotFoundError:
+        return []
     absent = [] if "ganzoo-plugin" in str(said.get("keywords", "")) else ["keyword ganzoo-plugin"]
     absent += [] if said.get("classifier") else ["classifiers"]
     return absent + ([] if said.get("project_url") or said.get("home_page") else ["URLs"])
