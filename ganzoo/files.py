@@ -78,9 +78,9 @@ def remove_unfinished(folder: Path, name: str = "") -> None:
 def remove_leftovers(folder: Path, seconds: float = 3600.0) -> None:
     """Remove what processes of this machine that are gone left unfinished in a folder so long ago, whatever it was to be."""
     for stale in folder.glob(f"{UNFINISHED}*"):
-        number = stale.name.removeprefix(UNFINISHED).partition("-")[0]
+        process = stale.name.removeprefix(UNFINISHED).partition("-")[0]
         with contextlib.suppress(OSError):
-            if number.isdecimal() and time.time() - stale.lstat().st_mtime > seconds and not _alive(int(number)):
+            if process.isdecimal() and time.time() - stale.lstat().st_mtime > seconds and not _alive(int(process)):
                 stale.unlink()
 
 

@@ -37,12 +37,14 @@ class Field:
         shape: of one row: (C, H, W) of an image, (D,) of a point, (T,) of a text, () of a label.
         size: the number of classes of a label, or of words in the vocabulary of a text; 0 for media that count nothing.
         names: of the classes or words, `size` of them, or empty.
+        peak: of pictures that come from 16-bit files with small values: the value that is white; 0: their upper 8 bits are taken.
     """
 
     medium: str
     shape: tuple[int, ...] = ()
     size: int = 0
     names: tuple[str, ...] = ()
+    peak: int = 0
 
     @property
     def numel(self) -> int:
@@ -50,11 +52,13 @@ class Field:
         return prod(self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        return {"medium": self.medium, "shape": list(self.shape), "size": self.size, "names": list(self.names)}
+        told = {"medium": self.medium, "shape": list(self.shape), "size": self.size, "names": list(self.names)}
+        return told | ({"peak": self.peak} if self.peak else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Field:
-        return cls(str(data["medium"]), tuple(map(int, data["shape"])), int(data["size"]), tuple(map(str, data["names"])))
+        shape, names = tuple(map(int, data["shape"])), tuple(map(str, data["names"]))
+        return cls(str(data["medium"]), shape, int(data["size"]), names, int(data.get("peak", 0)))
 
 
 @dataclass(frozen=True)

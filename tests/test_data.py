@@ -149,7 +149,7 @@ def test_sixteen_bits_with_small_values_are_scaled_by_the_largest_of_the_set(tmp
     images = {f"{k}.png": encoded(Image.fromarray(np.full((4, 4), k * 1000, np.uint16))) for k in range(1, 5)}
     prepared = prepare(str(folder_of(tmp_path / "d", images)), None, image_size=4)
     assert prepared.load()["x"][:, 0, 0, 0].tolist() == [63, 127, 191, 255]
-    assert (prepared.peak, prepared.note) == (4000, "16-bit images with values up to 4000: that becomes white")
+    assert (prepared.spec.x.peak, prepared.note) == (4000, "16-bit images with values up to 4000: that becomes white")
     same = {f"{k}.png": encoded(Image.fromarray(np.full((4, 4), 7, np.uint16))) for k in range(3)}
     with pytest.raises(GanzooError, match="every pixel of its 16-bit images has the value 7"):
         prepare(str(folder_of(tmp_path / "e", same)), None, image_size=4)
@@ -182,8 +182,7 @@ def test_prepared_data_that_was_damaged_is_never_trained_on(tmp_path, monkeypatc
         first.path.write_bytes(damaged)
         again = prepare(folder, None, image_size=4)
         if large and at >= header:  # told of when the rows are read
-            data = again.load()
-            batches = Batches(data, again.spec, 60, seed=0, device=CPU, check=again.checker(data))
+            batches = Batches(again.mapped, again.spec, 60, seed=0, device=CPU, check=again.check)
             with pytest.raises(GanzooError, match="is damaged"):
                 next(batches)
             assert not first.path.exists()
@@ -204,10 +203,11 @@ def test_only_blocks_that_are_read_are_checked(tmp_path, monkeypatch):
     content[-1] ^= 1
     first.path.write_bytes(content)
     again = prepare(folder, None, image_size=4)
-    check = again.checker(again.load())
-    check("x", torch.arange(29))
+    again.check("x", torch.arange(29))
     with pytest.raises(GanzooError, match="rows 29 and on of x"):
-        check("x", torch.tensor([29]))
+        again.check("x", torch.tensor([29]))
+    with pytest.raises(GanzooError, match="is damaged"):
+        again.load()
 
 
 def test_cmyk_becomes_rgb(tmp_path):

@@ -156,3 +156,17 @@ def test_a_file_that_names_more_than_it_can_hold_is_refused_before_anything_is_b
         with pytest.raises(GanzooError, match=f"its option {name} is 3000000000"):
             load(catalogue(), tmp_path / "g.safetensors")
         assert time.process_time() - start < 5
+
+
+def test_what_is_applied_to_16_bit_pictures_takes_them_as_its_data_was_taken(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from ganzoo.registry.catalogue import medium
+
+    Image.fromarray(np.array([[0, 1000], [2000, 4000]], np.uint16)).save(tmp_path / "a.png")
+    field = Field.from_json(Field("image", (1, 2, 2), peak=4000).to_json())
+    (row,) = medium("image").read(tmp_path / "a.png", field)
+    assert row.flatten().tolist() == [0, 63, 127, 255]
+    (plain,) = medium("image").read(tmp_path / "a.png", Field("image", (1, 2, 2)))
+    assert plain.flatten().tolist() == [0, 3, 7, 15]

@@ -198,3 +198,21 @@ def test_two_data_sets_and_an_unknown_one_are_told_apart(ganzoo):
     assert (done.returncode, "wanted one, got 2: ring, grid" in done.stderr) == (2, True)
     done = ganzoo("run", "gan", "--dataset", "photo")
     assert (done.returncode, "no folder is called 'photo' either" in done.stderr) == (2, True)
+
+
+def test_a_run_whose_first_step_failed_goes_on_and_writes_no_line_twice(images, tmp_path, monkeypatch):
+    from ganzoo.training.session import Session
+
+    whole = start(small("gan", images(), steps=3), tmp_path / "whole")
+
+    def fails(self, t):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(Session, "step", fails)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        start(small("gan", images(), steps=3), tmp_path / "run")
+    monkeypatch.undo()
+    assert checkpoint.steps_in(tmp_path / "run" / "checkpoints") == [0]
+    launch.resume(catalogue(), tmp_path / "run", None, Told())
+    for name in ("health.jsonl", "metrics.jsonl"):
+        assert [line["step"] for line in lines_of(tmp_path / "run" / name)] == [line["step"] for line in lines_of(whole / name)]

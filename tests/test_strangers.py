@@ -9,50 +9,11 @@ import subprocess
 import sys
 import time
 
-import pytest
 from test_loop import start
-from zoo import flags, small
+from zoo import small
 
 from ganzoo.errors import clean, one_line
 from ganzoo.runs import checkpoint
-
-PLUGIN = """
-from ganzoo import AlternatingOptions, Recipe, StrategyPart, hookimpl
-GANZOO_API = 1
-@hookimpl
-def ganzoo_register():
-    return [
-        StrategyPart("theirs", "theirs:Theirs", options=AlternatingOptions),
-        Recipe("their-gan", "Theirs", {"generator": "gan", "discriminator": "gan", "loss": "gan", "strategy": "theirs"}),
-    ]
-def __getattr__(name):
-    if name != "Theirs":
-        raise AttributeError(name)
-    import ganzoo
-    class Theirs(ganzoo.Alternating):
-        def step(self, batches, t):
-            if t == 3:
-                ACTION
-            return super().step(batches, t)
-    return Theirs
-"""
-
-
-@pytest.mark.parametrize(
-    ("action", "said"),
-    [("raise ValueError('their words')", "ValueError in a step: their words"), ("import sys; sys.exit(0)", "SystemExit in a step")],
-)
-def test_a_plugin_that_fails_in_a_step_is_named_and_the_state_is_saved(images, tmp_path, ganzoo, action, said):
-    (tmp_path / "theirs.py").write_text(PLUGIN.replace("ACTION", action))
-    words = [word for word in flags(small("gan", images())) if not word.startswith(("--strategy", "gan"))]
-    done = ganzoo("run", "their-gan", *words, "--log-every=1", "--out", tmp_path / "run", "--plugin", tmp_path / "theirs.py")
-    assert done.returncode == 1
-    assert "plugin theirs of local" in done.stderr
-    assert said in done.stderr
-    assert "not a fault of ganzoo's" in done.stderr
-    assert "of step 3, is saved" in done.stderr
-    assert checkpoint.steps_in(tmp_path / "run" / "checkpoints") == [3]
-    assert checkpoint.read(checkpoint.path_of(tmp_path / "run" / "checkpoints", 3))[1]["step"] == 3
 
 
 def test_a_plugin_that_loops_at_import_is_named_after_control_c(tmp_path):

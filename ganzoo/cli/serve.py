@@ -42,7 +42,7 @@ def _answer(request: Mapping[str, Any]) -> None:
     """Run the command of a request, and end."""
     status = 1
     try:
-        _become(request)
+        become(request)
         main(request["words"])
     except SystemExit as e:
         status = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
@@ -57,7 +57,7 @@ def _answer(request: Mapping[str, Any]) -> None:
         os._exit(status)  # taking torch's modules apart would take as long as many a command
 
 
-def _become(request: Mapping[str, Any]) -> None:
+def become(request: Mapping[str, Any]) -> None:
     """Take over the working directory, environment and output of a request."""
     for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, request["out"], os.O_WRONLY), (2, request["err"], os.O_WRONLY)):
         file = os.open(path, flags | os.O_CREAT, 0o600)

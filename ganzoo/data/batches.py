@@ -31,7 +31,7 @@ class Batches(Iterator[dict[str, Tensor]]):
     A batch holds the fields as networks see them, on `device`: images float32 in [-1, 1], labels int64.
 
     Args:
-        data: the stored rows by key, as `Prepared.load` gives them.
+        data: the stored rows by key, as `Prepared.mapped` has them.
         spec: the description of the data as it is stored; `self.spec` is that of the batches.
         batch_size: rows a batch, of each set.
         seed: of the order, the mirroring and the crops.
@@ -40,7 +40,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         crop: height and width of the windows that are cut from larger pictures, as `cropped` says; None: pictures are taken whole.
         degradation: makes "source" from "x", after mirroring and cropping; on `device`.
         position: batches given already.
-        check: is called with the key and the rows that are about to be read, as `Prepared.checker` gives it; None: all of them.
+        check: is called with the key and the rows that are about to be read, as `Prepared.check`; None: all of them.
 
     Raises ValueError for arrays that no field declares.
     """

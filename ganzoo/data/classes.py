@@ -142,7 +142,7 @@ def _of_stylegan(inside: Mapping[str, str], content: bytes) -> Classes:
     try:
         rows = json.loads(content)["labels"]
         given = {str(name).replace("\\", "/"): _stylegan_label(label) for name, label in rows or []}
-    except (ValueError, LookupError, TypeError, RecursionError) as e:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as e:
         form = f'{STYLEGAN}: wanted {{"labels": [["00000/img.png", 3], ...]}}, each label a whole number'
         raise UsageError(f"{form}, or null; it cannot be read: {e}.") from e
     if not given:
@@ -163,7 +163,10 @@ def _stylegan_label(label: Any) -> int:
 
 def _labelled(inside: Mapping[str, str], given: Mapping[str, str], classes: Sequence[str], source: str) -> Classes:
     """Classes by the names that `given` has; images that it does not name are left out, and told of."""
-    index = {name: i for i, name in enumerate(classes)}
+    there = set(inside.values())
+    used = {label for short, label in given.items() if short in there}
+    names = [name for name in classes if name in used]
+    index = {name: i for i, name in enumerate(names)}
     labels = {name: index[given[short]] for name, short in inside.items() if short in given}
     left = sorted(inside.keys() - labels.keys())
     if not labels:
@@ -171,12 +174,8 @@ def _labelled(inside: Mapping[str, str], given: Mapping[str, str], classes: Sequ
     notes = [f"labels are those of {source}"]
     if left:
         notes.append(f"{len(left)} images that it does not name are left out: {some(left)}")
-    if gone := len(given.keys() - set(inside.values())):
+    if gone := len(given.keys() - there):
         notes.append(f"{gone} images that it names are not there")
-    used = {classes[i] for i in set(labels.values())}
-    names = [name for name in classes if name in used]
-    renumbered = {index[name]: i for i, name in enumerate(names)}
-    labels = {name: renumbered[k] for name, k in labels.items()}
     return Classes(labels, tuple(names), frozenset(left), ("; ".join(notes),))
 
 
@@ -200,8 +199,9 @@ def _of_table(inside: Mapping[str, str], table: str, read: Callable[[str], bytes
     for short in inside.values():  # a table may name files with their folder, without it, or without the ending
         for key in (PurePosixPath(short).stem, PurePosixPath(short).name, short):
             known[key] = "" if known.get(key, short) != short else short
-    hits = [sum(1 for row in rows if known.get(row[i].strip().replace("\\", "/"))) for i in range(len(header))]
-    if not rows or max(hits) < max(1, len(rows) // 2):
+    few = rows[:1000]  # they tell which column it is
+    hits = [sum(1 for row in few if known.get(row[i].strip().replace("\\", "/"))) for i in range(len(header))]
+    if not few or max(hits) < max(1, len(few) // 2):
         return None, "none of its columns has the names of these images"
     file = hits.index(max(hits))
     others = [i for i in range(len(header)) if i != file]

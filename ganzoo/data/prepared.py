@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -51,7 +52,7 @@ class Prepared:
 
     path: the file. name: of the data set, or of the file, fit for a folder's name. checksum: SHA-256 of the content. counts: of rows, by
     set. skipped: (image, reason) for each that could not be read. note: a warning for the user, or "". blocks: by key, a hash of each
-    block of rows. peak: the value of 16-bit images that has become white; 0 where there are none.
+    block of rows.
     """
 
     path: Path
@@ -62,22 +63,29 @@ class Prepared:
     skipped: tuple[tuple[str, str], ...] = ()
     note: str = ""
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
-    peak: int = 0
 
     @property
     def count(self) -> int:
         """Rows of the largest set."""
         return max(self.counts.values())
 
-    def load(self) -> dict[str, Tensor]:
-        """The stored rows by key. The file is mapped, not read; a small one has been checked, of a large one `check` is to be asked."""
+    @cached_property
+    def mapped(self) -> dict[str, Tensor]:
+        """The stored rows by key. The file is mapped, not read: ask `check` for what is about to be used."""
         from safetensors.torch import load_file
 
         return load_file(self.path)
 
-    def checker(self, data: Mapping[str, Tensor]) -> Checker:
-        """What checks rows of these arrays, as `load` gave them, when they are first read."""
-        return Checker(self, data)
+    @cached_property
+    def check(self) -> Checker:
+        """Checks rows of `mapped`, each block once."""
+        return Checker(self)
+
+    def load(self) -> dict[str, Tensor]:
+        """The stored rows by key, all of them checked. Raises GanzooError where they are not as they were written."""
+        for key in self.mapped:
+            self.check(key)
+        return dict(self.mapped)
 
 
 class Checker:
@@ -86,15 +94,13 @@ class Checker:
     So a large file need not be read whole before the first step, and no row is used that is not as it was written.
     """
 
-    def __init__(self, prepared: Prepared, data: Mapping[str, Tensor]) -> None:
-        self.prepared, self.data = prepared, data
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared, self.data = prepared, prepared.mapped
         self._known = {key: bytearray(len(hashes)) for key, hashes in prepared.blocks.items()}
 
     def __call__(self, key: str, rows: Tensor | None = None) -> None:
         """Check the blocks of these rows, by default all. Raises GanzooError for a damaged one; the file is removed then."""
-        known, each = self._known.get(key), rows_a_block(self.data[key])
-        if known is None:
-            return
+        known, each = self._known[key], rows_a_block(self.data[key])
         for k in range(len(known)) if rows is None else sorted({row // each for row in rows.tolist()}):
             if known[k]:
                 continue
@@ -265,18 +271,15 @@ def _read(path: Path, name: str) -> Prepared | None:
         spec = DataSpec.from_json(meta["spec"])
         counts = {group: header[keys[0]]["shape"][0] for group, keys in spec.sets.items()}
         blocks = {str(key): tuple(hashes) for key, hashes in meta["blocks"].items()}
-        found = Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"], blocks, meta["peak"])
-        data = found.load()
+        found = Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"], blocks)
         for key, own in spec.fields.items():
-            rows = data[key]
+            rows = found.mapped[key]
             wanted = (counts[spec.set_of(key)], *own.shape)
             whole = len(blocks[key]) == -(-len(rows) // rows_a_block(rows))
             if not whole or tuple(rows.shape) != wanted or rows.dtype != medium(own.medium).dtype:
                 return None
         if path.stat().st_size <= SMALL_BYTES:
-            check = found.checker(data)
-            for key in spec.fields:
-                check(key)
+            found.load()
         return found
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, GanzooError):
         return None
@@ -296,18 +299,17 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
 
     arrays = _arrays(name, samples)
     tensors, fields, skipped, notes = dict[str, Any](), dict[str, Field](), list[tuple[str, str]](), list[str]()
-    peak = 0
     with ExitStack() as stack:
         for keys in samples.grouped().values():
-            kept = None
+            kept, peak = None, 0
             files = {key: samples.files[key] for key in keys if key in samples.files}
             columns = {key: stack.enter_context(_Column(path, key)) for key in keys}
             if files:
                 assert size is not None
-                peak = peak or _peak(files, name, notes)
+                peak = _peak(files, name, notes)
                 kept = _add_files(columns, files, name, size, scaled, skipped, notes, report, peak)
             for key in keys:
-                given = samples.fields.get(key, Field("image"))
+                given = samples.fields.get(key, Field("image", peak=peak))
                 if key not in files:
                     array = arrays[key]
                     if files and len(array) != len(next(iter(files.values())).names):
@@ -324,7 +326,7 @@ def _write(path: Path, name: str, samples: Samples, size: tuple[int, int] | None
         for tensor in tensors.values():
             checksum.update(tensor.numpy().data)
         note = "; ".join(filter(None, (samples.note, *notes)))
-        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": note, "peak": peak}
+        meta = {"spec": spec.to_json(), "checksum": checksum.hexdigest(), "skipped": skipped, "note": note}
         meta["blocks"] = {key: hashes_of(tensor) for key, tensor in tensors.items()}
         meta["self"] = _hash_of_meta(json.loads(json.dumps(meta)))
         with replacing(path, ADVICE) as beside:

@@ -115,7 +115,8 @@ def _folder(path: Path, asked: DataOptions, split: str) -> Samples:
         own = splits[split]
         if split == "train" and "test" in splits:
             note = f"{splits['test']} is held out: --against test measures against it"
-        beside = sorted(c.name for c in path.iterdir() if c.is_dir() and not _hidden(c.name) and not c.name.startswith((*splits.values(),)))
+        known = {f"{name}{letter}" for name in splits.values() for letter in ("", "a", "b", "A", "B")}
+        beside = sorted(c.name for c in path.iterdir() if c.is_dir() and not _hidden(c.name) and c.name not in known)
         note = "; ".join(filter(None, (note, f"not read: {some(beside)}" if beside else "")))
         if own.endswith(".txt"):
             return _noting(texts_in_file(path / own, path / splits["train"], asked), note)
@@ -344,8 +345,11 @@ def _walk(path: Path) -> tuple[dict[str, os.stat_result], str, list[str]]:
     files, folders, passed = dict[str, os.stat_result](), list[str](), list[str]()
     seen, links = set[tuple[int, int]](), list[str]()
 
+    def unread(error: OSError) -> None:
+        passed.append(f"{Path(error.filename).relative_to(path)}, which cannot be read")
+
     def walk(start: str) -> None:
-        for folder, subfolders, names in os.walk(os.path.join(path, start)):
+        for folder, subfolders, names in os.walk(os.path.join(path, start), onerror=unread):
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
                 subfolders.clear()
@@ -397,18 +401,18 @@ def images_in_zip(path: Path) -> Samples:
     windows = not any("/" in info.filename for info in infos)
     members = {info.filename.replace("\\", "/") if windows else info.filename: info for info in infos}
 
-    def content(name: str) -> bytes:
+    def content(name: str, first: int = MAX_FILE_BYTES) -> bytes:
         info = members[name]
         if info.file_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES // 1024**2} MB")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("compressed in another way than stored or deflated")  # the others decompress without a bound
         with archive.open(info) as file:
-            return file.read(info.file_size)  # not read(): that inflates all that the stream holds
+            return file.read(min(info.file_size, first))  # not read(): that inflates all that the stream holds
 
     def begin(name: str) -> bytes:
         with suppress(Exception):
-            return content(name)[:16]
+            return content(name, 16)
         return b""
 
     def read(i: int) -> bytes:
@@ -423,9 +427,12 @@ def images_in_zip(path: Path) -> Samples:
             raise UsageError(
                 f"{path}: {', '.join(sorted(lower))} in it are no classes. Unpack it: a folder with such sub-folders is understood."
             )
-    except Exception as e:
+    except (ValueError, zipfile.BadZipFile) as e:  # of a table, or of dataset.json
         archive.close()
-        raise UsageError(f"{path}: {e}") if isinstance(e, ValueError | zipfile.BadZipFile) else e from e
+        raise UsageError(f"{path}: {e}.") from e
+    except Exception:
+        archive.close()
+        raise
     names = [name for name in names if name not in classes.left_out]
     print_ = _digest(f"{name}\0{members[name].file_size}\0{members[name].CRC}" for name in names)
     return _labelled(print_, names, read, classes, (note, *classes.notes), close=archive.close)

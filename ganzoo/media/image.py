@@ -68,7 +68,7 @@ class Image(Medium):
         for file in self.files(path):
             check_file(file)
             try:
-                yield _channels(torch.from_numpy(pixels(file.read_bytes(), None)), field)
+                yield _channels(torch.from_numpy(pixels(file.read_bytes(), None, peak=field.peak)), field)
             except (OSError, ValueError) as e:
                 raise UsageError(f"{file}: it cannot be read as an image: {e}.") from e
 
@@ -107,7 +107,7 @@ class Image(Medium):
         if isinstance(given, str | Path):
             return list(self.read(Path(given), field))
         if isinstance(given, PIL.Image.Image):
-            return [_channels(torch.from_numpy(pixels(given, None)), field)]
+            return [_channels(torch.from_numpy(pixels(given, None, peak=field.peak)), field)]
         x = torch.as_tensor(given)
         if x.dtype != torch.uint8 or x.dim() not in (2, 3):
             raise UsageError(f"wanted a PIL image, a path, or uint8 (H, W), (H, W, C) or (C, H, W); got {x.dtype} {tuple(x.shape)}.")

@@ -42,16 +42,15 @@ class Label(Medium):
             size, values = values.shape[1], values.argmax(1)
             given = replace(given, size=size)
         values = values.reshape(len(values), -1)[:, 0] if values.ndim > 1 else values
-        if given.size or given.names:
-            size = given.size or len(given.names)
+        if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.floor(values)).all():
+            values = values.astype(np.int64)
+        size = given.size or len(given.names)
+        if size and values.dtype.kind in "biu":
             if size > len(values) and not given.names:
                 raise UsageError(f"{size} classes for {len(values)} samples. Is this the array of the labels?")
-            if values.dtype.kind in "biu":
-                empty = sorted(set(range(size)) - set(np.unique(values).tolist()))
-                named = ", ".join(name_of(given, k) for k in empty[:5]) + (", ..." if empty[5:] else "")
-                return values.astype(np.int64), given, f"no sample is of {named}" if named else ""
-        if values.dtype.kind == "f" and (values == np.floor(values)).all() and np.isfinite(values).all():
-            values = values.astype(np.int64)
+            empty = sorted(set(range(size)) - set(np.unique(values).tolist()))
+            named = ", ".join(name_of(given, k) for k in empty[:5]) + (", ..." if empty[5:] else "")
+            return values.astype(np.int64), given, f"no sample is of {named}" if named else ""
         if values.dtype.kind not in "biuUS" or not len(values):
             raise UsageError(f"wanted labels as whole numbers, texts or one-hot; got {values.dtype} {values.shape}")
         classes, numbers = np.unique(values, return_inverse=True)

@@ -157,7 +157,8 @@ class Exported:
     def differentiable(self, seed: int, given: Mapping[str, Tensor] | None = None) -> bool:
         """Whether gradients go through its output, or it is made of whole numbers, through which none can."""
         device, network = next(self.network.parameters()).device, self.network
-        called = {parameter: self.inputs(2, seed, given)[key].to(device) for parameter, key in self.export.names.items()}
+        inputs = self.inputs(2, seed, given)
+        called = {parameter: inputs[key].to(device) for parameter, key in self.export.names.items()}
         trains, learns = network.training, [(p, p.requires_grad) for p in network.parameters()]
         network.eval()
         try:
@@ -304,7 +305,6 @@ def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str
             if "degradation" in config.parts
             else {},
             "dataset": data.name,
-            **({"peak": data.peak} if data.peak else {}),
             "seed": config.run.seed,
             "plugins": resolved.plugins(strategy.spec, role, "degradation"),
         }

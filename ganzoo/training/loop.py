@@ -68,9 +68,9 @@ def train(
     health.replay(t, run.metrics(), run.health())
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught:
-        for preview in previews if t == 0 else ():
-            preview.take(run, 0, watch, health)
-        if t == 0:
+        if not saver.saved:
+            for preview in previews:
+                preview.take(run, 0, watch, health)
             saver.products(0)
         saver.remember(t)
         last = stops = False
@@ -287,8 +287,10 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
     try:
         yield
     except (Exception, SystemExit) as e:
-        good = saver.save_remembered()
-        saved = f"The last healthy state, of step {good}, is saved."
+        try:
+            saved = f"The last healthy state, of step {saver.save_remembered()}, is saved."
+        except GanzooError as failed:
+            saved = f"The last healthy state could not be saved: {failed}"
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
                 f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: "

@@ -65,10 +65,9 @@ class Session:
 def batches_of(resolved: Resolved, data: Prepared, device: torch.device) -> Batches:
     """The batches of a run, at the first one."""
     run, degradation = resolved.run, resolved.degradation(resolved.cropped(data.spec), device)
-    rows = data.load()
     return Batches(
-        rows, data.spec, run.batch_size, seed=run.seed, device=device, flip=run.flip, crop=size_of(run.crop), degradation=degradation,
-        check=data.checker(rows),
+        data.mapped, data.spec, run.batch_size, seed=run.seed, device=device, flip=run.flip, crop=size_of(run.crop),
+        degradation=degradation, check=data.check,
     )  # fmt: skip
 
 

@@ -284,15 +284,11 @@ def _warm_up() -> None:
 
 def _answer(request: dict[str, Any]) -> None:
     """Do what a request asks, and end."""
+    from ganzoo.cli.serve import become
+
     status = 1
     try:
-        for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, request["out"], os.O_WRONLY), (2, request["err"], os.O_WRONLY)):
-            file = os.open(path, flags | os.O_CREAT, 0o600)
-            os.dup2(file, descriptor)
-            os.close(file)
-        os.environ.clear()
-        os.environ.update(request["env"])
-        os.chdir(request["cwd"])
+        become(request)
         if request["memory"]:
             pages = int(real_open("/proc/self/statm").read().split()[0])
             limit = pages * os.sysconf("SC_PAGESIZE") + request["memory"]

@@ -46,8 +46,8 @@ def __getattr__(name):
 BROKEN: Mapping[str, tuple[str, str, str, str]] = {
     "raises at import": ("1 / 0", "pass", "x", "ZeroDivisionError"),
     "exits at import": ("import sys; sys.exit(0)", "pass", "x", "SystemExit"),
-    "raises in a step": ("", "raise ValueError('theirs')", "x", "plugin broken of local"),
-    "exits in a step": ("", "import sys; sys.exit(0)", "x", "plugin broken of local"),
+    "raises in a step": ("", "raise ValueError('theirs')", "x", "ValueError in a step: theirs. That is not a fault of ganzoo's"),
+    "exits in a step": ("", "import sys; sys.exit(0)", "x", "SystemExit in a step"),
     "gives too few rows": ("", "pass", "x[:-1]", "rows"),
     "gives another shape": ("", "pass", "x[:, :, :4]", "generator 'broken' gives"),
     "gives what is detached": ("", "pass", "x.detach()", "no gradient goes through"),
