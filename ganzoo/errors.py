@@ -41,6 +41,10 @@ class UsageError(GanzooError):
     exit_code = 2
 
 
+class NoSuchData(UsageError):
+    """No data set and no file has the name that was asked for."""
+
+
 class RunStopped(GanzooError):
     """A run ended before its last step, with a checkpoint: by a signal (status 128 + its number) or a term that is not finite."""
 

@@ -153,7 +153,7 @@ def flag(name: str, prefix: str = "") -> str:
     return f"--{prefix}{name.replace('_', '-')}"
 
 
-def _joined(several: str, ctx: click.Context, param: click.Parameter, typed: tuple[str, ...]) -> str | None:
+def joined(several: str, ctx: click.Context, param: click.Parameter, typed: tuple[str, ...]) -> str | None:
     """What was typed for an option that may be repeated as KEY=VALUE. Raises click's error where it is repeated otherwise."""
     import click
 
@@ -186,6 +186,6 @@ def click_options(cls: type | None, prefix: str = "", defaults: Mapping[str, Any
             if f.metadata.get("bare") is not None:
                 kwargs |= {"is_flag": False, "flag_value": f.metadata["bare"]}
             if several := f.metadata.get("several"):
-                kwargs |= {"multiple": True, "callback": functools.partial(_joined, several)}
+                kwargs |= {"multiple": True, "callback": functools.partial(joined, several)}
             click_options.append(click.Option([dest, long], type=click.Choice(choices) if choices else wanted, **kwargs))
     return click_options

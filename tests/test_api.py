@@ -21,7 +21,7 @@ from ganzoo.registry import discovery
 
 SMALL = {"batch_size": 4, "options": {"generator.width": 8, "discriminator.width": 8}, "image_size": 16}
 
-PAIRS = '''
+PAIRS = """
 import torch
 from torch import nn
 import ganzoo
@@ -57,7 +57,7 @@ def ganzoo_register():
         StrategyPart("zz-two", "zz_pairs:S", "", ganzoo.AlternatingOptions),
         Recipe("zz-mend", "Mends", PARTS, degradation="mask"),
     ]
-'''
+"""
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*images are few")
 

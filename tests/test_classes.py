@@ -136,11 +136,13 @@ def test_a_table_beside_the_images_has_their_labels(tmp_path, table):
 
 def test_a_table_that_is_not_about_classes_is_told_of(tmp_path):
     images = of(*(f"{i}.png" for i in range(4)))
-    for k, (content, why) in enumerate({
-        "file,width,height\n" + "".join(f"{i}.png,1,2\n" for i in range(4)): "it has width, height",
-        "a,b\n70,80\n71,81\n": "none of its columns has the names of these images",
-        "file,label\n" + "".join(f"{i}.png,{i / 7}\n" for i in range(4)): "has 4 different values for 4 images",
-    }.items()):
+    for k, (content, why) in enumerate(
+        {
+            "file,width,height\n" + "".join(f"{i}.png,1,2\n" for i in range(4)): "it has width, height",
+            "a,b\n70,80\n71,81\n": "none of its columns has the names of these images",
+            "file,label\n" + "".join(f"{i}.png,{i / 7}\n" for i in range(4)): "has 4 different values for 4 images",
+        }.items()
+    ):
         prepared = prepare(str(folder_of(tmp_path / f"d{k}", images | {"t.csv": content.encode()})), None, image_size=4)
         assert labels(prepared) is None
         assert why in prepared.note

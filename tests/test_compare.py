@@ -217,6 +217,7 @@ def test_a_collapse_stands_beside_the_figure(tmp_path):
         (["gan --loss nope", "--steps", "3"], "no loss 'nope'"),
         (["gan", "gan", "--steps", "3"], "two entrants are the same"),
         (["gan", "--steps", "3", "--metric", "nope"], "no metric 'nope'"),
+        (["gan", "--steps", "3", "--dataset", "other"], "wanted one, got 2: other, "),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

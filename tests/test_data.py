@@ -155,6 +155,16 @@ def test_sixteen_bits_with_small_values_are_scaled_by_the_largest_of_the_set(tmp
         prepare(str(folder_of(tmp_path / "e", same)), None, image_size=4)
 
 
+def test_the_odd_image_of_sixteen_bits_is_told_of(tmp_path):
+    images = {f"{k:03d}.png": encoded(colour(4, 4, (k, k, k))) for k in range(129)}
+    deep = encoded(Image.fromarray(np.full((4, 4), 300, np.uint16)))
+    prepared = prepare(str(folder_of(tmp_path / "seen", images | {"064.png": deep})), None, image_size=4)  # every second one is looked at
+    assert (prepared.spec.x.peak, "values up to 300" in prepared.note) == (0, False)
+    assert "1 of 129 images has 16 bits, of which the upper 8 are taken: 064.png" in prepared.note
+    prepared = prepare(str(folder_of(tmp_path / "not-seen", images | {"065.png": deep})), None, image_size=4)
+    assert "1 of 129 images has 16 bits, of which the upper 8 are taken: 065.png" in prepared.note
+
+
 def test_a_few_colour_images_among_grey_ones_and_small_ones_are_told_of(tmp_path):
     grey = {f"{k:03d}.png": encoded(colour(8, 8, (k, k, k))) for k in range(100)}
     files = grey | {"zebra.png": encoded(colour(8, 8)), "small.png": encoded(colour(3, 3, (9, 9, 9)))}
@@ -672,7 +682,7 @@ def test_two_processes_prepare_the_same_data_set_once(tmp_path):
     outputs = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert outputs[0][0].splitlines()[-1] == outputs[1][0].splitlines()[-1]
-    assert len((tmp_path / "reads").read_text().splitlines()) == 20 + 8  # the first few twice
+    assert len((tmp_path / "reads").read_text().splitlines()) == 20 + 20  # the second time for its depth
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -88,7 +88,15 @@ class Shell:
         project = tomllib.loads((self.cwd / "pyproject.toml").read_text())["project"]
         info = self.installed / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {project['name']}\nVersion: {project['version']}\n")
+        head = {
+            "Metadata-Version": "2.4",
+            "Name": project["name"],
+            "Version": project["version"],
+            "Keywords": ",".join(project["keywords"]),
+        }
+        several = [("Classifier", text) for text in project["classifiers"]]
+        several += [("Project-URL", f"{name}, {url}") for name, url in project["urls"].items()]
+        (info / "METADATA").write_text("".join(f"{name}: {text}\n" for name, text in [*head.items(), *several]))
         lines = [f"{name} = {module}" for name, module in project["entry-points"]["ganzoo"].items()]
         (info / "entry_points.txt").write_text("\n".join(["[ganzoo]", *lines]))
         self.env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(self.installed), str(self.cwd / "src")])

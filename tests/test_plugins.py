@@ -185,8 +185,6 @@ def test_a_broken_plugin_is_mentioned_by_list_and_leaves_the_rest(ganzoo, site, 
     assert "out of order" in ganzoo("plugins", env=env).stdout
 
 
-
-
 def test_two_plugins_of_one_distribution_do_not_share_a_name(site, tmp_path):
     first = site("aaa", RECIPE.replace("{name}", "newgan"), name="one")
     (tmp_path / "zz_second").mkdir()

@@ -34,7 +34,7 @@ from ganzoo.types import DataSpec, Export, Field
 
 EVIL = (
     "<script>window.hacked=1</script>",
-    "\"><img src=x onerror=window.hacked=1>",
+    '"><img src=x onerror=window.hacked=1>',
     "</script><script>window.hacked=1</script>",
     "<!--<script>",
     "<a href='https://example.com/'>a</a><b>b</b> &lt;i&gt; $x$ %{y}",
@@ -123,7 +123,7 @@ def test_a_run_with_nothing_in_it_has_a_report(make):
     assert "There are no sample sheets yet." in text
     assert "No term was logged yet." in text
     assert "It has not been evaluated." in text
-    assert "class=\"plot\"" not in text
+    assert 'class="plot"' not in text
     assert "Plotly" not in text.partition("<script>")[0]
 
 

@@ -116,7 +116,7 @@ def test_data_that_moved_is_named_and_other_data_is_refused(images, tmp_path):
     path.write_bytes(images().read_bytes())
     folder = start(small("gan", path, steps=2), tmp_path / "run")
     moved = path.rename(tmp_path / "moved.safetensors")
-    with pytest.raises(UsageError, match=r"data\.safetensors"):
+    with pytest.raises(UsageError, match=r"data\.safetensors.*If it was moved: `ganzoo resume .*run --dataset PATH`"):
         launch.resume(catalogue(), folder, 4, Told())
     with pytest.raises(UsageError, match="has changed since the run was started"):
         launch.resume(catalogue(), folder, 4, Told(), dataset=str(images(n=50)))

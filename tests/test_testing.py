@@ -21,7 +21,7 @@ from ganzoo.testing.kit import judge
 from ganzoo.testing.rules import RULES
 from ganzoo.types import Part
 
-HEALTHY = '''
+HEALTHY = """
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -127,11 +127,13 @@ def ganzoo_register():
         Recipe("zz", "Small", {"generator": "zz", "discriminator": "zz", "loss": "zz", "strategy": "zz"}, check=Check(small={"steps": 120})),
         DataSet("zz", "zz_sick:data", "Small", {"x": Field("image"), "y": Field("label", size=4)}, licence="none needed", source="made by code"),
     ]
-'''
+"""
 
 #: rule -> (what of it is replaced, by what, what the reason says); "kind name" picks the record, by default the recipe.
 SICK = {
-    "hooks-are-marked": [("@hookimpl\ndef ganzoo_register", "def ganzoo_commands(cli): ...\n@hookimpl\ndef ganzoo_register", "never called")],
+    "hooks-are-marked": [
+        ("@hookimpl\ndef ganzoo_register", "def ganzoo_commands(cli): ...\n@hookimpl\ndef ganzoo_register", "never called")
+    ],
     "no-pickle": [
         ("import torch\n", "import torch\ndef load(path): return torch.load(path)\n", "torch.load is pickle"),
         ("import torch\n", "import torch\nimport pickle as p\n", "imports pickle"),
@@ -150,10 +152,20 @@ SICK = {
     "products-fit-the-data": [
         ("self.net(torch.cat", "127.5 + 127.5 * self.net(torch.cat", "beyond [-2, 2]"),
         (".unflatten(1, self.spec.shape)", "", "wanted rows of the shape (1, 16, 16)"),
-        (".unflatten(1, self.spec.shape)", ".unflatten(1, self.spec.shape).to(torch.float32 if self.training else torch.float64)", "wanted float32"),
+        (
+            ".unflatten(1, self.spec.shape)",
+            ".unflatten(1, self.spec.shape).to(torch.float32 if self.training else torch.float64)",
+            "wanted float32",
+        ),
         (".unflatten(1, self.spec.shape)", ".view(-1, 1, *self.spec.shape[1:]).repeat(1, self.spec.shape[0], 1, 1)", "gives"),
     ],
-    "smallest-batch-works": [("nn.LeakyReLU(), nn.Linear(options.width, spec.numel)", "nn.BatchNorm1d(options.width), nn.Linear(options.width, spec.numel)", "more than 1 value")],
+    "smallest-batch-works": [
+        (
+            "nn.LeakyReLU(), nn.Linear(options.width, spec.numel)",
+            "nn.BatchNorm1d(options.width), nn.Linear(options.width, spec.numel)",
+            "more than 1 value",
+        )
+    ],
     "networks-give-what-they-say": [
         ('{"z": Prior("normal", (8,))}', '{"w": Prior("normal", (8,))}', "no latent 'z'"),
         (".squeeze(1)", "", "wanted (8,), got (8, 1)"),
@@ -164,21 +176,49 @@ SICK = {
     "conditions-are-used": [("one_hot(y, self.spec.classes)", "one_hot(y * 0, self.spec.classes)", "does not use y")],
     "terms-are-scalars-with-a-gradient": [
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake))}", "wanted a scalar"),
-        ('return {"fake": softplus(-D(x_fake)).mean()}', 'return {"fake": softplus(-D(x_fake)).mean().detach()}', "none of its terms has a gradient"),
-        ("def discriminator(self, D, x_real, x_fake, *, t):", "def discriminator(self, D, x_real, x_fake, *, t):\n        self.t = t", "keeps t from step to step"),
-        ("def generator(self, D, x_fake, x_real, *, t):", "def __init__(self, spec, options):\n        super().__init__(spec, options)\n        self.seen = torch.zeros(())\n    def generator(self, D, x_fake, x_real, *, t):\n        self.seen.add_(1)", "keeps seen from step to step"),
+        (
+            'return {"fake": softplus(-D(x_fake)).mean()}',
+            'return {"fake": softplus(-D(x_fake)).mean().detach()}',
+            "none of its terms has a gradient",
+        ),
+        (
+            "def discriminator(self, D, x_real, x_fake, *, t):",
+            "def discriminator(self, D, x_real, x_fake, *, t):\n        self.t = t",
+            "keeps t from step to step",
+        ),
+        (
+            "def generator(self, D, x_fake, x_real, *, t):",
+            "def __init__(self, spec, options):\n        super().__init__(spec, options)\n        self.seen = torch.zeros(())\n    def generator(self, D, x_fake, x_real, *, t):\n        self.seen.add_(1)",
+            "keeps seen from step to step",
+        ),
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean() * float('inf')}", "is inf"),
         ("softplus(D(x_fake)).mean()}", "softplus(D(x_fake)).mean().item()}", "wanted a tensor"),
         ("return self.metrics(d=terms_d, g=terms_g)", "return terms_d", "logged with its graph"),
-        ("terms_g = self.loss.generator(D, self.fake(given), batch[\"x\"], t=t, **given)", "terms_g = {'x': -D(self.fake(given)).mean()}", "never asks the loss for its generator"),
+        (
+            'terms_g = self.loss.generator(D, self.fake(given), batch["x"], t=t, **given)',
+            "terms_g = {'x': -D(self.fake(given)).mean()}",
+            "never asks the loss for its generator",
+        ),
     ],
     "optimisers-move-their-parameters": [
-        ("super().__init__(spec, options)\n        self.net = nn.Sequential(nn.Linear(spec", "super().__init__(spec, options)\n        self.idle = nn.Linear(2, 2)\n        self.net = nn.Sequential(nn.Linear(spec", "D.idle.weight never gets a gradient"),
+        (
+            "super().__init__(spec, options)\n        self.net = nn.Sequential(nn.Linear(spec",
+            "super().__init__(spec, options)\n        self.idle = nn.Linear(2, 2)\n        self.net = nn.Sequential(nn.Linear(spec",
+            "D.idle.weight never gets a gradient",
+        ),
         ("for n in (self.G, self.D))", "for n in (self.G, self.D.net[0]))", "D.net.2.weight belongs to no optimiser"),
         ("torch.optim.Adam(n.parameters(), options.rate", "torch.optim.Adam(n.parameters(), 0 * options.rate", "does not move"),
         ("for n in (self.G, self.D))", "for n in (self.G, nn.ModuleList([self.G, self.D])))", "belongs to two optimisers"),
-        ("def phases(self): return", "def exports(self):\n        import time\n        return {f'at-{time.monotonic_ns()}': ganzoo.Export('G', ('z', 'y'))}\n    def phases(self): return", "something else after some steps"),
-        ("for n in (self.G, self.D))\n", "for n in (self.G, self.D))\n        self.copy = build.network('generator').requires_grad_(False)\n    def exports(self): return {'generator': ganzoo.Export('copy', ('z', 'y'))}\n", "no optimiser updates copy"),
+        (
+            "def phases(self): return",
+            "def exports(self):\n        import time\n        return {f'at-{time.monotonic_ns()}': ganzoo.Export('G', ('z', 'y'))}\n    def phases(self): return",
+            "something else after some steps",
+        ),
+        (
+            "for n in (self.G, self.D))\n",
+            "for n in (self.G, self.D))\n        self.copy = build.network('generator').requires_grad_(False)\n    def exports(self): return {'generator': ganzoo.Export('copy', ('z', 'y'))}\n",
+            "no optimiser updates copy",
+        ),
     ],
     "same-seed-same-steps": [
         ("return self.net(torch.cat", "import random; return (1 + random.random()) * self.net(torch.cat", "differs between two runs"),
@@ -188,30 +228,66 @@ SICK = {
         ("return self.net(torch.cat", "self.mean.add_(1); return self.net(torch.cat", "differs when samples are taken"),
     ],
     "resume-is-exact": [
-        ("self.update((self.opt_G, terms_g))", "self.n = getattr(self, 'n', 0) + 1; self.update((self.opt_G, {'x': self.n * terms_g['fake']}))", "after a resumption"),
+        (
+            "self.update((self.opt_G, terms_g))",
+            "self.n = getattr(self, 'n', 0) + 1; self.update((self.opt_G, {'x': self.n * terms_g['fake']}))",
+            "after a resumption",
+        ),
     ],
     "phases-start-and-resume": [
-        ("self.update((self.opt_G, terms_g))", "self.n = getattr(self, 'n', 0) + 1; self.update((self.opt_G, {'x': self.n * terms_g['fake']}))", "phase second"),
+        (
+            "self.update((self.opt_G, terms_g))",
+            "self.n = getattr(self, 'n', 0) + 1; self.update((self.opt_G, {'x': self.n * terms_g['fake']}))",
+            "phase second",
+        ),
     ],
     "terms-of-wrappers-are-kept": [
-        ("self.update((self.opt_D, terms_d))", "self.update((self.opt_D, {'real': terms_d['real'], 'fake': terms_d['fake']}))", "does not reach D"),
+        (
+            "self.update((self.opt_D, terms_d))",
+            "self.update((self.opt_D, {'real': terms_d['real'], 'fake': terms_d['fake']}))",
+            "does not reach D",
+        ),
         ("self.update((self.opt_G, terms_g))", "self.update((self.opt_G, {'fake': terms_g['fake']}))", "does not reach G"),
-        ('self.loss.discriminator(D, batch["x"], self.fake(given).detach(), t=t, **given)', 'self.loss.loss.discriminator(self.D, batch["x"], self.fake(given).detach(), t=t)', "never has a turn"),
+        (
+            'self.loss.discriminator(D, batch["x"], self.fake(given).detach(), t=t, **given)',
+            'self.loss.loss.discriminator(self.D, batch["x"], self.fake(given).detach(), t=t)',
+            "never has a turn",
+        ),
         ("return self.metrics(d=terms_d,", "return self.metrics(d={'real': terms_d['real']},", "not among what is logged"),
     ],
     "looks-are-differentiable": [
         ('"x": seen["x"] + 0.1', '"x": seen["x"].detach() + 0.1', "no gradient", "wrapper"),
-        ('"x": seen["x"] + 0.1 * ganzoo.draw("zz", Prior("normal", tuple(seen["x"].shape[1:])), len(seen["x"]))}', '"x": seen["x"][:, :, 1:]}', "look makes", "wrapper"),
-        ('self.register_buffer("seen", torch.zeros(()))', 'self.seen = nn.Parameter(torch.zeros(()), requires_grad=False)', "it has parameters", "wrapper"),
-        ('torch.zeros(()))\n    def look', 'torch.zeros(()), persistent=False)\n    def look', "seen is not saved", "wrapper"),
+        (
+            '"x": seen["x"] + 0.1 * ganzoo.draw("zz", Prior("normal", tuple(seen["x"].shape[1:])), len(seen["x"]))}',
+            '"x": seen["x"][:, :, 1:]}',
+            "look makes",
+            "wrapper",
+        ),
+        (
+            'self.register_buffer("seen", torch.zeros(()))',
+            "self.seen = nn.Parameter(torch.zeros(()), requires_grad=False)",
+            "it has parameters",
+            "wrapper",
+        ),
+        ("torch.zeros(()))\n    def look", "torch.zeros(()), persistent=False)\n    def look", "seen is not saved", "wrapper"),
     ],
     "degradations-make-what-they-say": [
         ('return {"source": x}', 'return {"mask": x}', "its record says source", "degradation"),
-        ('len(x))}\n\nclass K', 'len(x)), "mask": x}\n\nclass K', "it makes source, mask", "degradation"),
+        ("len(x))}\n\nclass K", 'len(x)), "mask": x}\n\nclass K', "it makes source, mask", "degradation"),
         ('return {"source": x * ganzoo', 'return {"source": x[:, :, 1:] * ganzoo', "source: wanted", "degradation"),
         ('return {"source": x * ganzoo', 'return {"source": 3 * x * ganzoo', "leaves [-1, 1]", "degradation"),
-        ("def forward(self, x): return {\"source\": x *", "def forward(self, x): x.mul_(0.5); return {\"source\": x *", "in place", "degradation"),
-        ('return {"source": x * ganzoo', 'import random; return {"source": random.random() * x * ganzoo', "differs the second time", "degradation"),
+        (
+            'def forward(self, x): return {"source": x *',
+            'def forward(self, x): x.mul_(0.5); return {"source": x *',
+            "in place",
+            "degradation",
+        ),
+        (
+            'return {"source": x * ganzoo',
+            'import random; return {"source": random.random() * x * ganzoo',
+            "differs the second time",
+            "degradation",
+        ),
     ],
     "rows-come-back": [
         ("return rows.float()", "return rows.float() + 1", "not stored as they are", "medium"),
@@ -219,19 +295,51 @@ SICK = {
         ("for _ in rows]", "for _ in rows[1:]]", "one cell a row", "medium"),
         ("rows.numpy())", "rows.numpy() * 2)", "written and read", "medium"),
         ('return Field("zz", tuple(shape[1:]))', 'return Field("zz", tuple(shape))', "of its own toys", "medium"),
-        ("def store(self, rows, field)", "def settle(self, stored, field): return stored + 1, field\n    def store(self, rows, field)", "all toy rows together", "medium"),
-        ("def store(self, rows, field)", "def crop(self, stored, at, field): return stored[..., 1:]\n    def store(self, rows, field)", "are not the rows", "medium"),
-        ("def store(self, rows, field)", "def mirror(self, x, which): return x.double()\n    def store(self, rows, field)", "the shape or the dtype", "medium"),
-        ("def store(self, rows, field)", "def mirror(self, x, which): return x.flip(-1)\n    def store(self, rows, field)", "rows that are to stay", "medium"),
+        (
+            "def store(self, rows, field)",
+            "def settle(self, stored, field): return stored + 1, field\n    def store(self, rows, field)",
+            "all toy rows together",
+            "medium",
+        ),
+        (
+            "def store(self, rows, field)",
+            "def crop(self, stored, at, field): return stored[..., 1:]\n    def store(self, rows, field)",
+            "are not the rows",
+            "medium",
+        ),
+        (
+            "def store(self, rows, field)",
+            "def mirror(self, x, which): return x.double()\n    def store(self, rows, field)",
+            "the shape or the dtype",
+            "medium",
+        ),
+        (
+            "def store(self, rows, field)",
+            "def mirror(self, x, which): return x.flip(-1)\n    def store(self, rows, field)",
+            "rows that are to stay",
+            "medium",
+        ),
     ],
     "files-of-products-are-enough": [
-        ("return self.net(torch.cat", "self.seen = getattr(self, 'seen', 0.0) + float(self.training); return (1 + self.seen) * self.net(torch.cat", "differs by up to"),
+        (
+            "return self.net(torch.cat",
+            "self.seen = getattr(self, 'seen', 0.0) + float(self.training); return (1 + self.seen) * self.net(torch.cat",
+            "differs by up to",
+        ),
     ],
     "global-state-stays": [
         ("return self.metrics(", "torch.use_deterministic_algorithms(True); return self.metrics(", "deterministic algorithms"),
         ("def step(self, batches, t):", "def step(self, batches, t):\n        import random; random.random()", "Python's random generator"),
-        ("def step(self, batches, t):", "def step(self, batches, t):\n        import warnings; warnings.simplefilter('ignore')", "the warning filters"),
-        ("def step(self, batches, t):", "def step(self, batches, t):\n        torch.set_num_threads(torch.get_num_threads() + 1)", "the thread count"),
+        (
+            "def step(self, batches, t):",
+            "def step(self, batches, t):\n        import warnings; warnings.simplefilter('ignore')",
+            "the warning filters",
+        ),
+        (
+            "def step(self, batches, t):",
+            "def step(self, batches, t):\n        torch.set_num_threads(torch.get_num_threads() + 1)",
+            "the thread count",
+        ),
     ],
     "bf16-works": [
         ("def forward(self, x):", "def forward(self, x):\n        if torch.is_autocast_enabled('cpu'): x = x * 0 + 3e4", "in bf16"),
@@ -241,8 +349,18 @@ SICK = {
         ('"apart": float(', '"distance": float(', "its record says ('apart',)", "metric"),
         ("square().sum())}", "square().sum() * float('nan'))}", "no finite float", "metric"),
         ("float((fake.mean - real.mean).square().sum())", "(fake.mean - real.mean).square().sum()", "no finite float", "metric"),
-        ("(fake.mean - real.mean).square().sum()", "(fake.mean - real.mean).square().sum() + real.count", "from the cached state", "metric"),
-        ("def accumulator(self, n): return ganzoo.Moments(n)", "def accumulator(self, n):\n        class Last(ganzoo.Moments):\n            def add(self, batch): self.state = {'mean': batch.features.double().mean(0)}\n        return Last(n)", "in lots of 7", "metric"),
+        (
+            "(fake.mean - real.mean).square().sum()",
+            "(fake.mean - real.mean).square().sum() + real.count",
+            "from the cached state",
+            "metric",
+        ),
+        (
+            "def accumulator(self, n): return ganzoo.Moments(n)",
+            "def accumulator(self, n):\n        class Last(ganzoo.Moments):\n            def add(self, batch): self.state = {'mean': batch.features.double().mean(0)}\n        return Last(n)",
+            "in lots of 7",
+            "metric",
+        ),
     ],
     "each-sample-is-seen-alone": [
         ("x.float().flatten(1)[:, :8] / 255", "x.float().flatten(1)[:, :8] - x.float().mean()", "with the others in its batch", "features"),
@@ -268,7 +386,9 @@ def sick(tmp_path, old="", new=""):
     assert old in HEALTHY
     source = HEALTHY.replace(old, new, 1) if old else HEALTHY
     if "self.mean" in new:
-        source = source.replace("super().__init__(spec, options)", "super().__init__(spec, options); self.register_buffer('mean', torch.zeros(()))", 1)
+        source = source.replace(
+            "super().__init__(spec, options)", "super().__init__(spec, options); self.register_buffer('mean', torch.zeros(()))", 1
+        )
     path = tmp_path / "zz_sick.py"
     path.write_text(source)
     sys.modules.pop("zz_sick", None)

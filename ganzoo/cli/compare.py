@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ganzoo.cli.evaluate import Settled, settings
 from ganzoo.cli.train import configured
 from ganzoo.cli.ui import DEVICES, Bar, complete_names, is_terminal, table, warn
 from ganzoo.errors import GanzooError, RunStopped, UsageError, one_line
-from ganzoo.options import flag
+from ganzoo.options import flag, joined
 from ganzoo.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(1), help="The budget as generator steps.")
 @click.option("--images", type=click.IntRange(1), help="The budget as real images that are seen.")
 @click.option("--seeds", metavar="N|A,B", default="3", show_default=True, help="How many seeds, from 0; or the seeds.")
-@click.option("--dataset", metavar="NAME|PATH", help="The data of all.  [fashion-10k]")
+@click.option("--dataset", metavar="NAME|PATH", multiple=True, callback=partial(joined, ","), help="The data of all.  [fashion-10k]")
 @click.option("--image-size", metavar="N|WxH", help="Pixels a side.")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies and goes.")
 @click.option("--labels", metavar="A,B", help="Attributes that become labels.")
@@ -87,7 +88,10 @@ def compare_command(
         request = requested(catalogue(), reference, named, typed["n"], typed["n_real"], settings=settings(typed))
         device = machine.pick_device(typed["device"] or "auto")
         # Fills the caches that all runs share, and refuses what cannot be before anything is trained.
-        Evaluator(request, reference, lambda: reference.data, device, bar.progress, typed["data_dir"]).look_at_real()
+        evaluator = Evaluator(request, reference, lambda: reference.data, device, bar.progress, typed["data_dir"])
+        evaluator.look_at_real()
+    if evaluator.extractor is not None and evaluator.extractor.note:
+        warn(evaluator.extractor.note)
     with comparison.held():
         with Bar() as bar:
             comparison.begin(lambda new: share_out(plan, new, configured, bar.progress))

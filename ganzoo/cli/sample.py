@@ -79,7 +79,7 @@ def sample_command(
         path = out or free_name(beside / f"sample{ending}.png")
         make(path.parent)
         pictures.save(kind.sheet(x, product.field, min(columns, n)), path)
-        click.echo(clean(f"{n} samples of step {product.step}: {path}"))
+        click.echo(clean(f"{_count(n)} of step {product.step}: {path}"))
         return
     folder = out or free_name(beside / f"samples{ending}")
     make(folder)
@@ -87,7 +87,11 @@ def sample_command(
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
     names = [_class_name(int(y[i]), classes) if classes is not None else f"seed-{each[i]}" if each else "sample" for i in range(n)]
     kind.write(x, folder, product.field, [f"{i:06d}-{name}" for i, name in enumerate(names)])
-    click.echo(clean(f"{n} samples of step {product.step}: {folder}"))
+    click.echo(clean(f"{_count(n)} of step {product.step}: {folder}"))
+
+
+def _count(n: int) -> str:
+    return f"{n} sample" if n == 1 else f"{n} samples"
 
 
 def seeds_of(text: str) -> list[int]:

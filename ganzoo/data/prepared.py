@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 FORMAT = 3
 #: The size of images whose data set names none.
 USUAL_SIZE = (64, 64)
+#: One image in so many is not as the others are.
+FEW = 10
+#: So many images tell whether a set has 16 bits.
+SPREAD = 64
 #: The largest value of 16-bit images that are scaled by their own maximum; of others the upper 8 bits are taken.
 MAX_SMALL = 32767
 #: Images that cannot be read are left out, unless they are more than a few and more than one in a hundred.
@@ -376,7 +380,7 @@ def _add_files(
 
     Raises GanzooError for more than MAX_BAD.
     """
-    from ganzoo.media.decode import pixels
+    from ganzoo.media.decode import has_16_bits, pixels
     from ganzoo.media.decode import size_of as size_in
 
     kept, bad = list[int](), 0
@@ -384,7 +388,7 @@ def _add_files(
     if not total:
         raise UsageError(f"data set '{name}' has no images.")
 
-    coloured, small = list[str](), list[str]()
+    coloured, small, deep = list[str](), list[str](), list[str]()
 
     def decode(i: int) -> Any:
         rows = {}
@@ -392,6 +396,8 @@ def _add_files(
             try:
                 source = column.read(i)
                 rows[key] = pixels(source, size, scaled, peak)
+                if not peak and has_16_bits(source):
+                    deep.append(column.names[i])
                 if max(size_in(source)) * 2 < max(size):
                     small.append(column.names[i])
             except Exception as error:  # decoders raise whatever they like
@@ -418,9 +424,12 @@ def _add_files(
                     f"{FEW_BAD} and more than {MAX_BAD:.0%}; nothing was prepared. Repair or remove them:\n{worst}{_more(bad - 10)}"
                 )
             report(f"preparing {name}", chunk.stop, total)
-    if 0 < len(coloured) * 10 < total:
+    if 0 < len(coloured) * FEW < total:
         is_ = "is" if len(coloured) == 1 else "are"
         notes.append(f"{len(coloured)} of {total} images {is_} in colour, the others are grey: {some(sorted(coloured))}")
+    if 0 < len(deep) * FEW < total:
+        has = "has" if len(deep) == 1 else "have"
+        notes.append(f"{len(deep)} of {total} images {has} 16 bits, of which the upper 8 are taken: {some(sorted(deep))}")
     if small:
         has = "has" if len(small) == 1 else "have"
         notes.append(f"{len(small)} of {total} images {has} less than half of the pixels a side: {some(sorted(small))}")
@@ -428,7 +437,9 @@ def _add_files(
 
 
 def _peak(files: Mapping[str, Files], name: str, notes: list[str]) -> int:
-    """The largest value in the 16-bit images of a set, which is to become white, if the first ones are such; else 0.
+    """The largest value in the 16-bit images of a set, which is to become white; 0 where they are few.
+
+    Looks at all of them only where SPREAD images from all over the set hold one.
 
     Raises GanzooError where all of them are of one value.
     """
@@ -444,9 +455,9 @@ def _peak(files: Mapping[str, Files], name: str, notes: list[str]) -> int:
                 except Exception:  # told of when it is decoded
                     return None
 
-            if any(values(i) for i in range(min(len(column.names), 8))):
+            if any(values(i) for i in range(0, len(column.names), max(1, len(column.names) // SPREAD))):
                 ranges += [found for found in pool.map(values, range(len(column.names))) if found]
-    if not ranges:
+    if not ranges or len(ranges) * FEW < sum(len(column.names) for column in files.values()):
         return 0
     low, high = min(a for a, _ in ranges), max(b for _, b in ranges)
     if low == high:

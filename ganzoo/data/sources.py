@@ -17,7 +17,7 @@ from typing import Any
 from ganzoo.config import DataOptions
 from ganzoo.data.classes import HELD_OUT, STYLEGAN, TRAIN, Classes, classes_of_images, some, top_of
 from ganzoo.data.samples import Files, Samples
-from ganzoo.errors import UsageError
+from ganzoo.errors import NoSuchData, UsageError
 from ganzoo.files import IMAGE_FORMATS, IMAGE_SUFFIXES, check_file, safetensors_header
 from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.types import DataSpec, Field
@@ -91,7 +91,7 @@ def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train
     if path.is_dir():
         return _folder(path, asked, split)
     if not path.exists():
-        raise UsageError(
+        raise NoSuchData(
             f"no data set and no file is called '{path}'. Wanted a name that `ganzoo list` shows, a folder or a .zip of images, "
             f"a .npy, .npz or .safetensors array, or a .txt of lines."
         )

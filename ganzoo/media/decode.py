@@ -54,6 +54,14 @@ def range_of(source: bytes | Image.Image) -> tuple[int, int] | None:
         return int(values.min()), int(values.max())
 
 
+def has_16_bits(source: bytes | Image.Image) -> bool:
+    """Whether an image has 16 bits a pixel, as its header says. Raises ValueError if it is none."""
+    if isinstance(source, Image.Image):
+        return source.mode.startswith("I")
+    with opened(source) as image:
+        return image.mode.startswith("I")
+
+
 def half_of(source: bytes | Image.Image, side: str) -> Image.Image:
     """The "left" or the "right" half of an image. Raises ValueError or OSError as `pixels` does, and for an odd width."""
     whole = Image.fromarray(pixels(source, None).transpose(1, 2, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import __version__, compose, machine, options, pictures
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, NoSuchData, UsageError
 from ganzoo.registry.catalogue import Catalogue, medium
 from ganzoo.registry.discovery import culprit
 from ganzoo.runs import checkpoint, exported
@@ -121,7 +122,10 @@ def resume(
         if dataset is not None and zoo.find("dataset", dataset) is None:
             config = replace(config, options={kind: values for kind, values in config.options.items() if kind != "dataset"})
         zoo.check_versions(folder, written.get("plugins", {}), watch.warned)
-        resolved, data, session = open_session(compose.from_config(zoo, config, watch.warned), watch.progress)
+        try:
+            resolved, data, session = open_session(compose.from_config(zoo, config, watch.warned), watch.progress)
+        except NoSuchData as e:
+            raise UsageError(f"{e} If it was moved: `ganzoo resume {shlex.quote(str(folder))} --dataset PATH`.") from e
         resolved.data.check_unchanged(data, written["data"]["checksum"])
         _warn_of_changes(written, resolved.run.device, watch)
         now = {"run": asdict(resolved.run), "ganzoo": __version__, "plugins": resolved.plugins(session.strategy.spec)}

@@ -293,8 +293,7 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
             saved = f"The last healthy state could not be saved: {failed}"
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
-                f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: "
-                f"tell its author. {saved}"
+                f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: tell its author. {saved}"
             ) from e
         if isinstance(e, SystemExit):
             raise GanzooError(f"a part of {type(session.strategy).__name__} ended the program (exit {e.code}) in a step. {saved}") from e
