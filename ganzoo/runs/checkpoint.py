@@ -184,9 +184,9 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def prune(folder: Path, keep: int, newest: int) -> None:
-    """Delete all but the last `keep` checkpoints (0: none), if the newest, which was written just now, reads back."""
+    """Delete all but the last `keep` checkpoints (0: none) up to the newest good one, if that reads back."""
     read(path_of(folder, newest))
-    for step in steps_in(folder)[:-keep] if keep else []:
+    for step in [step for step in steps_in(folder) if step <= newest][:-keep] if keep else []:
         path_of(folder, step).unlink(missing_ok=True)
 
 

@@ -179,6 +179,7 @@ def _train(
         if chart := pictures.curves(run.metrics()):
             pictures.save(chart, run.folder / "losses.png")
         if _ended(resolved.run, t, session.batches.position):
+            checkpoint.prune(run.checkpoints, resolved.run.keep, t)
             watch.warned(f"{run.folder} is at its end, step {t}; {', '.join(stale)}, which it had not written yet, is written now.")
             return
     if _ended(resolved.run, t, session.batches.position):
