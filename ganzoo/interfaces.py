@@ -47,7 +47,10 @@ class Generator(Network):
 
 
 class Discriminator(Network):
-    """Judges samples "x". Logits are raw, shape (N,); class logits (N, K). Wrappers stand around it."""
+    """Judges samples "x". Logits are raw, (N,), or (N, ...) where patches are judged one by one; class logits (N, K).
+
+    Wrappers stand around it.
+    """
 
 
 class Loss(ABC):
@@ -148,7 +151,7 @@ class Turn:
         x_real, x_fake: the samples, (N, *shape).
         given: the batch and the latents.
         anchored: whether real logits lie above 0 and fake ones below; False where the loss looks at differences alone.
-        logits: those of the "real" and the "fake" samples that the loss has seen, (N,); in `after_d` they are detached.
+        logits: those of the "real" and the "fake" samples that the loss has seen, (N,) or (N, ...); in `after_d` they are detached.
     """
 
     side: Literal["d", "g"]
@@ -226,7 +229,7 @@ def gradient_norms(f: View, x: Tensor, *, logits: bool = False) -> Tensor | tupl
     """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
 
     Args:
-        f: maps (N, ...) to logits (N,) and treats every sample by itself; wrappers look at x here as well.
+        f: maps (N, ...) to logits, N rows of them, and treats every sample by itself; wrappers look at x here as well.
         x: (N, ...).
         logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so,
             not two.
