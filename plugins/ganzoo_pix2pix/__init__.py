@@ -45,8 +45,8 @@ class PairedOptions:
 
 AUTHORS = ("Phillip Isola", "Jun-Yan Zhu", "Tinghui Zhou", "Alexei A. Efros")
 SMALL: dict[str, Any] = {
-    "steps": 60, "batch_size": 8, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "discriminator.layers": 1, "strategy.lr": 2e-3,
-    "strategy.decay": 80,
+    "steps": 60, "batch_size": 8, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "discriminator.layers": 1,
+    "strategy.lr": 2e-3, "strategy.decay": 80,
 }  # fmt: skip
 
 
@@ -62,8 +62,9 @@ def ganzoo_register() -> list[Part | Recipe]:
             role="discriminator", takes=("x",), gives=("logits",), per_sample=True, check=Check(small={"width": 8, "layers": 1}),
         ),
         NetworkPart(
-            "patchgan-pair", "ganzoo_pix2pix.model:PairPatchGAN", "judges patches of a picture beside its source; no BatchNorm", PatchOptions,
-            role="discriminator", takes=("x", "source"), gives=("logits",), per_sample=True, check=Check(small={"width": 8, "layers": 1}),
+            "patchgan-pair", "ganzoo_pix2pix.model:PairPatchGAN", "judges patches of a picture beside its source; no BatchNorm",
+            PatchOptions, role="discriminator", takes=("x", "source"), gives=("logits",), per_sample=True,
+            check=Check(small={"width": 8, "layers": 1}),
         ),
         LossPart("pix2pix", "ganzoo_pix2pix.model:Pix2PixLoss", "non-saturating, and the L1 distance to the truth", LossOptions),
         StrategyPart(
@@ -81,7 +82,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             degradation="mask",
             presets={
                 "quick": {
-                    "steps": 1500, "batch_size": 4, "flip": True, "generator.width": 32, "discriminator.width": 32,
+                    "steps": 1500, "batch_size": 4, "flip": True, "generator.width": 24, "generator.depth": 5, "discriminator.width": 32,
                     "discriminator.layers": 2, "strategy.lr": 5e-4, "strategy.decay": "steps",
                 },
                 "paper": {"steps": 80_000, "batch_size": 1, "image_size": "256", "flip": True, "strategy.decay": "steps"},

@@ -18,7 +18,7 @@ from zoo import flags, small
 from faulty import injector
 
 #: Fields that tell of the clock and not of the run.
-OF_THE_CLOCK = frozenset({"time", "images_per_second", "date", "seconds"})
+OF_THE_CLOCK = frozenset({"time", "images_per_second", "date", "seconds", "check"})
 STEPS = 10
 OFTEN = [f"--steps={STEPS}", "--save-every=2", "--sample-every=2", "--log-every=1", "--keep=2"]
 
