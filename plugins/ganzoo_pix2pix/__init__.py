@@ -35,7 +35,8 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class PairedOptions:
-    lr: float = option(2e-4, "learning rate of both networks, Adam", source="section 3.3", min=0)
+    lr: float = option(2e-4, "learning rate of G, Adam", source="section 3.3", min=0)
+    d_rate: float = option(1.0, "learning rate of D, in parts of that of G", min=0)
     beta1: float = option(0.5, "Adam's first decay", source="section 3.3", min=0, max=0.9999)
     beta2: float = option(0.999, "Adam's second decay", source="section 3.3", min=0, max=0.9999)
     decay: int = option(

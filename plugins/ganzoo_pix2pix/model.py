@@ -159,8 +159,9 @@ class Paired(ganzoo.Strategy):
         return torch.optim.Adam(network.parameters(), torch.tensor(o.lr), (o.beta1, o.beta2), fused=True)
 
     def schedule(self, t: int) -> None:
-        for optimiser in (self.opt_G, self.opt_D):
-            ganzoo.set_lr(optimiser, falling(self.options.lr, t, self.options.decay))
+        lr = falling(self.options.lr, t, self.options.decay)
+        ganzoo.set_lr(self.opt_G, lr)
+        ganzoo.set_lr(self.opt_D, lr * self.options.d_rate)
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         batch = next(batches)
