@@ -142,7 +142,7 @@ def set5(place: Path, seed: int) -> Rows:
     bicubic = [Image.fromarray(s).resize((4 * s.shape[1], 4 * s.shape[0]), Image.Resampling.BICUBIC) for s in small]
     yield "bicubic", figures([as_floats(np.asarray(x)[None]) for x in bicubic])
     for recipe in ("srgan", "esrgan"):
-        record = ganzoo.catalogue().get("recipe", recipe).record.presets["quick"]
+        record = ganzoo.catalogue().recipe(recipe).presets["quick"]
         steps = {"alone": record["strategy.pretrain"], "with the GAN": record["steps"]}
         run = place / recipe
         for name, until in steps.items():

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
+from ganzoo_pix2pix.model import Paired
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss, leaky_relu, mse_loss, pixel_unshuffle, softplus
 
 import ganzoo
-from ganzoo import Batch, Builders, DataSpec, Terms, View
+from ganzoo import Batch, DataSpec, Terms, View
 from ganzoo_srgan import (
     DiscriminatorOptions,
     ESRGANLossOptions,
@@ -214,18 +215,10 @@ class ESRGANLoss(ganzoo.Loss):
         return {"fake": o.adversarial * game, "pixels": o.pixels * l1_loss(x_fake, x_real)}
 
 
-class Pretrained(ganzoo.Strategy):
+class Pretrained(Paired):
     """SRGAN, section 3.2: G learns alone, as SRResNet, by its distance to the truth; then D and G take turns, both on the same fakes."""
 
-    options: PretrainedOptions
-
-    def __init__(self, build: Builders, options: PretrainedOptions) -> None:
-        super().__init__(build, options)
-        self.G, self.D = build.network("generator"), build.network("discriminator")
-        betas = (options.beta1, options.beta2)
-        self.opt_G, self.opt_D = (
-            torch.optim.Adam(network.parameters(), torch.tensor(options.lr), betas, fused=True) for network in (self.G, self.D)
-        )
+    options: PretrainedOptions  # type: ignore[assignment]
 
     def phases(self) -> dict[str, int]:
         return {"alone": 0, "play": self.options.pretrain} if self.options.pretrain else {"play": 0}
@@ -237,17 +230,9 @@ class Pretrained(ganzoo.Strategy):
             ganzoo.set_lr(optimiser, lr)
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        batch = next(batches)
-        given = {**batch, **self.latents(len(batch["x"]))}
-        x_fake = self.fake(given)
-        if self.phase(t) == "alone":
-            distance = mse_loss if self.options.distance == "mse" else l1_loss
-            terms = {"pixels": distance(x_fake, batch["x"])}
-            self.update((self.opt_G, terms))
-            return self.metrics(g=terms)
-        D = self.view(self.D, given)
-        terms_d = self.loss.discriminator(D, batch["x"], x_fake.detach(), t=t, **given)
-        self.update((self.opt_D, terms_d))
-        terms_g = self.loss.generator(D, x_fake, batch["x"], t=t, **given)
-        self.update((self.opt_G, terms_g))
-        return self.metrics(d=terms_d, g=terms_g)
+        if self.phase(t) == "play":
+            return super().step(batches, t)
+        batch, distance = next(batches), mse_loss if self.options.distance == "mse" else l1_loss
+        terms = {"pixels": distance(self.fake({**batch, **self.latents(len(batch["x"]))}), batch["x"])}
+        self.update((self.opt_G, terms))
+        return self.metrics(g=terms)
