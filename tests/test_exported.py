@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from zoo import built, small
 
@@ -143,6 +147,37 @@ def test_the_last_sheet_of_a_run_shows_what_its_seed_draws_from_its_file(images,
     assert ganzoo("sample", folder, "--seed", 4, "--out", tmp_path / "again.png").returncode == 0
     assert (tmp_path / "again.png").read_bytes() == (folder / "samples" / "000003.png").read_bytes()
     assert load(catalogue(), folder).step == 3
+
+
+def test_a_product_says_what_it_is_and_is_written_alike_each_time(images, tmp_path, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    folder = launch.start(small("gan", images(3), steps=2), tmp_path / "run", Watch())
+    file, created = folder / "generator.safetensors", json.loads((folder / "config.json").read_text())["created"]
+    with safe_open(file, "pt") as opened:
+        told = {key.removeprefix("modelspec."): text for key, text in opened.metadata().items() if key != "ganzoo"}
+    assert told.pop("hash_sha256").startswith("0x")
+    assert told == {
+        "sai_model_spec": "1.0.1",
+        "architecture": "ganzoo-mlp/generator",
+        "implementation": "ganzoo",
+        "title": f"generator of gan, trained on {images(3).stem}, step 2",
+        "resolution": "16x16",
+        "date": created,
+    }
+    assert datetime.now(UTC) - datetime.fromisoformat(created) < timedelta(minutes=10)
+    first = file.read_bytes()
+    file.unlink()  # as if it had been killed before this file
+    launch.resume(catalogue(), folder, None, Watch())
+    assert file.read_bytes() == first
+
+
+def test_two_runs_are_alike_in_all_bytes_where_their_date_is_given(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    folders = [launch.start(small("gan", images(), steps=1), tmp_path / name, Watch()) for name in "ab"]
+    for name in ("generator.safetensors", "config.json"):
+        one, other = ((folder / name).read_bytes() for folder in folders)
+        assert one == other
+        assert b"1970-01-02T00:00:00+00:00" in one
 
 
 def test_a_file_that_names_more_than_it_can_hold_is_refused_before_anything_is_built(images, tmp_path):

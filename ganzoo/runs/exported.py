@@ -283,8 +283,8 @@ def file_of(name: str) -> str:
     return f"{name}.safetensors"
 
 
-def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str, dict[str, Any]]:
-    """The metadata of the products of a run by name: all that using them needs."""
+def describe(resolved: Resolved, data: Prepared, strategy: Strategy, created: str = "") -> dict[str, dict[str, Any]]:
+    """The metadata of the products of a run by name: all that using them needs. created: when the run began, as ISO 8601 has it."""
     config, described = resolved.config, {}
     for name, export in strategy.exports().items():
         network = strategy.product(name)
@@ -306,6 +306,7 @@ def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str
             else {},
             "dataset": data.name,
             "seed": config.run.seed,
+            **({"created": created} if created else {}),
             "plugins": resolved.plugins(strategy.spec, role, "degradation"),
         }
     return described
@@ -314,7 +315,23 @@ def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str
 def save(folder: Path, tensors: Mapping[str, Tensor], step: int, described: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the products among the tensors of a checkpoint, averaged if they are, each to its own file in the run folder."""
     for name, meta in described.items():
-        checkpoint.write(folder / file_of(name), _own(tensors, meta["network"]), {"step": step, **meta})
+        checkpoint.write(folder / file_of(name), _own(tensors, meta["network"]), {"step": step, **meta}, _told(meta, step))
+
+
+def _told(meta: Mapping[str, Any], step: int) -> dict[str, str]:
+    """What other programs are told of a product: the keys of ModelSpec 1.0.1 (github.com/Stability-AI/ModelSpec)."""
+    gives = meta["data"]["fields"][meta["gives"]] if isinstance(meta["gives"], str) else meta["gives"]
+    told = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"ganzoo-{meta['part']}/{meta['role']}",
+        "implementation": "ganzoo",
+        "title": one_line(f"{meta['export']} of {meta['recipe']}, trained on {meta['dataset']}, step {step}"),
+    }
+    if "created" in meta:  # runs of earlier versions do not say when they began
+        told["date"] = meta["created"]
+    if medium(gives["medium"]).pictures:
+        told["resolution"] = f"{gives['shape'][2]}x{gives['shape'][1]}"
+    return told
 
 
 def stale(folder: Path, step: int, described: Iterable[str]) -> list[str]:
