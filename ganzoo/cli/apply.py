@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,37 +84,52 @@ def apply_command(
         raise UsageError(f"--out: {out} is not an empty folder. Name another.")
     found = files_of(kind, paths, warn)
     files = [file for file, _ in found]
-    with Bar() if len(found) > 1 else nullcontext() as bar:
-        progress = bar.progress if bar is not None else lambda *_: None
-        tiles = product.tiles(tile, seed) if tile is not None else None
-        if tiles is not None and not tiles.exact:
-            warn(
-                f"--tile: {product.name} looks further than {tiles.margin} pixels, a quarter of a tile: tiles differ from the whole "
-                "picture, and fade into each other. Larger ones differ less."
-            )
-        if kind.name == "image":
-            files = checked(product, found, holes, resize, progress, warn)
-        fresh = out is None or not out.exists()
-        if out is None:
-            out = new_folder(source if source.is_dir() else source.parent, "applied")
-        make(out)
-        try:
+    tiles = product.tiles(tile, seed) if tile is not None else None
+    if tiles is not None and not tiles.exact:
+        warn(
+            f"--tile: {product.name} looks further than {tiles.margin} pixels, a quarter of a tile: tiles differ from the whole picture, "
+            "and fade into each other. Larger ones differ less."
+        )
+    if kind.name == "image":
+        said: list[str] = []
+        with _bar(len(found) > 1) as progress:
+            files = checked(product, found, holes, resize, progress, said.append)
+        for text in said:
+            warn(text)
+    fresh = out is None or not out.exists()
+    if out is None:
+        out = new_folder(source if source.is_dir() else source.parent, "applied")
+    make(out)
+    try:
+        with _bar(len(files) > 1 or tiles is not None) as progress:
+            if tiles is not None and len(files) == 1:
+                tiles = replace(tiles, told=partial(progress, "tiles"))
             turning = _Turning(product, out, chosen, tiles, seed, resize, compare)
             for lot in _lots(_joined(works(product, files, holes, resize, warn), others)):
                 try:
-                    turning.turn(lot)
+                    for done in turning.turn(lot):
+                        progress("turning", done, len(files) if kind.name == "image" else 0)
                 except Exception as e:
                     if not machine.out_of_memory(e):
                         raise
                     raise GanzooError(f"out of memory at {lot[0].name}. {_less(product, tile)}") from e
-                progress("turning", turning.done, len(files) if kind.name == "image" else 0)
             turning.close()
-        finally:
-            if fresh:
-                with suppress(OSError):  # it stays unless it is empty
-                    out.rmdir()
+    finally:
+        if fresh:
+            with suppress(OSError):  # it stays unless it is empty
+                out.rmdir()
     left_out = f", {len(found) - len(files)} left out" if len(files) < len(found) else ""
     click.echo(clean(f"{turning.done} turned by {product.name} of step {product.step}{left_out}: {out}"))
+
+
+@contextmanager
+def _bar(wanted: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """What to tell progress to."""
+    if not wanted:
+        yield lambda what, done, total: None
+        return
+    with Bar() as bar:
+        yield bar.progress
 
 
 def _less(product: Exported, tile: int | None) -> str:
@@ -132,8 +149,8 @@ class _Turning:
         self.resize, self.compare = resize, compare
         self.done, self.outputs, self.names = 0, list["Tensor"](), list[str]()
 
-    def turn(self, lot: Sequence[Work]) -> None:
-        """Some rows of the same shapes."""
+    def turn(self, lot: Sequence[Work]) -> Iterator[int]:
+        """Some rows of the same shapes. Gives how many are done, after each."""
         import torch
 
         product, n = self.product, len(lot)
@@ -145,6 +162,7 @@ class _Turning:
         for work, row in zip(lot, rows, strict=True):
             self._write(work, row)
             self.done += 1
+            yield self.done
 
     def _write(self, work: Work, row: Tensor) -> None:
         from ganzoo import pictures

@@ -195,6 +195,7 @@ def checked(
     """
     good, bad, notes = list[Path](), list[str](), dict[str, list[str]]()
     for i, (file, named) in enumerate(files):
+        progress("reading", i + 1, len(files))
         try:
             photo = Image().photo(file, product.fields[product.wants[0]])
         except UsageError as e:
@@ -207,7 +208,6 @@ def checked(
         for note in photo.notes + nothing:
             notes.setdefault(note, []).append(file.name)
         good.append(file)
-        progress("reading", i + 1, len(files))
     for text in bad if len(bad) == len(files) == 1 else ():
         raise UsageError(text)
     if not good:

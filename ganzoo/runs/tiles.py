@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -22,13 +22,15 @@ class Tiles:
     size: of a tile, on each side. multiple: what the network wants sides to be multiples of. margin: what of a tile, along each edge that
     has a neighbour, is not as in the whole picture, because the network looks so far beyond it. Neighbours overlap by two margins at
     least. exact: the margins are all that differs, and they are cut off, so the tiles give what the whole picture gives. Otherwise the
-    network looks further, and neighbours fade into each other over two thirds of a margin.
+    network looks further, and neighbours fade into each other over two thirds of a margin. told: how many tiles of a picture are done, and
+    how many there are.
     """
 
     size: int
     multiple: int
     margin: int
     exact: bool
+    told: Callable[[int, int], None] = lambda done, of: None
 
     @classmethod
     def measured(cls, call: Call, inputs: Mapping[str, Tensor], shown: Sequence[str], size: int, multiple: int) -> Tiles:
@@ -63,22 +65,20 @@ class Tiles:
             raise UsageError("--tile: its pictures differ in size, so they cannot be cut alike. Leave --tile out.")
         ((height, width),) = sizes
         whole: Tensor | None = None
-        for top, above, below in self._cuts(height):
-            for left, before, after in self._cuts(width):
-                h, w = min(self.size, height), min(self.size, width)
-                part = call({**values, **{name: values[name][:, :, top : top + h, left : left + w] for name in shown}})
-                if part.shape[2] * self.multiple % h or part.shape[3] * self.multiple % w:
-                    raise GanzooError(f"--tile: of {w} x {h} pixels it makes {part.shape[3]} x {part.shape[2]}. Leave --tile out.")
-                y, x = part.shape[2] / h, part.shape[3] / w
-                if whole is None:
-                    whole = part.new_zeros(*part.shape[:2], round(height * y), round(width * x))
-                weights = [
-                    self._weights(part.shape[2], y, top, above, below).view(-1, 1),
-                    self._weights(part.shape[3], x, left, before, after),
-                ]
-                row, column = round(top * y), round(left * x)
-                place = whole[:, :, row : row + part.shape[2], column : column + part.shape[3]]
-                place += part * (weights[0] * weights[1]).to(part)
+        h, w = min(self.size, height), min(self.size, width)
+        cuts = list(product(self._cuts(height), self._cuts(width)))
+        for i, ((top, above, below), (left, before, after)) in enumerate(cuts):
+            part = call({**values, **{name: values[name][:, :, top : top + h, left : left + w] for name in shown}})
+            if part.shape[2] * self.multiple % h or part.shape[3] * self.multiple % w:
+                raise GanzooError(f"--tile: of {w} x {h} pixels it makes {part.shape[3]} x {part.shape[2]}. Leave --tile out.")
+            y, x = part.shape[2] / h, part.shape[3] / w
+            if whole is None:
+                whole = part.new_zeros(*part.shape[:2], round(height * y), round(width * x))
+            down, across = self._weights(part.shape[2], y, top, above, below), self._weights(part.shape[3], x, left, before, after)
+            row, column = round(top * y), round(left * x)
+            place = whole[:, :, row : row + part.shape[2], column : column + part.shape[3]]
+            place += part * (down[:, None] * across).to(part)
+            self.told(i + 1, len(cuts))
         assert whole is not None
         return whole
 
