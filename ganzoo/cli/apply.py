@@ -84,7 +84,8 @@ def apply_command(
         raise UsageError(f"--out: {out} is not an empty folder. Name another.")
     found = files_of(kind, paths, warn)
     files = [file for file, _ in found]
-    tiles = product.tiles(tile, seed) if tile is not None else None
+    with _memory(product, tile, "a tile"):
+        tiles = product.tiles(tile, seed) if tile is not None else None
     if tiles is not None and not tiles.exact:
         warn(
             f"--tile: {product.name} looks further than {tiles.margin} pixels, a quarter of a tile: tiles differ from the whole picture, "
@@ -106,13 +107,9 @@ def apply_command(
                 tiles = replace(tiles, told=partial(progress, "tiles"))
             turning = _Turning(product, out, chosen, tiles, seed, resize, compare)
             for lot in _lots(_joined(works(product, files, holes, resize, warn), others)):
-                try:
+                with _memory(product, tile, lot[0].name):
                     for done in turning.turn(lot):
                         progress("turning", done, len(files) if kind.name == "image" else 0)
-                except Exception as e:
-                    if not machine.out_of_memory(e):
-                        raise
-                    raise GanzooError(f"out of memory at {lot[0].name}. {_less(product, tile)}") from e
             turning.close()
     finally:
         if fresh:
@@ -132,11 +129,18 @@ def _bar(wanted: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield bar.progress
 
 
-def _less(product: Exported, tile: int | None) -> str:
-    """What to do about too little memory."""
-    if tile is not None:
-        return "A smaller --tile needs less."
-    return "--tile 256 cuts pictures into tiles." if product.network.record.multiple else "It takes pictures whole."
+@contextmanager
+def _memory(product: Exported, tile: int | None, at: str) -> Iterator[None]:
+    """Says what to do where the memory is too small."""
+    from ganzoo import machine
+
+    try:
+        yield
+    except Exception as e:
+        if not machine.out_of_memory(e):
+            raise
+        whole = "--tile 256 cuts pictures into tiles." if product.network.record.multiple else "It takes pictures whole."
+        raise GanzooError(f"out of memory at {at}. {'A smaller --tile needs less.' if tile is not None else whole}") from e
 
 
 class _Turning:
