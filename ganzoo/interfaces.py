@@ -215,6 +215,14 @@ class Degradation(nn.Module, ABC):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """The same by key, of x as in a batch."""
 
+    def applied(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a network is given for somebody's own pictures, by key as in a batch; `ganzoo apply` calls it.
+
+        By default the pictures as they are, since they are what it has learnt to undo. What makes holes digs them here: `given` has a
+        "mask" beside "source" then, 1 where the user wants something else than what is there.
+        """
+        return given
+
 
 def full_precision(x: Tensor) -> torch.autocast:
     """A context that computes in fp32 on x's device even in a bf16 run: in bf16 the gradient of a penalty is off by 3 %."""
