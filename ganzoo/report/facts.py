@@ -16,7 +16,7 @@ from ganzoo import compose, options
 from ganzoo.config import Changes
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation, parsed
-from ganzoo.files import number, numbers, read_lines, step_of
+from ganzoo.files import numbers, read_lines, step_of
 from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint
@@ -216,7 +216,9 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
             continue
         evaluations.append(evaluation)
     warned = read_lines(folder / "warnings.jsonl", problems.append)
-    warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in warned]
+    warnings = [(step, str(line.get("text", ""))) for line in warned if (step := step_of(line)) is not None]
+    if len(warnings) < len(warned):
+        problems.append("warnings.jsonl: a line without a step is left out.")
     found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if not p.is_symlink() and (place := sheet_of(p)))
     sheets = [(step, path) for name_, step, path in found if not name_]
     others = {name_: (step, path) for name_, step, path in found if name_}  # of each the last
@@ -234,11 +236,6 @@ def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:
     if len(found) < len(lines) or any(len(numbers(line)) < len(line) or step_of(line) is None for line in lines):
         problems.append(f"{path.name}: what is no number, or has no step, is left out.")
     return found
-
-
-def _step(value: Any) -> int:
-    step = number(value)
-    return int(step) if step is not None and math.isfinite(step) else 0
 
 
 def _parameters(folder: Path) -> dict[str, int]:

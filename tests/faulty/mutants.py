@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from faulty.chains import Done, Server, differences, told
+from ganzoo.files import append_line
 
 #: right: the output is that of the undamaged file. refused: status 1 or 2 and an error that says what is wrong. warned: right, or without
 #: what cannot be read, and it was said. taken: the file is whole and of the right kind, with other content: no reader can
@@ -78,8 +79,7 @@ class Bench:
         self._must("run", "gan", f"--dataset={data / 'b.npz'}", *SMALL, "--steps=4", "--eval-every=2", "--eval-n=16", "--metric=fid",
                    "--features=pixels", f"--out={self.folder / 'run'}")  # fmt: skip
         self.prepared = next((self.folder / "cache" / "prepared").glob("b-*.safetensors")).name
-        with open(self.folder / "run" / "warnings.jsonl", "a", encoding="utf-8") as file:
-            file.write('{"step": 2, "text": "a warning that was written while it trained"}\n')
+        append_line(self.folder / "run" / "warnings.jsonl", {"step": 2, "text": "a warning that was written while it trained"})
         for end, place in (("npy", "a.npy"), ("npz", "b.npz"), ("zip", "c.zip"), ("png", "d")):
             size = ["--image-size=8"] if end in ("zip", "png") else []
             self._must("run", "gan", f"--dataset={data / place}", *size, *SMALL, "--steps=2", f"--out={self.folder / f'run-{end}'}")
