@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from test_loop import start
 from zoo import small
 
+import ganzoo
 from ganzoo import compose
 from ganzoo.config import Changes
 from ganzoo.errors import UsageError
@@ -124,3 +125,33 @@ def test_what_only_the_recipe_chose_gives_way_to_the_data(images, tmp_path):
     assert (resolved.run.crop, session.strategy.spec.shape) == (None, (3, 32, 32))
     with pytest.raises(UsageError, match="--crop"):
         open_session(compose.resolve(catalogue(), "srgan", Changes({**small_ones, "crop": "96"})))
+
+
+def test_a_run_on_windows_is_measured_on_the_windows_in_the_middle(images, tmp_path):
+    from ganzoo.evaluation.record import parsed
+
+    x = torch.randint(0, 256, (24, 3, 24, 32), dtype=torch.uint8)
+    save_file({"x": x}, tmp_path / "photos.safetensors")
+    run = start(
+        small(
+            "srgan",
+            tmp_path / "photos.safetensors",
+            crop="16",
+            steps=2,
+            eval_every=2,
+            eval_n=24,
+            metric="psnr",
+            parts={"strategy": {"pretrain": 1}},
+        ),
+        tmp_path / "run",
+    )
+    product = load(catalogue(), run)
+    middle = x[:, :, 4:20, 8:24]
+    source = product.degradation(middle.float() / 127.5 - 1)["source"]
+    made = torch.cat(list(product.outputs(24, given={"source": source})))
+    error = (made.double() - middle.double()).square().mean((1, 2, 3))
+    wanted = float((10 * (255**2 / error).log10()).mean())
+    [line] = read_lines(run / "evaluations.jsonl")
+    assert parsed(line).figures["psnr"] == pytest.approx(wanted, abs=1e-6)
+    [again] = ganzoo.evaluate(run, metric="psnr")
+    assert again.figures["psnr"] == pytest.approx(wanted, abs=1e-6)

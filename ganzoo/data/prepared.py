@@ -89,7 +89,19 @@ class Prepared:
         """The stored rows by key, all of them checked. Raises GanzooError where they are not as they were written."""
         for key in self.mapped:
             self.check(key)
-        return dict(self.mapped)
+        return {key: self._middle(key, rows) for key, rows in self.mapped.items()}
+
+    def known_as(self, spec: DataSpec) -> Prepared:
+        """The same with other shapes, as `cropped` gives them: `load` cuts the middles out of the pictures then."""
+        return replace(self, spec=spec)
+
+    def _middle(self, key: str, rows: Tensor) -> Tensor:
+        field = self.spec.fields[key]
+        if not medium(field.medium).pictures or rows.shape[1:] == field.shape:
+            return rows
+        (height, width), (h, w) = rows.shape[2:], field.shape[1:]
+        top, left = (height - h) // 2, (width - w) // 2
+        return rows[:, :, top : top + h, left : left + w]
 
 
 class Checker:

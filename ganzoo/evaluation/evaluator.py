@@ -224,7 +224,7 @@ class Evaluator:
                 checkpoint.write(files[key], accumulator.state, {"of": self.reference.data.name})
 
     def _cache_name(self, key: str) -> str:
-        decisive = [__version__, key, self.extractor_protocol, self.reference.data.checksum, self.n_real]
+        decisive = [__version__, key, self.extractor_protocol, self.reference.data.checksum, self.reference.field.to_json(), self.n_real]
         return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:20]}"
 
     def _real_samples(self) -> Iterator[Lot]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo import machine
 from ganzoo.compose import DataSource, Progress, find_data
-from ganzoo.config import Config, DataOptions, written_size
+from ganzoo.config import Config, DataOptions, size_of, written_size
+from ganzoo.data.batches import cropped
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.evaluation.request import EvaluationRequest, Reference, find_reference
 from ganzoo.registry.catalogue import Catalogue, medium
@@ -125,7 +126,8 @@ def evaluate(
         if against in ("train", "test"):
             raise UsageError(f"--against: {name} does not say which data it is to be compared with. Name a data set or a folder.")
         source, against = find_data(zoo, DataOptions(dataset=against)), "train"
-    source = source.asking(image_size=size, data_dir=data_dir or source.asked.data_dir)
+    crop = size_of(source.asked.crop)
+    source = source.asking(image_size=source.asked.image_size if crop else size, data_dir=data_dir or source.asked.data_dir)
 
     def training() -> Prepared:
         data = source.prepare(progress=progress)
@@ -133,6 +135,8 @@ def evaluate(
         return data
 
     reference = find_reference(zoo, source, training, against, size, progress, key, truth)
+    if crop and reference.split in ("train", "test"):  # windows, as the run had them: of each picture the one in the middle
+        reference = replace(reference, data=reference.data.known_as(cropped(reference.data.spec, crop)))
     if reference.field.shape != field.shape:
         raise UsageError(f"--against: these samples are {_shape(field)}, the real ones {_shape(reference.field)}: they cannot be compared.")
     if reference.field.names != field.names:

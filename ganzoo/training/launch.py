@@ -160,6 +160,7 @@ def _evaluator(resolved: Resolved, data: Prepared, session: Session, progress: P
     if not run.eval_every:
         return None
     product = Exported.of(session.strategy)
+    data = data.known_as(resolved.cropped(data.spec))
     reference = Reference(data, "train", resolved.data.record, product.key, product.has_truth)
     request = requested(resolved.zoo, reference, resolved.measures, run.eval_n)
     return Evaluator(request, reference, lambda: data, session.strategy.device, progress, run.data_dir)
