@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -50,6 +50,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="module")
+def translators() -> Iterator[Path]:
+    """The path of a plugin of GANs from pictures to pictures, which is loaded here; others name it with --plugin."""
+    from ganzoo.registry import catalogue, discovery
+
+    path, caches = ROOT / "tests" / "local" / "translators.py", (catalogue.catalogue, discovery.installed)
+    discovery.named.append(path)
+    for cache in caches:
+        cache.cache_clear()
+    yield path
+    discovery.named.remove(path)
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope="session")
