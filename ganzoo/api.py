@@ -49,8 +49,8 @@ class Model:
 
     @property
     def asks(self) -> tuple[str, ...]:
-        """The fields that it is applied to; empty: it is sampled."""
-        return self.product.asks
+        """The fields that it is applied to, "mask" too where it fills holes; empty: it is sampled."""
+        return self.product.wants
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -74,20 +74,26 @@ class Model:
             raise UsageError(f"n: wanted at least 1, got {n}.")
         return self._given(torch.cat(list(self.product.outputs(n, seed, self._labels(labels, n)))), to)
 
-    def apply(self, inputs: Any, *, labels: Any = None, seed: int = 0, to: To = "objects", **more: Any) -> Any:
+    def apply(
+        self, inputs: Any, *, labels: Any = None, seed: int = 0, to: To = "objects", tile: int | None = None, **more: Any
+    ) -> Any:  # fmt: skip
         """What it makes of inputs, one row each: PIL images, paths, arrays (H, W) or (H, W, C), lines of text, or a tensor of rows.
 
-        One input, no list, gives one output. more: further fields that it asks for, by key, as mask=[...]. labels, to: as in `sample`; a
-        tensor or an array needs outputs of one size. Raises UsageError for a product that is sampled, and for what cannot be an input.
+        One input, no list, gives one output. labels, to: as in `sample`; a tensor or an array needs outputs of one size. tile: cut pictures
+        into tiles of so many pixels a side, where memory is short. more: further fields that it asks for, by key. What fills holes wants
+        mask=[...], pictures that are white there; all other pixels are as they were. Raises UsageError for a product that is sampled, and
+        for what cannot be an input.
         """
         import torch
 
         if not self.asks:
             raise UsageError(f"{self.name} is applied to nothing: it is sampled.")
         single = not isinstance(inputs, list | tuple | torch.Tensor) and getattr(inputs, "ndim", 3) < 4
-        values = dict(zip(self.asks, (inputs, *([more[key] for key in self.asks[1:] if key in more])), strict=False))
-        if missing := [key for key in self.asks if key not in values]:
-            raise UsageError(f"{self.name} asks for {', '.join(self.asks)}; {missing[0]} is missing.")
+        wants = self.asks
+        values = {wants[0]: inputs, **{key: more[key] for key in wants[1:] if key in more}}
+        if missing := [key for key in wants if key not in values]:
+            raise UsageError(f"{self.name} asks for {', '.join(wants)}; {missing[0]} is missing.")
+        tiles = self.product.tiles(tile, seed) if tile is not None else None
         rows = {key: self._rows(key, [value] if single else value) for key, value in values.items()}
         counts = {key: len(value) for key, value in rows.items()}
         n = counts[self.asks[0]]
@@ -98,18 +104,19 @@ class Model:
         for start, end in _alike(rows):
             lot = {key: torch.cat(value[start:end]) for key, value in rows.items()}
             lot |= {key: value[start:end] for key, value in given.items()}
-            outputs += list(torch.cat(list(self.product.outputs(end - start, seed, lot))).split(1))
+            made = torch.cat(list(self.product.outputs(end - start, seed, self.product.applied(lot), tiles)))
+            outputs += list(self.product.kept(made, lot).split(1))
         if to != "objects" and len({output.shape for output in outputs}) > 1:
             raise UsageError(f"to={to!r}: the outputs differ in size; take objects.")
         if to == "objects":
-            objects = [made for output in outputs for made in self._given(output, to)]
+            objects = [one for output in outputs for one in self._given(output, to)]
             return objects[0] if single else objects
         made = self._given(torch.cat(outputs), to)
         return made[0] if single else made
 
     def _rows(self, key: str, objects: Iterable[Any]) -> list[Tensor]:
         """Inputs as in a batch, (1, ...) each."""
-        field = self.product.fields[key]
+        field = self.product.data.fields[key]
         kind = medium(field.medium)
         return [kind.to_batch(row) for made in objects for row in kind.rows(made, field)]
 

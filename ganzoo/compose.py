@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo import options
 from ganzoo.config import Changes, Config, DataOptions, RunOptions, domains_of, size_of, written_size
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.errors import GanzooError, TooSmall, UsageError, did_you_mean
 from ganzoo.registry.catalogue import NONE, Catalogue, Entry, Measures, medium
 from ganzoo.registry.discovery import Plugin
 from ganzoo.types import (
@@ -277,7 +277,8 @@ class Resolved:
 
     parts: entries by kind. wrappers: entries by name, the outermost first. options: the option objects, of parts by kind and of wrappers by
     name. measures: the metrics that are named for its evaluation. trackers: the plugins that watch it. zoo: the catalogue, for what only
-    the data decides (which metric is usual for it) and for errors that name what would fit.
+    the data decides (which metric is usual for it) and for errors that name what would fit. yields: "degradation", "crop", where the recipe
+    alone has chosen them: data that has a source already, or no pictures as large, goes without.
     """
 
     zoo: Catalogue
@@ -289,6 +290,7 @@ class Resolved:
     data: DataSource
     measures: Measures
     trackers: tuple[Plugin, ...]
+    yields: frozenset[str] = frozenset()
 
     @cached_property
     def records(self) -> Parts:
@@ -316,13 +318,37 @@ class Resolved:
         return replace(self, run=replace(self.run, **run))
 
     def prepare(self, progress: Progress | None = None) -> Prepared:
-        """Its data, prepared. Raises UsageError where data and parts do not fit: before the preparation, as far as that can be told."""
+        """Its data, prepared, as `prepared` says."""
+        return self.prepared(progress)[1]
+
+    def prepared(self, progress: Progress | None = None) -> tuple[Resolved, Prepared]:
+        """The run as its data lets it be, and its data, prepared.
+
+        Raises UsageError where data and parts do not fit: before the preparation, as far as that can be told.
+        """
         sizes = self.records.sizes
         if (spec := self._expected(sizes)) is not None:
-            self.check(spec)
-        data = self.data.prepare(sizes if self.run.crop is None else (), progress)
-        self.check(self.cropped(data.spec))
-        return data
+            self._beside(spec).check(spec)
+        try:
+            data = self.data.prepare(sizes if self.run.crop is None else (), progress)
+            fitting = self._beside(data.spec)
+            fitting.check(self.cropped(data.spec))
+        except TooSmall:
+            if "crop" not in self.yields:
+                raise
+            whole = replace(self.data, asked=replace(self.data.asked, crop=None))
+            return replace(self.settled(crop=None), data=whole).prepared(progress)
+        return fitting, data
+
+    def _beside(self, spec: DataSpec) -> Resolved:
+        """The same, without the recipe's degradation where the data has what that would make."""
+        if "degradation" not in self.yields or not set(self.records.made) & {*spec.keys}:
+            return self
+
+        def without(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {kind: value for kind, value in values.items() if kind != "degradation"}
+
+        return replace(self, parts=without(self.parts), options=without(self.options))
 
     def cropped(self, spec: DataSpec) -> DataSpec:
         """The data as batches have it: with windows in the place of pictures. Raises UsageError where they cannot be cut."""
@@ -331,7 +357,7 @@ class Resolved:
         try:
             return cropped(spec, size_of(self.run.crop))
         except ValueError as e:
-            raise UsageError(f"--crop: {e}.") from e
+            raise TooSmall(f"--crop: {e}.") from e
 
     def _expected(self, sizes: tuple[int, ...]) -> DataSpec | None:
         """The description of the data, as far as it is known before the preparation, which may take minutes; None where nothing is."""
@@ -513,7 +539,9 @@ class Draft:
         data, measures = find_data(self.zoo, run, values.get("dataset")), self.zoo.measures(run.metric, run.features)
         run = replace(run, dataset=data.name, data_dir=data.asked.data_dir)
         trackers = tuple(self.zoo.trackers(run.track, warn))
-        return Resolved(self.zoo, self.entry, self.parts, self.wrappers, chosen, run, data, measures, trackers)
+        chosen_here = {"crop": self.changes.run, "degradation": {**self.changes.parts, **self.changes.options}}
+        yields = frozenset(name for name, typed in chosen_here.items() if name not in typed)
+        return Resolved(self.zoo, self.entry, self.parts, self.wrappers, chosen, run, data, measures, trackers, yields)
 
 
 def draft(zoo: Catalogue, name: str, changes: Changes | None = None) -> Draft:
@@ -542,7 +570,7 @@ def resolve(zoo: Catalogue, name: str, changes: Changes | None = None) -> Resolv
 
 def from_config(zoo: Catalogue, config: Config, warn: Callable[[str], None] | None = None) -> Resolved:
     """The run that a configuration names, looked up and checked. warn: told of trackers that are gone; without it they are an error."""
-    changes = Changes(parts={"degradation": NONE, **config.parts}, wrappers=config.wrappers)
+    changes = Changes({"crop": config.run.crop}, {"degradation": NONE, **config.parts}, config.wrappers)
     return draft(zoo, config.recipe, changes).checked(config.options, config.run, warn)
 
 

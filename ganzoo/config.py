@@ -173,7 +173,7 @@ def from_file(data: Any, recipe: str) -> Changes:
     if data.get("recipe", recipe) != recipe:
         raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {recipe!r}.")
     known = {"recipe", "parts", "wrappers", "options", "run"}
-    for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo", "exports"}:
+    for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo", "exports", "created"}:
         raise UsageError(f"--config: there is no section {key!r}.{did_you_mean(key, known)}")
     wrappers = tuple(data["wrappers"]) if "wrappers" in data else None
     chosen = {kind: dict(values) for kind, values in data.get("options", {}).items()}

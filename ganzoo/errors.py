@@ -45,6 +45,10 @@ class NoSuchData(UsageError):
     """No data set and no file has the name that was asked for."""
 
 
+class TooSmall(UsageError):
+    """No picture is as large as the windows that are to be cut from it."""
+
+
 class RunStopped(GanzooError):
     """A run ended before its last step, with a checkpoint: by a signal (status 128 + its number) or a term that is not finite."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import math
@@ -137,14 +138,24 @@ def free_name(path: Path) -> Path:
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
     """Add one object to a file of JSON lines. Raises GanzooError where the disk refuses."""
     with writing(path), open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(json_line(line))
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """An object as a line of JSON, with a checksum as its last value, by which `read_lines` knows whether it is as it was written."""
+    text = json.dumps(values)
+    return f'{text[:-1]}, "check": "{_check(text)}"}}\n'
+
+
+def _check(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines; none where there is no file.
 
-    A line that cannot be used is left out and told to `problem`. A last line that is cut off is skipped silently: another process may be
-    writing it.
+    A line that cannot be used, or is not as `json_line` wrote it, is left out and told to `problem`; one without a checksum is believed. A
+    last line that is cut off is skipped silently: another process may be writing it.
     """
     try:
         texts = path.read_bytes().split(b"\n")
@@ -161,9 +172,14 @@ def read_lines(path: Path, problem: Callable[[str], None] = lambda text: None) -
             line = json.loads(text.decode())
             if not isinstance(line, dict):
                 raise ValueError("wanted an object")
+            begin, found, check = text.decode().rpartition(', "check": ')
+            if "check" in line and (not found or check != f'"{_check(begin + "}")}"}}'):
+                raise ValueError("wanted the checksum of the line")
+            line.pop("check", None)
             lines.append(line)
         except (ValueError, RecursionError):
-            if number < len(texts) or not text.startswith(b"{") or b"\0" in text:
+            begun = text.startswith(b"{") and text.isascii() and text.decode("ascii").isprintable()
+            if number < len(texts) or not begun:
                 problem(f"{path.name}: line {number} cannot be read; it is left out.")
     return lines
 

@@ -47,7 +47,10 @@ class Generator(Network):
 
 
 class Discriminator(Network):
-    """Judges samples "x". Logits are raw, shape (N,); class logits (N, K). Wrappers stand around it."""
+    """Judges samples "x". Logits are raw, (N,), or (N, ...) where patches are judged one by one; class logits (N, K).
+
+    Wrappers stand around it.
+    """
 
 
 class Loss(ABC):
@@ -148,7 +151,7 @@ class Turn:
         x_real, x_fake: the samples, (N, *shape).
         given: the batch and the latents.
         anchored: whether real logits lie above 0 and fake ones below; False where the loss looks at differences alone.
-        logits: those of the "real" and the "fake" samples that the loss has seen, (N,); in `after_d` they are detached.
+        logits: those of the "real" and the "fake" samples that the loss has seen, (N,) or (N, ...); in `after_d` they are detached.
     """
 
     side: Literal["d", "g"]
@@ -212,6 +215,14 @@ class Degradation(nn.Module, ABC):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """The same by key, of x as in a batch."""
 
+    def applied(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a network is given for somebody's own pictures, by key as in a batch; `ganzoo apply` calls it.
+
+        By default the pictures as they are, since they are what it has learnt to undo. What makes holes digs them here: `given` has a
+        "mask" beside "source" then, 1 where the user wants something else than what is there.
+        """
+        return given
+
 
 def full_precision(x: Tensor) -> torch.autocast:
     """A context that computes in fp32 on x's device even in a bf16 run: in bf16 the gradient of a penalty is off by 3 %."""
@@ -226,7 +237,7 @@ def gradient_norms(f: View, x: Tensor, *, logits: bool = False) -> Tensor | tupl
     """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
 
     Args:
-        f: maps (N, ...) to logits (N,) and treats every sample by itself; wrappers look at x here as well.
+        f: maps (N, ...) to logits, N rows of them, and treats every sample by itself; wrappers look at x here as well.
         x: (N, ...).
         logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so,
             not two.

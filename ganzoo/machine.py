@@ -73,6 +73,13 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, of the machine or of its GPU."""
+    return type(error).__name__ in ("OutOfMemoryError", "MemoryError") or any(
+        text in str(error) for text in ("not enough memory", "allocate memory")
+    )
+
+
 def describe() -> dict[str, Any]:
     """The machine that a run ran on, for its config.json."""
     import torch

@@ -15,6 +15,7 @@ from ganzoo.errors import UsageError
 from ganzoo.files import write_file
 
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
+HUGE = 1e100  # values beyond are not drawn
 COLOURS = [(31, 119, 180), (214, 96, 14), (44, 140, 44), (200, 39, 40), (128, 90, 170), (120, 80, 70), (200, 100, 170), (110, 110, 110)]
 
 
@@ -98,7 +99,7 @@ def _panel(
 ) -> None:  # fmt: skip
     left, top, right, bottom = box
     draw = ImageDraw.Draw(page)
-    data = {name: [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))] for name in names}
+    data = {name: [(line["step"], line[name]) for line in lines if abs(line.get(name, math.nan)) < HUGE] for name in names}
     values = sorted(v for points in data.values() for _, v in points)
     if not values:
         return

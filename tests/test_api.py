@@ -206,7 +206,7 @@ def test_products_are_applied_evaluated_and_shown_by_the_command_line(mended, im
     assert "takes pictures of 16 pixels only, got 24x20" in refused.stderr
     resized = command(*plugin, "apply", mended, tmp_path / "photos" / "b.png", "--network", "judge", "--resize", "--out", tmp_path / "yes")
     assert resized.returncode == 0, resized.stderr
-    assert "name the mask with --input mask=PATH" in command(*plugin, "apply", mended, tmp_path / "photos").stderr
+    assert "say where with --mask PATH" in command(*plugin, "apply", mended, tmp_path / "photos").stderr
     assert "`ganzoo apply" in command(*plugin, "sample", mended).stderr
     assert (mended / "samples" / "000002-judge.png").exists()
     evaluated = command(*plugin, "evaluate", mended, "-n", 10, "--json")

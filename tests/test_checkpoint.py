@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import struct
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save, save_file
 from zoo import built, small
 
 from ganzoo.errors import GanzooError
@@ -37,7 +40,39 @@ def test_the_same_content_makes_the_same_bytes(file, tmp_path):
     assert other.read_bytes() == file.read_bytes()
 
 
-def test_any_flipped_bit_is_refused(file):
+def test_other_programs_are_told_of_a_model_and_its_tensors_are_hashed(file, tmp_path):
+    told = {"title": "Ä", "architecture": "a/b"}
+    named = tmp_path / "named.safetensors"
+    checkpoint.write(named, *checkpoint.read(file), told)
+    with safe_open(named, "pt") as opened:
+        kept = opened.metadata()
+    content = named.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    assert end % 8 == 0
+    assert kept.pop("modelspec.hash_sha256") == "0x" + hashlib.sha256(content[end:]).hexdigest()
+    del kept["ganzoo"]
+    assert kept == {"modelspec.title": "Ä", "modelspec.architecture": "a/b"}
+    assert checkpoint.read(named)[1] == checkpoint.read(file)[1]
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(content.replace(b"a/b", b"a/c"))
+    with pytest.raises(BadCheckpoint, match="damaged"):
+        checkpoint.read(damaged)
+
+
+def test_files_that_safetensors_itself_has_written_are_read(tmp_path):
+    """As earlier versions wrote them: one key of metadata, laid out by the library."""
+    path, tensors = tmp_path / "000001.safetensors", {"a": torch.arange(6.0)}
+    unsigned = save(tensors, {"ganzoo": json.dumps({"format": 1, "sha256": "0" * 64, "step": 1})})
+    path.write_bytes(unsigned.replace(b"0" * 64, hashlib.sha256(unsigned).hexdigest().encode(), 1))
+    read, meta = checkpoint.read(path)
+    assert torch.equal(read["a"], tensors["a"])
+    assert meta["step"] == 1
+
+
+@pytest.mark.parametrize("told", [None, {"title": "a"}])
+def test_any_flipped_bit_is_refused(file, told):
+    if told:
+        checkpoint.write(file, *checkpoint.read(file), told)
     whole = file.read_bytes()
     for place in range(0, len(whole), 3):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])

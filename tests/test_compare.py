@@ -232,3 +232,23 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(more, sai
     assert error.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_comparison_of_which_nothing_is_there_yet_has_a_page_and_one_with_odd_numbers_is_refused(tmp_path, capsys):
+    from ganzoo.cli import main
+
+    made = Comparison(tmp_path / "compared", plan(Budget(steps=5), "gan", "wgan"))
+    made.begin(lambda new: [Share(5) for _ in new])
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / "compared"), "--files-only"])
+    assert not ended.value.code
+    assert "There are no sample sheets yet" in (tmp_path / "compared" / "report.html").read_text()
+    path = tmp_path / "compared" / "compare.json"
+    whole = path.read_text()
+    for old, new in (('"seconds": 0.0', '"seconds": "999"'), ('"checkpoints": 2', '"checkpoints": -1'), ('"steps": 5,', '"steps": 1.5,')):
+        assert old in whole
+        path.write_text(whole.replace(old, new, 1))
+        with pytest.raises(SystemExit) as ended:
+            main(["report", str(tmp_path / "compared"), "--files-only"])
+        assert ended.value.code == 2
+        assert "is no comparison's" in capsys.readouterr().err

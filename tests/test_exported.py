@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from zoo import built, small
 
@@ -50,8 +54,28 @@ class Halved(ganzoo.Generator):
         return nn.functional.avg_pool2d(source, 2), source
 
 
+class Enlarged(ganzoo.Generator):
+    """Convolutions that look `options` pixels around them, and twice the size; with a mean over the whole picture where it is 0."""
+
+    record = NetworkPart("enlarged", "", role="generator", takes=("source",), gives=("x",), multiple=2)
+
+    def __init__(self, spec, options=5):
+        super().__init__(spec, options)
+        torch.manual_seed(0)
+        self.net = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(options - 1)], nn.Conv2d(3, 12, 3, padding=1))
+        self.largest = 0
+
+    def forward(self, source):
+        self.largest = max(self.largest, *source.shape[2:])
+        y = self.net(source) if self.options else (source + source.mean((2, 3), keepdim=True)).repeat(1, 4, 1, 1)
+        return nn.functional.pixel_shuffle(y, 2)
+
+
 POINTS = DataSpec.of("points", (2,), 3)
 PAIRS = DataSpec({"x": Field("image", (3, 4, 4)), "source": Field("image", (3, 8, 8))}, {"": ("x", "source")})
+
+
+LARGER = DataSpec({"x": Field("image", (3, 16, 16)), "source": Field("image", (3, 8, 8))}, {"": ("x", "source")})
 
 
 def points(options=0):
@@ -131,6 +155,77 @@ def test_pictures_of_another_size_are_padded_and_cut_and_fewer_at_once():
         list(product.raw(1, 0, {"source": source}))
 
 
+@pytest.mark.parametrize(("height", "width"), [(20, 70), (64, 33), (97, 129), (8, 8)])
+def test_tiles_give_what_the_whole_picture_gives_where_they_are_larger_than_what_is_looked_at(height, width):
+    network = Enlarged(LARGER)
+    product = Exported(network, Export("G", ("source",)), "generator", LARGER)
+    tiles = product.tiles(33)
+    assert (tiles.size, tiles.margin, tiles.exact) == (32, 6, True)  # 5 pixels, in multiples of 2
+    source = torch.rand(2, 3, height, width) * 2 - 1
+    network.largest = 0
+    x = torch.cat(list(product.raw(2, 0, {"source": source}, tiles)))
+    assert network.largest <= 32
+    assert x.shape == (2, 3, 2 * height, 2 * width)
+    assert torch.allclose(x, torch.cat(list(product.raw(2, 0, {"source": source}))), atol=1e-5)
+
+
+def test_tiles_of_a_network_that_sees_the_whole_picture_fade_into_each_other():
+    product = Exported(Enlarged(LARGER, 0), Export("G", ("source",)), "generator", LARGER)
+    tiles = product.tiles(48)
+    assert (tiles.margin, tiles.exact) == (12, False)
+    for width in range(50, 150, 7):
+        flat = torch.full((1, 3, 20, width), 0.25)
+        (x,) = product.raw(1, 0, {"source": flat}, tiles)
+        assert torch.allclose(x, torch.full((1, 3, 40, 2 * width), 0.5), atol=1e-6), width  # their weights add up to 1
+    ramp = torch.linspace(-1, 1, 200).expand(1, 3, 20, 200)
+    (x,) = product.raw(1, 0, {"source": ramp}, tiles)
+    steps = x[0, 0, 0].diff().abs()
+    assert float(steps.max()) < 0.05  # the means of neighbours differ by 0.2
+
+
+def test_tiles_are_refused_where_they_make_no_sense():
+    halved = Halved(PAIRS)
+    product = Exported(halved, Export("G", ("source",)), "generator", PAIRS)
+    assert product.tiles(16).margin == 0
+    with pytest.raises(UsageError, match="wanted 16 pixels or more"):
+        product.tiles(15)
+    halved.record = NetworkPart("halved", "", role="generator", takes=("source",), gives=("x",))
+    with pytest.raises(UsageError, match="takes pictures of 8 pixels only, and those whole"):
+        product.tiles(64)
+    with pytest.raises(UsageError, match="does not turn a picture into a picture"):
+        points().tiles(64)
+
+
+@pytest.mark.parametrize("takes", [("source",), ("mask", "source")])
+def test_what_fills_holes_is_given_them_as_in_training_and_changes_nothing_else(takes):
+    class Filled(Halved):
+        record = NetworkPart("filled", "", role="generator", takes=takes, gives=("x",), multiple=1)
+
+        def forward(self, source, mask=None):
+            self.seen = source, mask
+            return -source
+
+    x, mask = Field("image", (3, 8, 8)), Field("image", (1, 8, 8))
+    data = DataSpec({"x": x, "source": x, "mask": mask}, {"": ("x", "source", "mask")})
+    entry = catalogue().get("degradation", "mask")
+    degradation = entry.build(DataSpec({"x": x}, {"": ("x",)}), entry.options({}, "--degradation."))
+    network = Filled(data)
+    product = Exported(network, Export("G", takes), "generator", data, degradation=degradation)
+    assert (product.fills, product.wants) == (True, ("source", "mask"))
+    picture = torch.arange(256, dtype=torch.uint8)[torch.randperm(256)].repeat(3)[: 3 * 16 * 16].view(1, 3, 16, 16)
+    hole = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    hole[:, :, 3:7, 5:12] = 200
+    made = torch.from_numpy(ganzoo.Model(product).apply(picture, mask=hole, to="array")).permute(0, 3, 1, 2)
+    source, told = network.seen
+    missing = (hole > 127).expand(1, 3, -1, -1)
+    assert not source[0][missing[0]].any()
+    assert told is None or set(told[0].unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(made[~missing], picture[~missing])
+    assert set(made[missing].tolist()) == {128}  # grey, turned round
+    with pytest.raises(UsageError, match="one of the picture's size, 16 pixels; got 15x16"):
+        ganzoo.Model(product).apply(picture, mask=hole[..., :15])
+
+
 def test_classes_are_known_by_number_and_name():
     field = Field("label", (), 3, ("cat", "Dog", "cow"))
     assert classes_of(["dog", 0, "2"], field) == [1, 0, 2]
@@ -143,6 +238,37 @@ def test_the_last_sheet_of_a_run_shows_what_its_seed_draws_from_its_file(images,
     assert ganzoo("sample", folder, "--seed", 4, "--out", tmp_path / "again.png").returncode == 0
     assert (tmp_path / "again.png").read_bytes() == (folder / "samples" / "000003.png").read_bytes()
     assert load(catalogue(), folder).step == 3
+
+
+def test_a_product_says_what_it_is_and_is_written_alike_each_time(images, tmp_path, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    folder = launch.start(small("gan", images(3), steps=2), tmp_path / "run", Watch())
+    file, created = folder / "generator.safetensors", json.loads((folder / "config.json").read_text())["created"]
+    with safe_open(file, "pt") as opened:
+        told = {key.removeprefix("modelspec."): text for key, text in opened.metadata().items() if key != "ganzoo"}
+    assert told.pop("hash_sha256").startswith("0x")
+    assert told == {
+        "sai_model_spec": "1.0.1",
+        "architecture": "ganzoo-mlp/generator",
+        "implementation": "ganzoo",
+        "title": f"generator of gan, trained on {images(3).stem}, step 2",
+        "resolution": "16x16",
+        "date": created,
+    }
+    assert datetime.now(UTC) - datetime.fromisoformat(created) < timedelta(minutes=10)
+    first = file.read_bytes()
+    file.unlink()  # as if it had been killed before this file
+    launch.resume(catalogue(), folder, None, Watch())
+    assert file.read_bytes() == first
+
+
+def test_two_runs_are_alike_in_all_bytes_where_their_date_is_given(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    folders = [launch.start(small("gan", images(), steps=1), tmp_path / name, Watch()) for name in "ab"]
+    for name in ("generator.safetensors", "config.json"):
+        one, other = ((folder / name).read_bytes() for folder in folders)
+        assert one == other
+        assert b"1970-01-02T00:00:00+00:00" in one
 
 
 def test_a_file_that_names_more_than_it_can_hold_is_refused_before_anything_is_built(images, tmp_path):

@@ -27,6 +27,13 @@ def test_a_run_that_is_killed_three_times_is_the_straight_run_file_by_file(recip
         assert (outcome.fault, outcome.differences) == ("", []), kills
 
 
+def test_a_run_that_is_killed_while_it_prunes_prunes_when_it_is_resumed(server, images, tmp_path):
+    case = chains.straight(server, tmp_path / "straight", chains.words_of("gan", images()))
+    folder = tmp_path / "run"
+    outcome = chains.chain(server, case, folder, ["unlink:run/checkpoints/000006@1=kill"])
+    assert (outcome.fault, outcome.differences, (folder / "checkpoints" / "000006.safetensors").exists()) == ("", [], False)
+
+
 def test_a_save_that_is_broken_on_purpose_is_caught(server, images, tmp_path):
     words = chains.words_of("gan", images())
     case = chains.straight(server, tmp_path / "straight", words)

@@ -106,3 +106,18 @@ def test_lines_that_cannot_be_used_are_told_but_for_one_that_is_being_written(tm
         file.write('[2]\n{"step": \n\n' + json.dumps({"step": 3}) + '\n{"st')
     assert read_lines(path, problems.append) == [{"step": 1}, {"step": 3}]
     assert problems == [f"lines.jsonl: line {n} cannot be read; it is left out." for n in (2, 3)]
+
+
+def test_a_line_that_was_changed_is_left_out_and_one_without_a_checksum_is_believed(tmp_path):
+    path, told = tmp_path / "lines.jsonl", []
+    for step in range(4):
+        append_line(path, {"step": step, "loss": 0.25, "text": 'a, "check": "b"'})
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1].replace("0.25", "0.26")
+    lines[2] = json.dumps({"step": 2, "loss": 7})
+    path.write_text("\n".join(lines) + '\n{"step": 4, "lo')
+    assert [(line["step"], line["loss"]) for line in read_lines(path, told.append)] == [(0, 0.25), (2, 7), (3, 0.25)]
+    assert told == ["lines.jsonl: line 2 cannot be read; it is left out."]
+    path.write_bytes(path.read_bytes() + b"\xff\x00")  # no unfinished line is like this
+    read_lines(path, told.append)
+    assert told[2] == "lines.jsonl: line 5 cannot be read; it is left out."

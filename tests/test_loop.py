@@ -57,7 +57,7 @@ def test_a_run_leaves_what_was_promised(images, tmp_path):
     config = small("acgan", images(3), steps=7, log_every=2, sample_every=3, save_every=4)
     folder = start(config, tmp_path / "run", told)
     assert (told.steps, told.sheets, told.saves) == ([2, 4, 6, 7], [0, 3, 6, 7], [4, 7])
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(folder / "metrics.jsonl")
     assert [line["step"] for line in lines] == [2, 4, 6, 7]
     terms = {"d/real", "d/fake", "d/class_real", "d/class_fake", "g/fake", "g/class", "g/class_accuracy"}
     assert lines[0].keys() == {"step", "time", "images_seen", "images_per_second"} | terms
@@ -99,8 +99,7 @@ def test_a_longer_run_and_a_resumed_one_write_the_same_lines(images, tmp_path):
     launch.resume(catalogue(), parts, 8, Told())
 
     def lines(folder):
-        told = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [{k: v for k, v in line.items() if k not in ("time", "images_per_second")} for line in told]
+        return [{k: v for k, v in line.items() if k not in ("time", "images_per_second")} for line in read_lines(folder / "metrics.jsonl")]
 
     assert lines(whole) == lines(parts)
     assert json.loads((parts / "config.json").read_text())["run"]["steps"] == 8

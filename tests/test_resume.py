@@ -128,10 +128,10 @@ def test_data_that_moved_is_named_and_other_data_is_refused(images, tmp_path):
 def test_a_full_disk_makes_room_and_says_how_many_steps_are_unsaved(images, tmp_path, monkeypatch):
     write, full = checkpoint.write, []
 
-    def refusing(path, tensors, meta):
+    def refusing(path, tensors, meta, told=None):
         if path.parent.name == "checkpoints" and full and len(list(path.parent.iterdir())) >= full[0]:
             raise GanzooError(f"{path} cannot be written: No space left on device.")
-        write(path, tensors, meta)
+        write(path, tensors, meta, told)
 
     monkeypatch.setattr(checkpoint, "write", refusing)
     full[:] = [3]

@@ -128,7 +128,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except GanzooError as e:
         _end(str(e), e.exit_code, debug)
     except Exception as e:
-        if type(e).__name__ in ("OutOfMemoryError", "MemoryError") or "not enough memory" in str(e) or "allocate memory" in str(e):
+        from ganzoo.machine import out_of_memory
+
+        if out_of_memory(e):
             _end("out of memory. A smaller --batch-size, --image-size or width needs less.", 1, debug)
         _end(f"{type(e).__name__}: {e}\nThis should not happen. With --debug there is a traceback to report.", 1, debug)
 

@@ -15,7 +15,7 @@ from ganzoo import __version__
 from ganzoo.comparison.plan import Budget, Plan, Share, slug
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.record import Evaluation, parsed
-from ganzoo.files import hold, read_json, read_lines, write_json
+from ganzoo.files import hold, number, read_json, read_lines, write_json
 from ganzoo.training import launch
 from ganzoo.training.health import COLLAPSED, REPEATED
 
@@ -84,6 +84,9 @@ class Comparison:
             values |= {"entrants": tuple(map(tuple, values["entrants"])), "budget": Budget(**values["budget"])}
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
             plan = Plan(**values)
+            counts = (*plan.seeds, plan.budget.steps, plan.budget.images, plan.checkpoints, plan.jobs)
+            if any(type(n) is not int or n < 0 for n in counts) or number(plan.budget.seconds) is None:
+                raise ValueError("a seed, a budget or a count is none")
             comparison = cls(folder, plan)
             comparison.begin(lambda new: [])
         except (LookupError, TypeError, AttributeError, ValueError) as e:

@@ -21,7 +21,7 @@ from ganzoo.data.cache import ADVICE, cache_dir, data_folder
 from ganzoo.data.classes import some
 from ganzoo.data.samples import Files, Request, Samples
 from ganzoo.data.sources import domains, dtype_name, few_labelled, samples_at
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, TooSmall, UsageError
 from ganzoo.files import hold, remove_leftovers, remove_unfinished, replacing, safetensors_header, unfinished, writing
 from ganzoo.machine import allowed_cores
 from ganzoo.registry.catalogue import catalogue, medium
@@ -260,7 +260,7 @@ def _common_size(samples: Samples, crop: tuple[int, int]) -> tuple[int, int]:
     with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
         found = [s for s in pool.map(size, range(len(files.names))) if s is not None and s[0] >= crop[0] and s[1] >= crop[1]]
     if not found:
-        raise UsageError(f"--crop: no picture has {crop[1]} x {crop[0]} pixels. Name a smaller window.")
+        raise TooSmall(f"--crop: no picture has {crop[1]} x {crop[0]} pixels. Name a smaller window.")
     return min(height for height, _ in found), min(width for _, width in found)
 
 

@@ -52,18 +52,6 @@ def parsed(line: Mapping[str, Any]) -> Evaluation | None:
     )
 
 
-def well_formed(line: Mapping[str, Any]) -> bool:
-    """Whether each value in a line of evaluations.jsonl is of the kind that ganzoo writes."""
-    kinds = {"better": dict, "protocol": dict, "notes": list, "line": str, "hash": str, "date": str, "of": str, "figures": dict}
-    if line.keys() - {*kinds, "seconds", "step"} or any(not isinstance(line.get(key), kind) for key, kind in kinds.items()):
-        return False
-    texts = [*line["better"].values(), *line["notes"]]
-    figures, seconds = numbers(line["figures"]), number(line.get("seconds"))
-    whole = all(isinstance(text, str) for text in texts) and len(figures) == len(line["figures"])
-    whole = whole and line["better"].keys() <= figures.keys()
-    return whole and seconds is not None and (line.get("step") is None or step_of(line) is not None)
-
-
 def best(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], tuple[Evaluation, Evaluation, bool]]:
     """By figure and protocol hash: the evaluation of the last step, the best one, and whether there are several steps.
 

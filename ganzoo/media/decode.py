@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,12 +36,69 @@ def pixels(source: bytes | Image.Image, size: Size | None, scaled: bool = True, 
     if isinstance(source, Image.Image):
         return _middle(source, size, scaled, peak)
     with opened(source) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
-        image.load()
-        with suppress(Exception):  # EXIF that cannot be read says nothing about the picture
-            ImageOps.exif_transpose(image, in_place=True)
-        return _middle(image, size, scaled, peak)
+        return _middle(_decoded(image), size, scaled, peak)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture with all that should come back with what is made of it.
+
+    colour: uint8 (1 or 3, H, W), as the file has it under what is transparent, too. alpha: uint8 (H, W); None: it has no transparency.
+    profile: the ICC profile of its colours, or nothing. notes: what cannot come back.
+    """
+
+    colour: np.ndarray
+    alpha: np.ndarray | None
+    profile: bytes
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+        return self.colour.shape[1], self.colour.shape[2]
+
+    @property
+    def seen(self) -> np.ndarray:
+        """uint8 (3, H, W) for a network: white where nothing can be seen; half transparent edges keep their colour."""
+        white = self.colour if self.alpha is None else np.where(self.alpha == 0, np.uint8(255), self.colour)
+        return np.array(np.broadcast_to(white, (3, *self.size)))
+
+    @property
+    def marked(self) -> np.ndarray:
+        """bool (H, W): what it marks as a mask does: what is transparent by half or more, and where nothing is, what is white."""
+        if self.alpha is not None and (self.alpha < 128).any():
+            return self.alpha < 128
+        marked: np.ndarray = self.colour.min(0) >= 128
+        return marked
+
+
+def photo(source: bytes, peak: int = 0) -> Photo:
+    """A picture from a file. peak, and what is raised: as of `pixels`."""
+    with opened(source) as image:
+        notes = ["animated: the first picture is taken"] if getattr(image, "is_animated", False) else []
+        # Pillow reads PNG files in colour with 16 bits as if they had 8; the header tells.
+        if image.mode.startswith("I") or (image.format == "PNG" and source[24] == 16):
+            notes.append("16 bits: what is written has 8")
+        image = _decoded(image)
+        # A profile is one of the colours that the file has: not of those that CMYK is turned into, and not of grey.
+        profile = image.info.get("icc_profile") or b"" if image.mode in ("RGB", "RGBA") else b""
+        image = _eight_bits(image, peak)
+        grey = image.mode in ("1", "L", "LA")
+        if not image.has_transparency_data:
+            values = np.array(image.convert("L" if grey else "RGB"))
+            return Photo(values.reshape(*values.shape[:2], -1).transpose(2, 0, 1), None, profile, tuple(notes))
+        values = np.array(image.convert("RGBA")).transpose(2, 0, 1)
+        return Photo(values[: 1 if grey else 3], values[3], profile, tuple(notes))
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    """An opened image, decoded and turned as its EXIF says."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height}: more than {MAX_PIXELS:,} pixels")
+    image.load()
+    with suppress(Exception):  # EXIF that cannot be read says nothing about the picture
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def range_of(source: bytes | Image.Image) -> tuple[int, int] | None:
@@ -89,12 +147,17 @@ def opened(source: bytes) -> Image.Image:
         raise ValueError(f"more than {MAX_PIXELS:,} pixels") from None
 
 
-def _middle(image: Image.Image, size: Size | None, scaled: bool, peak: int = 0) -> np.ndarray:
+def _eight_bits(image: Image.Image, peak: int) -> Image.Image:
     if image.mode.startswith("I"):  # convert("L") would clip 16 bits, not scale them
         values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values * 255 // peak if peak else values >> 8).clip(0, 255).astype(np.uint8))
+        return Image.fromarray((values * 255 // peak if peak else values >> 8).clip(0, 255).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range nobody knows")
+    return image
+
+
+def _middle(image: Image.Image, size: Size | None, scaled: bool, peak: int = 0) -> np.ndarray:
+    image = _eight_bits(image, peak)
     alpha = image.has_transparency_data
     image = image.convert("RGBA" if alpha else "L" if image.mode in ("1", "L") else "RGB")
     height, width = size or (image.height, image.width)

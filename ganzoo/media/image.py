@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +16,7 @@ from torch import Tensor
 from ganzoo import pictures
 from ganzoo.errors import UsageError
 from ganzoo.files import IMAGE_FORMATS, IMAGE_SUFFIXES, check_file
-from ganzoo.media.decode import pixels, resized
+from ganzoo.media.decode import Photo, photo, pixels, resized
 from ganzoo.media.medium import Medium
 from ganzoo.randomness import generator
 from ganzoo.types import DataSet, Field
@@ -66,11 +68,17 @@ class Image(Medium):
 
     def read(self, path: Path, field: Field) -> Iterator[Tensor]:
         for file in self.files(path):
-            check_file(file)
-            try:
+            with _reading(file):
                 yield _channels(torch.from_numpy(pixels(file.read_bytes(), None, peak=field.peak)), field)
-            except (OSError, ValueError) as e:
-                raise UsageError(f"{file}: it cannot be read as an image: {e}.") from e
+
+    def photo(self, file: Path, field: Field) -> Photo:
+        """A user's picture with all that should come back. Raises UsageError where it cannot be read."""
+        with _reading(file):
+            return photo(file.read_bytes(), field.peak)
+
+    def row(self, photo: Photo, field: Field) -> Tensor:
+        """A photo as a stored row, (1, C, H, W), with the channels of the field."""
+        return _channels(torch.from_numpy(photo.seen), field)
 
     def to_batch(self, stored: Tensor) -> Tensor:
         return stored.float().div_(127.5).sub_(1)
@@ -142,6 +150,18 @@ class Image(Medium):
         bright = torch.full((n, channels), 220) if ink is None else ink
         x = torch.where(drawn[:, None], bright[:, :, None, None], 25)
         return {"x": x.to(torch.uint8), "y": y}
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Says which file it is that cannot be read as an image, and why."""
+    check_file(file)
+    try:
+        with warnings.catch_warnings():  # of unusual palettes and sizes: what matters of that is an error here
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as e:  # decoders raise whatever they like
+        raise UsageError(f"{file}: it cannot be read as an image: {(str(e) or type(e).__name__).splitlines()[0][:200]}.") from e
 
 
 def _channels(x: Tensor, field: Field) -> Tensor:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import compose, options
 from ganzoo.config import Changes
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.evaluation.record import Evaluation, parsed, well_formed
+from ganzoo.evaluation.record import Evaluation, parsed
 from ganzoo.files import number, numbers, read_lines, step_of
 from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
@@ -214,12 +214,8 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
         if (evaluation := parsed(line)) is None or evaluation.step is None:
             problems.append(f"{EVALUATIONS}: a line without a step or without figures is left out.")
             continue
-        if not well_formed(line):
-            problems.append(f"{EVALUATIONS}: the line of step {evaluation.step} has values that cannot be used; they are left out.")
         evaluations.append(evaluation)
     warned = read_lines(folder / "warnings.jsonl", problems.append)
-    if any(line.keys() != {"step", "text"} or step_of(line) is None or not isinstance(line["text"], str) for line in warned):
-        problems.append("warnings.jsonl: a line without a step or without a text cannot be read as it was written.")
     warnings = [(_step(line.get("step")), str(line.get("text", ""))) for line in warned]
     found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if not p.is_symlink() and (place := sheet_of(p)))
     sheets = [(step, path) for name_, step, path in found if not name_]

@@ -237,11 +237,12 @@ def _cost(run: RunFacts) -> list[tuple[str, str]]:
 def _fields(data: Mapping[str, Any]) -> str:
     """How many rows of each field of the data, and their shapes, in words."""
     words = []
-    for name, keys in (data.get("sets") or {}).items():
-        count = (data.get("counts") or {}).get(name, "?")
-        shapes = {key: (data.get("fields") or {}).get(key, {}).get("shape") or [] for key in keys}
-        sizes = ", ".join(f"{key} {' x '.join(map(str, shape))}".strip() for key, shape in shapes.items())
-        words.append(f"{count} of {sizes}")
+    try:
+        for name, keys in data["sets"].items():
+            sizes = ", ".join(f"{key} {' x '.join(map(str, data['fields'][key]['shape']))}".strip() for key in keys)
+            words.append(f"{data['counts'][name]} of {sizes}")
+    except (LookupError, TypeError, AttributeError):  # a config.json of somebody's making
+        return "not known"
     return "; ".join(words) or "not known"
 
 

@@ -106,10 +106,11 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], told: Mapping[str, str] | None = None) -> None:
     """Write tensors and JSON metadata to one file: beside it first, then fsync, then rename.
 
-    Raises GanzooError where the disk refuses; what was there before is untouched.
+    told: what other programs are to know of a model, by keys of ModelSpec without "modelspec."; the hash of the tensors is added. Raises
+    GanzooError where the disk refuses; what was there before is untouched.
     """
     packed: dict[str, Tensor] = {}
     storages: set[int] = set()
@@ -118,14 +119,24 @@ def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) ->
         # One tensor under two names (tied weights) is written twice: safetensors refuses shared memory.
         packed[name] = copied.clone() if copied.untyped_storage().data_ptr() in storages else copied
         storages.add(copied.untyped_storage().data_ptr())
-    # One metadata key: safetensors writes several in an order that changes from process to process.
-    data = serialise(packed, {"ganzoo": json.dumps({"format": FORMAT, "sha256": _NO_HASH, **meta}, sort_keys=True)})
+    data = serialise(packed)
     end = 8 + int.from_bytes(data[:8], "little")
-    if end - 8 > MAX_HEADER:
-        raise GanzooError(f"the header of {path.name} would be {end - 8} bytes, more than {MAX_HEADER}: the network has too many tensors.")
-    digest = hashlib.sha256(data).hexdigest()
-    head = data[:end].replace(_NO_HASH.encode(), digest.encode(), 1)
-    write_file(path, lambda file: (file.write(head), file.write(memoryview(data)[end:])))
+    body = memoryview(data)[end:]
+    kept = {"ganzoo": json.dumps({"format": FORMAT, "sha256": _NO_HASH, **meta}, sort_keys=True)}
+    if told is not None:
+        kept |= {f"modelspec.{key}": text for key, text in {**told, "hash_sha256": f"0x{hashlib.sha256(body).hexdigest()}"}.items()}
+    # Not by safetensors itself, which writes metadata in an order that changes from process to process.
+    text = json.dumps({"__metadata__": dict(sorted(kept.items())), **json.loads(data[8:end])}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors begin at a multiple of 8
+    if len(text) > MAX_HEADER:
+        raise GanzooError(
+            f"the header of {path.name} would be {len(text)} bytes, more than {MAX_HEADER}: the network has too many tensors."
+        )
+    head = len(text).to_bytes(8, "little") + text
+    whole = hashlib.sha256(head)
+    whole.update(body)
+    head = head.replace(_NO_HASH.encode(), whole.hexdigest().encode(), 1)
+    write_file(path, lambda file: (file.write(head), file.write(body)))
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -184,9 +195,9 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def prune(folder: Path, keep: int, newest: int) -> None:
-    """Delete all but the last `keep` checkpoints (0: none), if the newest, which was written just now, reads back."""
+    """Delete all but the last `keep` checkpoints (0: none) up to the newest good one, if that reads back."""
     read(path_of(folder, newest))
-    for step in steps_in(folder)[:-keep] if keep else []:
+    for step in [step for step in steps_in(folder) if step <= newest][:-keep] if keep else []:
         path_of(folder, step).unlink(missing_ok=True)
 
 

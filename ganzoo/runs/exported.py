@@ -18,6 +18,7 @@ from ganzoo.randomness import draw, draws
 from ganzoo.registry.catalogue import Catalogue, Entry, medium
 from ganzoo.runs import checkpoint
 from ganzoo.runs.folder import read_config
+from ganzoo.runs.tiles import Tiles
 from ganzoo.types import DataSpec, Export, Field
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ganzoo.strategy import Strategy
 
 BATCH = 50  # rows that are drawn, and given to the network, at once; always so many: their number decides how sums are rounded
+SMALLEST = 16  # pixels on each side of a tile
+LARGE = 3 * 64 * 64  # numbers in a row of an input, of which fewer are given at once
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,16 @@ class Exported:
         return tuple(key for key, field in self.fields.items() if medium(field.medium).made_up(0, field) is None)
 
     @property
+    def fills(self) -> bool:
+        """Whether it fills holes of a "source": the data has a "mask" that says where they are, even if it is not given that."""
+        return "source" in self.asks and "mask" in self.data.fields
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """The keys that somebody must bring who applies it, the main one first: what it asks for, and the mask where it fills holes."""
+        return ("source", *(key for key in self.asks if key not in ("source", "mask")), "mask") if self.fills else self.asks
+
+    @property
     def has_truth(self) -> bool:
         """Whether the data holds, row by row, what it should have made: what it asks for and what it gives lie in one set."""
         return bool(self.asks and self.key) and {self.data.set_of(key) for key in self.asks} == {self.data.set_of(self.key)}
@@ -128,8 +141,30 @@ class Exported:
                 known[key] = rows
         return known
 
-    def raw(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
-        """The network's own outputs, on the CPU, some rows at a time. given: as in `inputs`.
+    def applied(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Somebody's own rows, as in a batch, made as they were in training: the holes that a mask tells of are dug.
+
+        Raises UsageError for a mask of another size than the picture.
+        """
+        if self.fills and given["mask"].shape[2:] != given["source"].shape[2:]:
+            sizes = [written_size(tuple(given[key].shape[1:])) for key in ("mask", "source")]
+            raise UsageError(f"mask: wanted one of the picture's size, {sizes[1]} pixels; got {sizes[0]}.")
+        return self.degradation.applied(dict(given)) if self.degradation is not None and "source" in self.asks else dict(given)
+
+    def kept(self, made: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+        """What it made, stored, with all that was not missing as it was given; where the sizes differ, or nothing is filled, all as made.
+
+        given: as in a batch, before `applied`.
+        """
+        if not self.fills or made.shape[2:] != given["source"].shape[2:] or not self.medium.pictures:
+            return made
+        source = medium(self.fields["source"].medium).stored(given["source"], self.fields["source"])
+        return torch.where(given["mask"] > 0, made, source) if source.shape[1] in (1, made.shape[1]) else made
+
+    def raw(
+        self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, tiles: Tiles | None = None
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """The network's own outputs, on the CPU, some rows at a time. given: as in `inputs`. tiles: as `tiles` gives them; None: whole.
 
         In eval mode, without gradients, on the network's device, and always with as many rows at once, the last ones filled up: so the bits
         of a row do not depend on how many are asked for. Pictures of another size than the trained one are padded to the network's
@@ -147,7 +182,7 @@ class Exported:
             self.network.eval()
             try:
                 with torch.no_grad(), machine.exact(), draws(seed, "output", start):
-                    x = self._call(called)
+                    x = self._call(called, tiles)
             finally:
                 self.network.train(training)
             if len(x) != at_once:
@@ -172,45 +207,89 @@ class Exported:
         return x.requires_grad or not x.is_floating_point()
 
     def _at_once(self, values: Mapping[str, Tensor]) -> int:
-        """How many rows the network is given at once: fewer of larger pictures than it was trained with."""
-        larger = [values[key][0].numel() / max(self.fields[key].numel, 1) for key in self.asks]
+        """How many rows the network is given at once: fewer of larger pictures than it was trained with, and of large ones."""
+        larger = [values[key][0].numel() / max(min(self.fields[key].numel, LARGE), 1) for key in self.asks]
         return max(1, int(BATCH / max([1.0, *larger])))
 
-    def _call(self, values: dict[str, Tensor]) -> Tensor:
+    def _pictures(self) -> list[str]:
+        """The parameters that are pictures of somebody's."""
+        return [name for name, key in self.export.names.items() if key in self.asks and medium(self.fields[key].medium).pictures]
+
+    def _call(self, values: dict[str, Tensor], tiles: Tiles | None = None) -> Tensor:
         """The output that is exported. values: by parameter."""
         before = after = (0, 0)
-        for parameter, key in self.export.names.items():
-            if key not in self.asks or not medium(self.fields[key].medium).pictures:
-                continue
+        for parameter in (shown := self._pictures()):
             before = (values[parameter].shape[2], values[parameter].shape[3])
-            values[parameter] = self._padded(values[parameter], self.fields[key])
+            values[parameter] = self._padded(values[parameter], self.export.names[parameter])
             after = (values[parameter].shape[2], values[parameter].shape[3])
-        outputs = self.network(**values)
-        if isinstance(outputs, tuple):
-            outputs = outputs[self.network.record.gives.index(self.export.output) if self.export.output else 0]
-        x: Tensor = outputs
+        x = self._output(values) if tiles is None or max(after) <= tiles.size else tiles.call(self._output, values, shown)
         if before != after and self.medium.pictures:
             x = x[:, :, : x.shape[2] * before[0] // after[0], : x.shape[3] * before[1] // after[1]]
         return x
 
-    def _padded(self, x: Tensor, trained: Field) -> Tensor:
+    def _output(self, values: Mapping[str, Tensor]) -> Tensor:
+        outputs = self.network(**values)
+        if isinstance(outputs, tuple):
+            outputs = outputs[self.network.record.gives.index(self.export.output) if self.export.output else 0]
+        x: Tensor = outputs
+        return x
+
+    def check_size(self, key: str, height: int, width: int) -> None:
+        """Raise UsageError where it does not take a picture of that size, in pixels, for a field."""
+        trained = self.fields[key].shape
+        if not self.network.record.multiple and (height, width) != tuple(trained[1:]):
+            raise UsageError(
+                f"{self.name} takes pictures of {written_size(trained)} pixels only, got {width}x{height}. --resize brings them to it."
+            )
+
+    def _padded(self, x: Tensor, key: str) -> Tensor:
         """Pictures (N, C, H, W), at the bottom and on the right filled up with their mirror image to a size that the network takes."""
         multiple, (height, width) = self.network.record.multiple, (x.shape[2], x.shape[3])
-        if (height, width) == tuple(trained.shape[1:]):
+        if (height, width) == tuple(self.fields[key].shape[1:]):
             return x
-        if not multiple:
-            wanted = written_size(trained.shape)
-            raise UsageError(f"{self.name} takes pictures of {wanted} pixels only, got {written_size(tuple(x.shape[1:]))}.")
+        self.check_size(key, height, width)
         below, right = -height % multiple, -width % multiple
         mode = "reflect" if below < height and right < width else "replicate"
         return nn.functional.pad(x, (0, right, 0, below), mode=mode) if below or right else x
 
-    def outputs(self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None) -> Iterator[Tensor]:
-        """n rows as they would be saved: uint8 images, probabilities of classes, ...; some at a time. given: as in `inputs`.
+    def tiles(self, size: int, seed: int = 0) -> Tiles:
+        """How pictures are cut for it in tiles of so many pixels a side, as `raw` and `outputs` take it. Runs the network twice.
+
+        Raises UsageError where that makes no sense: it takes or gives no picture, takes one size alone, or the tile is too small.
+        """
+        shown, multiple = self._pictures(), self.network.record.multiple
+        if not shown or not self.medium.pictures:
+            raise UsageError(f"--tile: {self.name} does not turn a picture into a picture, so there is nothing to cut. Leave --tile out.")
+        if not multiple:
+            wanted = written_size(self.fields[self.export.names[shown[0]]].shape)
+            raise UsageError(f"--tile: {self.name} takes pictures of {wanted} pixels only, and those whole. --resize brings others to it.")
+        if size < (least := max(SMALLEST, 4 * multiple)):
+            raise UsageError(f"--tile: wanted {least} pixels or more for {self.name}, got {size}.")
+        kinds = {key: medium(self.fields[key].medium) for key in self.asks}
+        made_up = {key: kind.to_batch(torch.zeros(1, *self.fields[key].shape, dtype=kind.dtype)) for key, kind in kinds.items()}
+        values = self.inputs(1, seed, made_up)
+        device = next(self.network.parameters()).device
+        called = {parameter: values[key].to(device) for parameter, key in self.export.names.items()}
+
+        def call(values: dict[str, Tensor]) -> Tensor:
+            with torch.no_grad(), machine.exact(), draws(seed, "output", 0):
+                return self._output(values)
+
+        training = self.network.training
+        self.network.eval()
+        try:
+            return Tiles.measured(call, called, shown, size, multiple)
+        finally:
+            self.network.train(training)
+
+    def outputs(
+        self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, tiles: Tiles | None = None
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """n rows as they would be saved: uint8 images, probabilities of classes, ...; some at a time. given, tiles: as in `raw`.
 
         Raises GanzooError where an output is not a finite number.
         """
-        return map(self._stored, self.raw(n, seed, given))
+        return map(self._stored, self.raw(n, seed, given, tiles))
 
     def _stored(self, x: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):
@@ -283,8 +362,8 @@ def file_of(name: str) -> str:
     return f"{name}.safetensors"
 
 
-def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str, dict[str, Any]]:
-    """The metadata of the products of a run by name: all that using them needs."""
+def describe(resolved: Resolved, data: Prepared, strategy: Strategy, created: str = "") -> dict[str, dict[str, Any]]:
+    """The metadata of the products of a run by name: all that using them needs. created: when the run began, as ISO 8601 has it."""
     config, described = resolved.config, {}
     for name, export in strategy.exports().items():
         network = strategy.product(name)
@@ -306,6 +385,7 @@ def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str
             else {},
             "dataset": data.name,
             "seed": config.run.seed,
+            **({"created": created} if created else {}),
             "plugins": resolved.plugins(strategy.spec, role, "degradation"),
         }
     return described
@@ -314,7 +394,23 @@ def describe(resolved: Resolved, data: Prepared, strategy: Strategy) -> dict[str
 def save(folder: Path, tensors: Mapping[str, Tensor], step: int, described: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the products among the tensors of a checkpoint, averaged if they are, each to its own file in the run folder."""
     for name, meta in described.items():
-        checkpoint.write(folder / file_of(name), _own(tensors, meta["network"]), {"step": step, **meta})
+        checkpoint.write(folder / file_of(name), _own(tensors, meta["network"]), {"step": step, **meta}, _told(meta, step))
+
+
+def _told(meta: Mapping[str, Any], step: int) -> dict[str, str]:
+    """What other programs are told of a product: the keys of ModelSpec 1.0.1 (github.com/Stability-AI/ModelSpec)."""
+    gives = meta["data"]["fields"][meta["gives"]] if isinstance(meta["gives"], str) else meta["gives"]
+    told = {
+        "sai_model_spec": "1.0.1",
+        "architecture": f"ganzoo-{meta['part']}/{meta['role']}",
+        "implementation": "ganzoo",
+        "title": one_line(f"{meta['export']} of {meta['recipe']}, trained on {meta['dataset']}, step {step}"),
+    }
+    if "created" in meta:  # runs of earlier versions do not say when they began
+        told["date"] = meta["created"]
+    if medium(gives["medium"]).pictures:
+        told["resolution"] = f"{gives['shape'][2]}x{gives['shape'][1]}"
+    return told
 
 
 def stale(folder: Path, step: int, described: Iterable[str]) -> list[str]:

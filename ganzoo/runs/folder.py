@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError, UsageError, tidy
-from ganzoo.files import append_line, hold, number, numbers, read_lines, remove_unfinished, step_of, write_json, write_text
+from ganzoo.files import append_line, hold, json_line, number, numbers, read_lines, remove_unfinished, step_of, write_json, write_text
 from ganzoo.runs import checkpoint
 from ganzoo.runs.checkpoint import BadCheckpoint
 
@@ -87,7 +87,7 @@ class Run:
                     usable = [line for line in usable if number(line.get("time")) is not None]
                 if len(usable) < len(lines):
                     warn(f"{path}: {len(lines) - len(usable)} of its lines cannot be used; they are left out.")
-                write_text(path, "".join(json.dumps(line) + "\n" for line in usable if (step_of(line) or 0) <= step))
+                write_text(path, "".join(json_line(line) for line in usable if (step_of(line) or 0) <= step))
         for sheet in self.samples.glob("*.png"):
             if (place := sheet_of(sheet)) and place[0] > step:
                 with contextlib.suppress(OSError):  # a folder of that name

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +46,19 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")
     with Run.create(folder) as run:
         try:
-            written = describe(resolved, data, session) | {"machine": machine.describe()}
+            written = describe(resolved, data, session, now()) | {"machine": machine.describe()}
             _train(resolved, data, session, run, watch, written, evaluator)
         except UsageError:
             if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
                 shutil.rmtree(folder)
             raise
     return folder
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 has it; of SOURCE_DATE_EPOCH, in seconds since 1970, where that is set."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(given) if given.isdecimal() and len(given) < 12 else time.time(), UTC).isoformat(timespec="seconds")
 
 
 def advice(resolved: Resolved, data: Prepared) -> list[str]:
@@ -91,13 +100,14 @@ def probe(session: Session) -> None:
             raise GanzooError(f"{whose}: no gradient goes through what it gives, so it cannot learn. That is for its plugin to mend.")
 
 
-def describe(resolved: Resolved, data: Prepared, session: Session) -> dict[str, Any]:
-    """The content of a run's config.json, but for the machine."""
+def describe(resolved: Resolved, data: Prepared, session: Session, created: str = "") -> dict[str, Any]:
+    """The content of a run's config.json, but for the machine. created: when the run began, as ISO 8601 has it."""
     spec = session.strategy.spec
     return {
         **resolved.config.to_json(),
         "data": {"name": data.name, "checksum": data.checksum, "counts": dict(data.counts), **spec.to_json()},
-        "exports": exported.describe(resolved, data, session.strategy),
+        "exports": exported.describe(resolved, data, session.strategy, created),
+        **({"created": created} if created else {}),
         "ganzoo": __version__,
         "plugins": resolved.plugins(spec),
     }
@@ -172,13 +182,14 @@ def _train(
                 f"{file} has been changed since its checkpoints were written: a run goes on as it began. "
                 f"Bring it back, or start a new run with `ganzoo run {resolved.config.recipe} --config {file}`."
             )
-    exports = exported.describe(resolved, data, strategy)
+    exports = exported.describe(resolved, data, strategy, str(written.get("created", "")))
     if loaded is not None and (stale := exported.stale(run.folder, t, exports)):
         # It was killed after this checkpoint and before the files that follow it.
         exported.save(run.folder, checkpoint.tensors_of(strategy), t, exports)
         if chart := pictures.curves(run.metrics()):
             pictures.save(chart, run.folder / "losses.png")
         if _ended(resolved.run, t, session.batches.position):
+            checkpoint.prune(run.checkpoints, resolved.run.keep, t)
             watch.warned(f"{run.folder} is at its end, step {t}; {', '.join(stale)}, which it had not written yet, is written now.")
             return
     if _ended(resolved.run, t, session.batches.position):

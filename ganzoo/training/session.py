@@ -74,7 +74,7 @@ def batches_of(resolved: Resolved, data: Prepared, device: torch.device) -> Batc
 def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
     """A run ready for step 0: with its device and image size settled, its data, its session."""
     device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
-    data = resolved.prepare(progress)
+    resolved, data = resolved.prepared(progress)
     field = data.spec.fields[resolved.records.main]
     if medium(field.medium).pictures and resolved.run.crop is None:
         resolved = resolved.settled(image_size=written_size(field.shape))

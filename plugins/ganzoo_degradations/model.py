@@ -45,8 +45,11 @@ class Mask(ganzoo.Degradation):
         return {"source": x, "mask": replace(x, shape=(1, *x.shape[1:]))}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        missing = self.missing(x)
-        return {"source": x.masked_fill(missing, 0.0), "mask": missing.float() * 2 - 1}
+        return self.applied({"source": x, "mask": self.missing(x).float() * 2 - 1})
+
+    def applied(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        missing = given["mask"] > 0
+        return {**given, "source": given["source"].masked_fill(missing, 0.0), "mask": missing.float() * 2 - 1}
 
     def missing(self, x: Tensor) -> Tensor:
         """Where x is missing: (N, 1, H, W), true there."""

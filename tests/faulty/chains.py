@@ -18,7 +18,7 @@ from zoo import flags, small
 from faulty import injector
 
 #: Fields that tell of the clock and not of the run.
-OF_THE_CLOCK = frozenset({"time", "images_per_second", "date", "seconds"})
+OF_THE_CLOCK = frozenset({"time", "images_per_second", "date", "seconds", "check"})
 STEPS = 10
 OFTEN = [f"--steps={STEPS}", "--save-every=2", "--sample-every=2", "--log-every=1", "--keep=2"]
 
@@ -44,7 +44,8 @@ class Server:
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None, warm: bool = False, memory: int = 0) -> None:
         self.folder, self.count, self.warm, self.memory = folder, 0, warm, memory
         self.env = {k: v for k, v in os.environ.items() if k not in ("GANZOO_STRICT", "GANZOO_DISABLE_PLUGINS")}
-        self.env |= {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "GANZOO_CACHE": str(folder / "cache"), **(env or {})}
+        self.env |= {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "GANZOO_CACHE": str(folder / "cache")}
+        self.env |= {"SOURCE_DATE_EPOCH": "0", **(env or {})}  # runs say when they began, and their files are compared
 
     def __enter__(self) -> Server:
         self.folder.mkdir(parents=True, exist_ok=True)

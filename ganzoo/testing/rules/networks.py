@@ -101,8 +101,8 @@ def called(network: Network, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]
 
 @rule(*COMBINATIONS, trains=True)
 def networks_give_what_they_say(case: Case) -> None:
-    """A network's outputs are those that its record `gives`, in that order: raw logits (N,), class_logits (N, classes), a reconstruction as
-    x. Its priors are those of its record's `latents`.
+    """A network's outputs are those that its record `gives`, in that order: raw logits (N,), or (N, ...) of patches, class_logits
+    (N, classes), a reconstruction as x. Its priors are those of its record's `latents`.
 
     Where the record says `per_sample`, what it says of one sample does not change with the others of the batch.
     """
@@ -117,7 +117,7 @@ def networks_give_what_they_say(case: Case) -> None:
         first, second, large = (deepcopy(network) for _ in range(3))
         outputs = called(first, inputs)
         assert len(outputs) == len(record.gives), f"{path} gives {len(outputs)} outputs; its record says {', '.join(record.gives)}"
-        shapes: dict[str, Any] = {"logits": (n,), "class_logits": (n, network.spec.classes)}
+        shapes: dict[str, Any] = {"class_logits": (n, network.spec.classes)}
         if "x" in inputs:
             shapes["reconstruction"] = tuple(inputs["x"].shape)
         for name, output in zip(record.gives, outputs, strict=True):
