@@ -338,3 +338,51 @@ def test_a_line_of_somebody_elses_is_left_out(line):
     assert parsed({"figures": {"fid": 1}, "better": 5, "step": "x", "notes": 7, "hash": None}) == Evaluation(
         {"fid": 1.0}, {}, (), {}, "", "", "", 0.0
     )
+
+
+def test_what_mends_pictures_is_measured_against_the_truth_and_beside_its_input(tmp_path):
+    """Noise of 25 grey levels on middle grey is 10 log10(255² / 25²) = 20.17 dB away from it."""
+    save_file({"x": torch.full((40, 3, 16, 16), 128, dtype=torch.uint8)}, tmp_path / "grey.safetensors")
+    config = small("denoise", tmp_path / "grey.safetensors", steps=2, eval_every=2)
+    launch.start(config, tmp_path / "run", Watch())
+    psnr, ssim = measured(tmp_path / "run", {"settings": {"psnr": {"border": 2}}})
+    assert list(ssim.figures) == ["ssim", "input-ssim"]
+    assert psnr.better == {"psnr": "higher"}
+    assert psnr.figures["input-psnr"] == pytest.approx(20.17, abs=0.1)
+    made = f"of grey (train, {psnr.protocol['checksum'][:8]}), from source of train, made by noise sigma 25.0, 1x16x16, seed 0, float64"
+    assert psnr.line == f"psnr and input-psnr, n 40, {made}, border 2, luma off [{psnr.hash}]"
+    during = [parsed(line) for line in read_lines(tmp_path / "run" / EVALUATIONS)][:2]
+    assert [list(e.figures) for e in during] == [["psnr", "input-psnr"], ["ssim", "input-ssim"]]
+    assert during[1].figures == ssim.figures
+    assert during[1].line == ssim.line
+
+
+def test_translations_are_measured_against_the_real_pictures_of_the_other_domain(tmp_path):
+    from ganzoo_metrics.model import FID
+
+    from ganzoo.metrics import FeatureBatch
+
+    g = torch.Generator().manual_seed(0)
+    for folder, middle in (("trainA", 60), ("trainB", 180), ("testA", 60), ("testB", 180)):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for i, x in enumerate(torch.randint(middle - 40, middle + 40, (12, 16, 16), generator=g, dtype=torch.uint8)):
+            Image.fromarray(x.numpy()).save(tmp_path / "data" / folder / f"{i}.png")
+    launch.start(small("cyclegan", tmp_path / "data", steps=2, image_size="16"), tmp_path / "run", Watch())
+    zoo = catalogue()
+    held_out = find_data(zoo, RunOptions(dataset=str(tmp_path / "data"), image_size="16")).held_out.prepare().load()
+    lines = []
+    for name, taken, given in (("a-to-b", "x_a", "x_b"), ("b-to-a", "x_b", "x_a")):
+        subject = find_subject(zoo, tmp_path / "run", False, name)
+        (made,) = evaluate(zoo, subject, lambda reference: request(reference, "fid", "pixels", n=12), against="test")
+        outputs = torch.cat(list(load(zoo, tmp_path / "run", name).outputs(12, given={taken: held_out[taken].float() / 127.5 - 1})))
+        metric = FID(DataSpec.of("image", (1, 16, 16)), None)
+        sides = [metric.accumulator(12) for _ in range(2)]
+        for side, rows in zip(sides, (outputs, held_out[given]), strict=True):
+            side.add(FeatureBatch(rows, rows.flatten(1).float() / 255))
+        assert made.figures["fid (pixels)"] == pytest.approx(metric.compute(*sides)["fid"], rel=1e-5)
+        assert f"n 12, against 12 {given} of data (test, " in made.line
+        assert f"), from {taken} of test, 1x16x16" in made.line
+        lines.append(made.hash)
+    assert len(set(lines)) == 2
+    usual_ = measured(tmp_path / "run", against="test", asked={})
+    assert [list(e.figures) for e in usual_] == [["FD-random"]]

@@ -392,12 +392,19 @@ def pictures(n=6, size=16, channels=3):
 
 
 def beside(name, x, truth, spec=None, lot=4, **options):
+    figures, metric = all_beside(name, x, truth, spec, lot, **options)
+    return figures[name], metric
+
+
+def all_beside(name, x, truth, spec=None, lot=4, inputs=None, **options):
+    """The figures of x; inputs: what it was made of, by key."""
     entry = catalogue().get("metric", name)
     metric = entry.load()(spec or DataSpec.of("image", tuple(x.shape[1:])), make(entry.record.options, options))
     filled = metric.accumulator(len(x))
     for i in range(0, len(x), lot):
-        filled.add(FeatureBatch(x[i : i + lot], x[i : i + lot].flatten(1).float(), truth=truth[i : i + lot]))
-    return metric.compute(filled, None)[name], metric
+        given = {key: value[i : i + lot] for key, value in (inputs or {}).items()}
+        filled.add(FeatureBatch(x[i : i + lot], x[i : i + lot].flatten(1).float(), truth=truth[i : i + lot], inputs=given))
+    return metric.compute(filled, None), metric
 
 
 def test_psnr_is_that_of_the_mean_squared_error_of_each_picture():
@@ -413,6 +420,15 @@ def test_psnr_is_that_of_the_mean_squared_error_of_each_picture():
     assert beside("psnr", x[:1], truth[:1], border=1)[0] == pytest.approx(48.1308, abs=1e-4)
     with pytest.raises(UsageError, match="leave nothing of 12 x 12"):
         beside("psnr", x, truth, border=6)
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
+def test_the_figure_of_an_input_stands_beside_that_of_the_output_where_both_have_one_size(name):
+    x, truth = pictures()
+    worse = x // 2
+    own, others = (beside(name, rows, truth)[0] for rows in (x, worse))
+    assert all_beside(name, x, truth, inputs={"source": worse})[0] == pytest.approx({name: own, f"input-{name}": others})
+    assert all_beside(name, x, truth, inputs={"source": worse[:, :, ::2, ::2], "mask": worse[:, :1]})[0] == {name: own}
 
 
 def test_ssim_equals_its_definition_written_out():

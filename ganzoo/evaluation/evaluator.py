@@ -50,6 +50,10 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
 
 
+def _said(value: Any) -> Any:
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
 class Evaluator:
     """Measures samples by one protocol, as often as it is called; its accumulators of the real samples are filled once and cached.
 
@@ -174,6 +178,8 @@ class Evaluator:
         # A metric that does not compare is of this data all the same: classes are drawn as often as it has them, and toys have their modes.
         data = self.reference.data
         protocol |= {"data": data.name, "checksum": data.checksum[:12], "split": self.reference.split}
+        own = self.reference.own(self.reference.key)
+        protocol |= {"field": own} if own != "x" else {}
         return protocol | ({"n_real": self.n_real} if metric.compares else {})
 
     def _line(self, names: str, entry: Entry, protocol: Mapping[str, Any], hashed: str) -> str:
@@ -184,13 +190,16 @@ class Evaluator:
             words.append(f"{protocol['features']}@{protocol['layer']}{weights}")
             words += [f"{key} {value}" for key, value in self.extractor.protocol().items()] if self.extractor is not None else []
         words.append(f"n {protocol['n']}")
-        real = f"of {protocol['data']} ({protocol['split']}, {protocol['checksum'][:8]})"
+        real = f"{protocol.get('field', '')} of {protocol['data']} ({protocol['split']}, {protocol['checksum'][:8]})".lstrip()
         words.append(f"against {protocol['n_real']} {real}" if "n_real" in protocol else real)
         words += [f"from {protocol['inputs']}"] if "inputs" in protocol else []
+        if "degradation" in protocol:
+            made = json.loads(protocol["degradation"])
+            words.append(" ".join(["made by", made["part"], *(f"{key} {_said(value)}" for key, value in made["options"].items())]))
         words += ["x".join(map(str, protocol["shape"])), f"seed {protocol['seed']}", "float64"]
         assert isinstance(entry.record, MetricPart)
-        defaults = options.fields(entry.record.options)
-        words += [f"{key} {value}" for key, value in protocol["options"].items() if value != defaults[key].default]
+        defaults, all_ = options.fields(entry.record.options), "truth" in entry.record.looks_at  # papers differ in what they compare
+        words += [f"{key} {_said(value)}" for key, value in protocol["options"].items() if all_ or value != defaults[key].default]
         return f"{', '.join(words)} [{hashed}]"
 
     def _figure_name(self, figure: str, entry: Entry) -> str:
@@ -224,7 +233,8 @@ class Evaluator:
                 checkpoint.write(files[key], accumulator.state, {"of": self.reference.data.name})
 
     def _cache_name(self, key: str) -> str:
-        decisive = [__version__, key, self.extractor_protocol, self.reference.data.checksum, self.reference.field.to_json(), self.n_real]
+        own, data = self.reference.own(self.reference.key), self.reference.data
+        decisive = [__version__, key, self.extractor_protocol, data.checksum, own, self.reference.field.to_json(), self.n_real]
         return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:20]}"
 
     def _real_samples(self) -> Iterator[Lot]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
@@ -15,6 +17,7 @@ class Truths(Metric):
     """A metric that compares each output with its truth, row by row, and reports the mean."""
 
     compares = False
+    figure: ClassVar[str]
 
     def each(self, x: Tensor, truth: Tensor) -> Tensor:
         """The figure of each row, float64 (N,)."""
@@ -23,9 +26,27 @@ class Truths(Metric):
     def accumulator(self, n: int) -> Accumulator:
         def terms(batch: FeatureBatch, first: int) -> dict[str, Tensor]:
             assert batch.truth is not None, "the metric's record asks for the truth"
-            return {"sum": self.each(batch.x, batch.truth).sum()}
+            return {name: self.each(x, batch.truth).sum() for name, x in self.sides(batch, batch.truth).items()}
 
         return Sums(n, f"{type(self).__name__} {self.options}", terms)
+
+    def sides(self, batch: FeatureBatch, truth: Tensor) -> dict[str, Tensor]:
+        """What is compared with the truth, by the name of its figure."""
+        return {self.figure: batch.x}
+
+    def compute(self, fake: Sums, real: None) -> dict[str, float]:
+        check_samples(1, generated=fake)
+        return {name: float(total) / fake.n for name, total in fake.state.items()}
+
+
+class Pictures(Truths):
+    """The same of pictures; where an input has the size of the truth, its own figure stands beside that of the output: what was gained."""
+
+    options: PictureOptions
+
+    def sides(self, batch: FeatureBatch, truth: Tensor) -> dict[str, Tensor]:
+        alike = [x for x in batch.inputs.values() if x.shape == truth.shape]
+        return super().sides(batch, truth) | ({f"input-{self.figure}": alike[0]} if alike else {})
 
 
 def compared(x: Tensor, options: PictureOptions) -> Tensor:
@@ -43,24 +64,20 @@ def compared(x: Tensor, options: PictureOptions) -> Tensor:
     return y[:, :, b : y.shape[2] - b, b : y.shape[3] - b]
 
 
-class PSNR(Truths):
+class PSNR(Pictures):
     """10 log10(255² / MSE) of each picture, in dB; the same picture counts as 100 dB. The figure is the mean."""
 
-    options: PictureOptions
+    figure = "psnr"
 
     def each(self, x: Tensor, truth: Tensor) -> Tensor:
         error = (compared(x, self.options) - compared(truth, self.options)).square().mean((1, 2, 3))
         return 10 * (255**2 / error.clamp_min(255**2 * 1e-10)).log10()
 
-    def compute(self, fake: Sums, real: None) -> dict[str, float]:
-        check_samples(1, generated=fake)
-        return {"psnr": float(fake.state["sum"]) / fake.n}
 
-
-class SSIM(Truths):
+class SSIM(Pictures):
     """Wang et al. 2004, equations 13 to 16: a Gaussian window of 11 x 11 pixels, deviation 1.5, K1 0.01, K2 0.03, where it fits whole."""
 
-    options: PictureOptions
+    figure = "ssim"
 
     def each(self, x: Tensor, truth: Tensor) -> Tensor:
         a, b = compared(x, self.options), compared(truth, self.options)
@@ -78,20 +95,18 @@ class SSIM(Truths):
         ssim = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
         return ssim.mean((1, 2, 3)).view(a.shape[:2]).mean(1)
 
-    def compute(self, fake: Sums, real: None) -> dict[str, float]:
-        check_samples(1, generated=fake)
-        return {"ssim": float(fake.state["sum"]) / fake.n}
-
 
 class Accuracy(Truths):
     """The share of rows whose most probable class is the true one. x: probabilities (N, K); truth: classes (N,)."""
+
+    figure = "accuracy"
 
     def each(self, x: Tensor, truth: Tensor) -> Tensor:
         return (x.argmax(1) == truth).double()
 
     def compute(self, fake: Sums, real: None) -> dict[str, float]:
-        check_samples(1, generated=fake)
-        share, classes = float(fake.state["sum"]) / fake.n, self.spec.x.size
+        figures, classes = super().compute(fake, real), self.spec.x.size
+        share = figures["accuracy"]
         if share <= 1.5 / max(classes, 1):
             self.note(f"an accuracy of {share:.1%} with {classes} classes is what guessing gives.")
-        return {"accuracy": share}
+        return figures
