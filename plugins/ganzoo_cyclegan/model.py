@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from ganzoo_pix2pix.model import falling, initialise
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 import ganzoo
 from ganzoo import Batch, Builders, DataSpec, Export, Prior, Terms
 from ganzoo_cyclegan import CycleOptions, ResNetOptions
+
+
+def initialise(module: nn.Module) -> None:
+    """Appendix 7.2: N(0, 0.02)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
 
 
 def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -125,3 +130,8 @@ class CycleGAN(ganzoo.Strategy):
             else:
                 shown.append(fake)
         return ganzoo.mine(torch.stack(shown))
+
+
+def falling(lr: float, t: int, end: int) -> float:
+    """The learning rate of step t: constant for half of the steps to `end`, then on a line to 0 there; 0: constant."""
+    return lr * min(1.0, max(0.0, 2 * (1 - t / end))) if end else lr

@@ -107,6 +107,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                     "steps": 1500, "batch_size": 16, "generator.width": 32, "generator.depth": 3, "generator.dropout": 0.0,
                     "discriminator.width": 32, "discriminator.layers": 2, "strategy.lr": 5e-4, "strategy.decay": "steps",
                 },
+                "paper": {"steps": 80_000, "batch_size": 1, "image_size": "256", "generator.dropout": 0.0, "strategy.decay": "steps"},
             },
             check=Check(small=SMALL),
         ),

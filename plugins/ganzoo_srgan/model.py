@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from ganzoo_pix2pix.model import Paired
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, l1_loss, leaky_relu, mse_loss, pixel_unshuffle, softplus
 
 import ganzoo
-from ganzoo import Batch, DataSpec, Terms, View
+from ganzoo import Batch, Builders, DataSpec, Terms, View
 from ganzoo_srgan import (
     DiscriminatorOptions,
     ESRGANLossOptions,
@@ -70,10 +69,8 @@ class SRResNet(ganzoo.Generator):
         for f in {1: [], 3: [3]}.get(self.factor, [2] * (self.factor.bit_length() - 1)):
             up += [nn.Conv2d(w, w * f * f, 3, padding=1), nn.PixelShuffle(f), nn.PReLU()]
         last = nn.Conv2d(w, spec.shape[0], options.kernel, padding=edge)
-        if options.residual:  # at first it adds nothing
-            nn.init.zeros_(last.weight)
-            assert last.bias is not None
-            nn.init.zeros_(last.bias)
+        for value in last.parameters() if options.residual else ():  # at first it adds nothing
+            nn.init.zeros_(value)
         self.tail = nn.Sequential(*up, last)
 
     def forward(self, source: Tensor) -> Tensor:
@@ -215,10 +212,18 @@ class ESRGANLoss(ganzoo.Loss):
         return {"fake": o.adversarial * game, "pixels": o.pixels * l1_loss(x_fake, x_real)}
 
 
-class Pretrained(Paired):
+class Pretrained(ganzoo.Strategy):
     """SRGAN, section 3.2: G learns alone, as SRResNet, by its distance to the truth; then D and G take turns, both on the same fakes."""
 
-    options: PretrainedOptions  # type: ignore[assignment]
+    options: PretrainedOptions
+
+    def __init__(self, build: Builders, options: PretrainedOptions) -> None:
+        super().__init__(build, options)
+        self.G, self.D = build.network("generator"), build.network("discriminator")
+        self.opt_G, self.opt_D = (
+            torch.optim.Adam(network.parameters(), torch.tensor(options.lr), (options.beta1, options.beta2), fused=True)
+            for network in (self.G, self.D)
+        )
 
     def phases(self) -> dict[str, int]:
         return {"alone": 0, "play": self.options.pretrain} if self.options.pretrain else {"play": 0}
@@ -230,9 +235,15 @@ class Pretrained(Paired):
             ganzoo.set_lr(optimiser, lr)
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        if self.phase(t) == "play":
-            return super().step(batches, t)
-        batch, distance = next(batches), mse_loss if self.options.distance == "mse" else l1_loss
-        terms = {"pixels": distance(self.fake({**batch, **self.latents(len(batch["x"]))}), batch["x"])}
-        self.update((self.opt_G, terms))
-        return self.metrics(g=terms)
+        batch = next(batches)
+        given = {**batch, **self.latents(len(batch["x"]))}
+        D, x_fake = self.view(self.D, given), self.fake(given)
+        if self.phase(t) == "alone":
+            terms = {"pixels": (mse_loss if self.options.distance == "mse" else l1_loss)(x_fake, batch["x"])}
+            self.update((self.opt_G, terms))
+            return self.metrics(g=terms)
+        terms_d = self.loss.discriminator(D, batch["x"], x_fake.detach(), t=t, **given)
+        self.update((self.opt_D, terms_d))
+        terms_g = self.loss.generator(D, x_fake, batch["x"], t=t, **given)
+        self.update((self.opt_G, terms_g))
+        return self.metrics(d=terms_d, g=terms_g)

@@ -123,6 +123,7 @@ def networks_give_what_they_say(case: Case) -> None:
         for name, output in zip(record.gives, outputs, strict=True):
             wanted, got = shapes.get(name, (n, *output.shape[1:])), tuple(output.shape)
             assert got == wanted, f"{path}: {name}: wanted {wanted}, got {got}"
+            assert name != "logits" or got != (n, 1), f"{path}: logits: wanted {(n,)}, got {got}"
         if "logits" in record.gives:
             with torch.no_grad():
                 for p in large.parameters():
