@@ -146,7 +146,8 @@ np.save(data / "signals.npy", random.standard_normal((5, 1, 64)).astype(np.float
         out = self.work / f"used-{kind}"
         if kind in ("pairs", "domains"):
             photo = self.data / "winter" / "00.png"
-            self.ganzoo("apply", run, photo, "--out", out)
+            holes = ["--box", "4,4,8x8"] if kind == "pairs" else []
+            self.ganzoo("apply", run, photo, *holes, "--out", out)
             assert (out / "00.png").stat().st_size > 100
         if kind == "domains":
             self.ganzoo("apply", run, photo, "--network", "b-to-a", "--out", self.work / "used-back")
