@@ -643,6 +643,33 @@ def test_a_real_run_in_the_browser(browser, trained, tmp_path):
     quiet(browser)
 
 
+def test_what_was_turned_is_wiped_over_what_was_given(browser, ganzoo, images, tmp_path):
+    small = ("--generator.width", 8, "--discriminator.width", 8, "--batch-size", 4, "--steps", 2, "--out", tmp_path / "run")
+    done = ganzoo("run", "denoise", "--dataset", images(1, 32), *small)
+    assert done.returncode == 0, done.stderr
+    call("report", tmp_path / "run", "--out", tmp_path / "r.html")
+    visit(browser, tmp_path / "r.html")
+    assert browser.execute_script("return document.querySelectorAll('.row').length") == generated.SAMPLES
+    at = """const row = document.querySelectorAll('.row')[1], input = document.querySelector('.turned input');
+        input.value = arguments[0]; input.dispatchEvent(new Event('input'));
+        const box = row.getBoundingClientRect(), seen = [.1, .9].map(x => { const y = box.top + box.height / 2;
+          return document.elementFromPoint(box.left + x * box.width, y)?.alt; });
+        return [...seen, document.querySelector('.turned output').textContent]"""
+    browser.execute_script("document.querySelector('.turned').scrollIntoView()")
+    source, made, truth = (f"run: {name} 2" for name in ("source", "generator", "truth"))
+    assert browser.execute_script(at, 0) == [source, source, "source"]
+    assert browser.execute_script(at, 50) == [made, source, "generator on the left, source on the right"]
+    assert browser.execute_script(at, 100) == [made, made, "generator"]
+    assert browser.execute_script(at, 150) == [truth, made, "truth on the left, generator on the right"]
+    assert browser.execute_script(at, 200) == [truth, truth, "truth"]
+    pixels = """return [...document.querySelectorAll('.row')[1].querySelectorAll('img')].map(i => { const c = new OffscreenCanvas(32, 32)
+        .getContext('2d'); c.drawImage(i, 0, 0); return [...c.getImageData(0, 0, 32, 32).data].filter((_, i) => i % 4 === 0) })"""
+    seen = [torch.tensor(row).float() for row in browser.execute_script(pixels)]
+    assert 15 < (seen[0] - seen[2]).std() < 30  # noise of sigma 25, clipped
+    assert not torch.equal(seen[1], seen[2])
+    quiet(browser)
+
+
 def test_without_scripts_the_last_sheet_and_all_figures_are_seen(browser, make, tmp_path):
     report.write(tmp_path / "r.html", [read(make())], "One run")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})

@@ -206,8 +206,9 @@ def _use(folder: Path, typed: str) -> str:
     """The command that uses the main product of a run, and what it does."""
     from ganzoo.runs.exported import load
 
-    if load(catalogue(), folder).asks:
-        return f"apply {typed} FILE` turns your own"
+    product = load(catalogue(), folder)
+    if product.asks:
+        return f"apply {typed} FILE{' --box X,Y,WxH' if product.fills else ''}` turns your own"
     return f"sample {typed}` draws more"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,6 +46,7 @@ class Generated:
     """Pictures from a generator, PNG or WebP files.
 
     unit: what the distances of neighbours are about. no_neighbours: why there are none, where there are none. heading: of the picture.
+    turned: instead of one picture those of each row, by what they are: what was given, what was made of it, the truth.
     """
 
     step: int
@@ -55,11 +56,13 @@ class Generated:
     unit: str = ""
     no_neighbours: str = ""
     heading: str = BETWEEN
+    turned: Sequence[Mapping[str, bytes]] = ()
 
     @property
     def bytes(self) -> int:
         """Of all its pictures."""
-        return len(self.interpolation) + sum(len(n.picture) + sum(map(len, n.nearest)) for n in self.neighbours)
+        pictures = [*(n.picture for n in self.neighbours), *(picture for row in self.turned for picture in row.values())]
+        return len(self.interpolation) + sum(map(len, pictures)) + sum(len(near) for n in self.neighbours for near in n.nearest)
 
 
 def generate(exported: Exported, batches: Batches | None = None, no_data: str = "", seed: int = 0) -> Generated:
@@ -97,13 +100,18 @@ def _each(exported: Exported, y: Tensor) -> dict[str, Tensor]:
 def _applied(exported: Exported, batches: Batches | None, no_data: str, seed: int) -> Generated:
     if batches is None:
         raise UsageError(f"{exported.name} asks for {', '.join(exported.asks)}. {no_data}".strip())
-    peek = batches.peek(2 * SAMPLES)
-    given = {key: peek[key].cpu() for key in exported.fields}
-    x = torch.cat(list(exported.outputs(2 * SAMPLES, seed, given)))
+    peek = {key: value.cpu() for key, value in batches.peek(2 * SAMPLES).items()}
+    given = {key: peek[key] for key in {*exported.fields, *exported.wants}}
+    x = exported.kept(torch.cat(list(exported.outputs(2 * SAMPLES, seed, given))), given)
     truth = exported.medium.stored(peek[exported.key], exported.field) if exported.has_truth else None
-    caption = f"{', '.join(exported.asks)} of the data, then {exported.name}" + (", then the truth" if truth is not None else "")
+    caption = f"{', '.join(exported.asks)} of the training data, then {exported.name}" + (", then the truth" if truth is not None else "")
     why = "Each output belongs to a row of the data: there is nothing to seek."
-    return Generated(exported.step, packed(exported.sheet(x, SAMPLES, given, truth)), caption, no_neighbours=why, heading=APPLIED)
+    made = Generated(exported.step, b"", caption, no_neighbours=why, heading=APPLIED)
+    if not all(medium(field.medium).pictures for field in (exported.field, *(exported.fields[key] for key in exported.asks))):
+        return replace(made, interpolation=packed(exported.sheet(x, SAMPLES, given, truth)))
+    beside = {name: cells for name, cells in exported.beside(x, given, truth).items() if name != "mask"}
+    turned = [dict(zip(beside, map(packed, row), strict=True)) for row in zip(*beside.values(), strict=True)]
+    return replace(made, turned=turned[:SAMPLES])
 
 
 def neighbours(x: Tensor, real: Tensor, captions: Sequence[str], field: Field) -> list[Neighbours]:

@@ -27,6 +27,29 @@
     show();
   }
 
+  // What was turned: the pictures of a row lie upon each other, each as far as the slider has come.
+  for (const turned of document.querySelectorAll(".turned")) {
+    const [label, input, told] = ["label", "input", "output"].map((name) => turned.querySelector(name));
+    const names = input.dataset.names.split("|");
+    const wipe = () => {
+      const place = Math.min(Math.floor(input.value / 100), names.length - 2);
+      const share = input.value - 100 * place;
+      for (const row of turned.querySelectorAll(".row")) {
+        [...row.querySelectorAll("img")].forEach((picture, i) => {
+          const seen = Math.min(100, Math.max(0, input.value - 100 * (i - 1)));
+          picture.style.clipPath = i ? `inset(0 ${100 - seen}% 0 0)` : "";
+        });
+      }
+      const [left, right] = [names[place + 1], names[place]];
+      told.textContent = share === 0 ? right : share === 100 ? left : `${left} on the left, ${right} on the right`;
+      input.setAttribute("aria-valuetext", told.textContent);
+    };
+    turned.classList.add("wiped");
+    label.hidden = false;
+    input.addEventListener("input", wipe);
+    wipe();
+  }
+
   // The charts: their colours are those of page.css, whatever the theme.
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const places = [...document.querySelectorAll(".plot")];

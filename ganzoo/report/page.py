@@ -195,12 +195,14 @@ def _heading(generated: Generated | None) -> str:
 
 def _generated_view(generated: Generated | None, not_drawn: str) -> dict[str, Any]:
     """Pictures from the generator, or why there are none."""
-    view: dict[str, Any] = {"interpolation": None, "not_drawn": not_drawn or "The generator was not asked.", "no_neighbours": ""}
+    not_drawn = not_drawn or "The generator was not asked."
+    view: dict[str, Any] = {"interpolation": None, "turned": [], "not_drawn": not_drawn, "no_neighbours": ""}
     view["heading"] = _heading(generated)
     if generated is None:
         return view | {"no_neighbours": "Without the generator there are none."}
+    caption = f"{generated.interpolation_caption}, at step {generated.step}"
+    view |= {"turned": [{name: charts.uri(picture) for name, picture in row.items()} for row in generated.turned], "caption": caption}
     if generated.interpolation:
-        caption = f"{generated.interpolation_caption}, at step {generated.step}"
         view["interpolation"] = {"uri": charts.uri(generated.interpolation), "caption": caption}
     if not generated.neighbours:
         return view | {"no_neighbours": generated.no_neighbours or "They were not sought."}

@@ -305,15 +305,21 @@ class Exported:
         """
         if not self.asks or not given:
             return self.medium.sheet(rows, self.field, columns, real)
-        beside = []
+        beside = self.beside(rows, given, truth)
+        cells = [cell for group in zip(*beside.values(), strict=True) for cell in group]
+        return pictures.grid(cells, max(1, columns // len(beside)) * len(beside))
+
+    def beside(self, rows: Tensor, given: Mapping[str, Tensor], truth: Tensor | None = None) -> dict[str, list[Image]]:
+        """Pictures of its outputs, of what it was asked to turn, and of the truth, in the order to be seen in, by what they are.
+
+        rows, truth: stored. given: the inputs, as in a batch.
+        """
+        seen = {}
         for key in self.asks:
             kind = medium(self.fields[key].medium)
-            beside.append(kind.cells(kind.stored(given[key], self.fields[key]), self.fields[key]))
-        beside.append(self.medium.cells(rows, self.field))
-        if truth is not None:
-            beside.append(self.medium.cells(truth, self.field))
-        cells = [cell for group in zip(*beside, strict=True) for cell in group]
-        return pictures.grid(cells, max(1, columns // len(beside)) * len(beside))
+            seen[key] = kind.cells(kind.stored(given[key], self.fields[key]), self.fields[key])
+        seen[self.name] = self.medium.cells(rows, self.field)
+        return seen if truth is None else seen | {"truth": self.medium.cells(truth, self.field)}
 
 
 def classes_of(words: Sequence[str | int], field: Field, say: Callable[[str], None] = lambda text: None) -> list[int]:
