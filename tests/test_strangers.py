@@ -19,7 +19,8 @@ from ganzoo.runs import checkpoint
 def test_a_plugin_that_loops_at_import_is_named_after_control_c(tmp_path):
     (tmp_path / "endless.py").write_text("import pathlib, time\npathlib.Path('begun').touch()\nwhile True: time.sleep(0.05)\n")
     words = [sys.executable, "-m", "ganzoo", "list", "--plugin", "endless.py"]
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  a shell's background job ignores it, and so do its children
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     while not (tmp_path / "begun").exists():
         assert process.poll() is None
         time.sleep(0.05)
