@@ -216,7 +216,7 @@ def test_products_are_applied_evaluated_and_shown_by_the_command_line(mended, im
     report = command(*plugin, "report", mended)
     assert report.returncode == 0, report.stderr
     page = (mended / "report.html").read_text()
-    assert "source, mask of the data, then mend, then the truth" in page
+    assert "Source, mask of the training data, then mend, then the truth" in page
     assert "judge, step 2" in page
 
 
