@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from faulty import chains, mutants, others  # type: ignore[import-not-found]
 
+from ganzoo import compose
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.testing import toys
 from ganzoo.types import Field
@@ -28,9 +29,11 @@ from ganzoo.types import Field
 def killed(server: chains.Server, folder: Path, n: int, seed: int) -> tuple[list[list[str]], bool]:
     """Chains of kills over all recipes of ganzoo's own: a row a recipe, and whether all are exact."""
     recipes = [entry.name for entry in catalogue().entries("recipe") if entry.plugin.distribution == "pyganzoo"]
-    data, rows, good = toys.file(Field("image", (3, 16, 16))), [], True
+    rows, good = [], True
     for k, recipe in enumerate(recipes):
         rng = random.Random(f"{seed} {recipe}")
+        draft = compose.draft(catalogue(), recipe)
+        data = toys.file(Field("image", (3, 16, 16)), compose.Parts.of(draft.parts, draft.wrappers.values()).keys)
         case = chains.straight(server, folder / recipe / "straight", chains.words_of(recipe, data))
         exact, kills, tried = 0, 0, n // len(recipes) + (k < n % len(recipes))
         for i in range(tried):

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo import options
+from ganzoo import machine, options
 from ganzoo.config import Changes, Config, DataOptions, RunOptions, domains_of, size_of, written_size
 from ganzoo.errors import GanzooError, TooSmall, UsageError, did_you_mean
 from ganzoo.registry.catalogue import NONE, Catalogue, Entry, Measures, medium
@@ -416,6 +416,13 @@ class Resolved:
                 f"--image-size: {recipe} makes images of {', '.join(map(str, sizes))} pixels a side, got {got}. "
                 f"Choose one of them, or a generator and a discriminator of any size."
             )
+
+    def precision(self, spec: DataSpec, device: torch.device) -> str:
+        """That of the networks' arithmetic; "auto" is bf16 where the device has it, and no part and no medium says that it cannot."""
+        if self.run.precision != "auto":
+            return self.run.precision
+        able = machine.computes_bf16(device) and medium(spec.fields[self.records.main].medium).bf16
+        return "bf16" if able and all(getattr(part, "bf16", True) for part in self.records.all) else "fp32"
 
     def degradation(self, spec: DataSpec, device: torch.device) -> Degradation | None:
         """What makes "source" from "x", on the device; None where nothing does."""

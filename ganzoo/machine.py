@@ -6,7 +6,9 @@ import contextlib
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,37 @@ def pick_device(name: str) -> torch.device:
     if not available[name]:
         raise UsageError(f"--device {name}: this machine, or this build of torch, has none. Take --device auto.")
     return torch.device(name)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions of its own for bf16: without them it is slower than fp32."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def keep_memory() -> None:
+    """Let glibc keep the memory of large tensors that are freed, rather than give it back and fetch it again in every step.
+
+    Without glibc, or where the user has set it up by GLIBC_TUNABLES or MALLOC_*, nothing is changed.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
+        return
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h.
+    for parameter, value in ((-3, 32 << 20), (-1, 1 << 30), (-2, 64 << 20)):
+        libc.mallopt(parameter, value)
+
+
+def now() -> datetime:
+    """The time in UTC; that of SOURCE_DATE_EPOCH, in seconds since 1970, where that is set."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(given) if given.isdecimal() and len(given) < 12 else time.time(), UTC)
 
 
 def out_of_memory(error: BaseException) -> bool:

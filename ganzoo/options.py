@@ -64,6 +64,7 @@ class AlternatingOptions:
     lr_d: float = option(2e-4, "learning rate of D", source="Radford et al. 2015, section 4", min=0)
     beta1: float = option(0.5, "Adam's decay rate of the gradient mean", source="Radford et al. 2015, section 4", min=0, max=0.999999)
     beta2: float = option(0.999, "Adam's decay rate of the squared gradient", min=0, max=0.999999)
+    reuse_fakes: bool = option(False, "G learns from the fakes of D's last step, where the paper draws new ones: a seventh is saved")
 
 
 def fields(cls: type | None) -> dict[str, dataclasses.Field[Any]]:

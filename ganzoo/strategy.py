@@ -256,6 +256,11 @@ class Alternating(Strategy):
         self.G, self.D = build.network("generator"), build.network("discriminator")
         self.opt_G, self.opt_D = self.optimiser(self.G, "g"), self.optimiser(self.D, "d")
 
+    @property
+    def reuses(self) -> bool:
+        """Whether G learns from the fakes of D's last step."""
+        return getattr(self.options, "reuse_fakes", False)
+
     def d_steps(self, t: int) -> int:
         """D's updates in step t."""
         return self.options.d_steps
@@ -273,18 +278,22 @@ class Alternating(Strategy):
         return (*super().variant(t), self.d_steps(t))
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        for _ in range(self.d_steps(t)):
+        steps = self.d_steps(t)
+        for i in range(steps):
             batch = next(batches)
             x_real = batch["x"]
             given = {**batch, **self.latents(len(x_real))}
             D = self.view(self.D, given)
-            with torch.no_grad():
+            reused = self.reuses and i + 1 == steps
+            with torch.set_grad_enabled(reused):
                 x_fake = self.fake(given)
-            terms_d = self.loss.discriminator(D, x_real, x_fake, t=t, **given)
+            terms_d = self.loss.discriminator(D, x_real, x_fake.detach(), t=t, **given)
             self.update((self.opt_D, terms_d))
             self.after_d(t)
-        given |= self.latents(len(x_real))
-        terms_g = self.loss.generator(D, self.fake(given), x_real, t=t, **given)
+        if not reused:
+            given |= self.latents(len(x_real))
+            x_fake = self.fake(given)
+        terms_g = self.loss.generator(D, x_fake, x_real, t=t, **given)
         self.update((self.opt_G, terms_g))
         return self.metrics(d=terms_d, g=terms_g)
 

@@ -23,6 +23,7 @@ from ganzoo.testing import fresh, toys
 from ganzoo.training import launch
 from ganzoo.training.health import D_WON_LINES, D_WON_STEPS, Health, apartness, not_finite, spread
 from ganzoo.training.loop import Watch
+from ganzoo.training.session import open_session
 from ganzoo.types import Field
 
 SHAPES = Field("image", (1, 16, 16))
@@ -426,3 +427,19 @@ def test_samples_as_different_as_real_ones_are_apart_and_repeated_ones_are_not()
     assert apartness(torch.randn(200, 1, 8, 8), real) == pytest.approx(1, abs=0.1)
     assert apartness(real[:4].repeat(16, 1, 1, 1), real) == 0
     assert apartness(real[:1], real) == 1, "of one sample nothing is said"
+
+
+def test_bf16_is_taken_where_the_device_the_parts_and_the_data_are_fit_for_it(monkeypatch, images):
+    def taken(recipe, dataset, able, **run):
+        monkeypatch.setattr(machine, "computes_bf16", lambda device: able)
+        resolved, _, session = open_session(small(recipe, dataset, **{"precision": "auto", **run}))
+        assert resolved.config.run.precision == session.precision
+        return session.precision
+
+    pictures, points = images(), "ring"
+    assert [taken("gan", pictures, able) for able in (True, False)] == ["bf16", "fp32"]
+    assert taken("gan", points, True) == "fp32"
+    assert taken("gan", pictures, True, precision="fp32") == "fp32"
+    record = catalogue().get("loss", "non-saturating").record
+    monkeypatch.setitem(record.__dict__, "bf16", False)
+    assert taken("gan", pictures, True) == "fp32"

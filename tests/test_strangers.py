@@ -107,3 +107,37 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert gone.exists()  # it is young: on another machine its process may be at work
     remove_leftovers(tmp_path, 0)
     assert (gone.exists(), own.exists()) == (False, True)
+
+
+FLAT = """
+import ganzoo
+from torch import nn
+
+GANZOO_API = 1
+
+def forward(self, x):
+    x = self.first(x)
+    return self.last({}).squeeze(1)
+
+def __init__(self, spec, options):
+    ganzoo.Discriminator.__init__(self, spec, options)
+    self.first, self.last = nn.Conv2d(spec.shape[0], 4, 3, 2, 1), nn.Linear(4 * 16 * 16, 1)
+
+globals()["Fl" + "at"] = type("Flat", (ganzoo.Discriminator,), {{"__init__": __init__, "forward": forward}})
+
+@ganzoo.hookimpl
+def ganzoo_register():
+    return [ganzoo.NetworkPart("flat", "zz_flat:Flat", "flat", role="discriminator", takes=("x",), gives=("logits",))]
+"""
+
+
+def test_view_of_pictures_in_channels_last_is_refused_before_step_0_and_a_file_may_make_its_classes(tmp_path, ganzoo, images):
+    words = ("run", "--plugin", "zz_flat.py", "dcgan", "--discriminator", "flat", "--dataset", images(3, 32), "--steps", 1, "--out", "run")
+    for says, status in (("x.view(len(x), -1)", 1), ("x.flatten(1)", 0)):
+        (tmp_path / "zz_flat.py").write_text(FLAT.format(says))
+        done = ganzoo(*words, "--batch-size", 4, "--generator.width", 4, cwd=tmp_path)
+        assert done.returncode == status, done.stderr
+        assert (tmp_path / "run").exists() == (status == 0)
+        if status:
+            assert "plugin zz_flat of local" in done.stderr
+            assert "use flatten(1) or reshape" in done.stderr

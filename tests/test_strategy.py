@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -275,3 +277,18 @@ def test_latents_are_drawn_by_the_names_of_the_network():
         given = made.latents(5)
     assert given["z"].shape == (5, 4)
     assert made.fake(given).shape == (5, 2)
+
+
+@pytest.mark.parametrize("d_steps", [1, 3])
+def test_reused_fakes_are_those_of_d_s_last_step(d_steps):
+    """G is called once a step of D, and its gradient is that of the last fakes, before the D that they taught."""
+    made = Alternating(builders(), AlternatingOptions(d_steps=d_steps, reuse_fakes=True))
+    made.finish(False)
+    before, drawn = deepcopy(made.G), []
+    made.G.register_forward_hook(lambda module, args, given, x: drawn.append((given["z"], x)), with_kwargs=True)
+    terms = step(made)
+    assert [x.requires_grad for _, x in drawn] == [*[False] * (d_steps - 1), True]
+    loss = softplus(-made.D(before(drawn[-1][0]))).mean()
+    assert terms["g/fake"] == loss
+    for got, wanted in zip(made.G.parameters(), torch.autograd.grad(loss, before.parameters()), strict=True):
+        assert torch.equal(got.grad, wanted)

@@ -43,7 +43,7 @@ def small(
             chosen[of] = {k.partition(".")[2]: v for k, v in record.check.small.items() if k.startswith(f"{of}.")}
     for of, values in (parts or {}).items():
         chosen.setdefault(of, {}).update(values)
-    values = {"dataset": str(dataset), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, **run}
+    values = {"dataset": str(dataset), "batch_size": 8, "steps": 4, "device": "cpu", "log_every": 1, "ema": 0.0, "precision": "fp32", **run}
     return compose.resolve(zoo, recipe, Changes(values, dict(exchanged or {}), wrappers, chosen))
 
 

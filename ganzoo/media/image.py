@@ -33,6 +33,7 @@ class Image(Medium):
     name = "image"
     dtype = torch.uint8
     pictures = True
+    bf16 = True
     unit = "pixels, in grey levels of 255,"
     toys: ClassVar[tuple[Field, ...]] = tuple(Field("image", (c, s, s)) for s in (16, 32) for c in (1, 3))
 

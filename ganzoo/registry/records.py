@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -88,6 +89,8 @@ def _target_fault(target: str) -> str:
     module, _, name = target.partition(":")
     if not name.isidentifier():
         return f"target: wanted 'package.module:Name', got {target!r}"
+    if name in getattr(sys.modules.get(module), "__dict__", ()):  # a file of --plugin, which is loaded: it may have made the class itself
+        return ""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

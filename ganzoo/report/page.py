@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ganzoo import __version__
+from ganzoo import __version__, machine
 from ganzoo.evaluation.record import Evaluation
 from ganzoo.files import write_text
 from ganzoo.report import charts
@@ -77,7 +76,7 @@ class Page:
         curves = charts.loss_charts(self.runs[0]) if one else charts.compared_charts(self.runs)
         values = {
             "title": self.title, "first": self.table, "notes": self.notes, "version": __version__,
-            "now": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "now": machine.now().strftime("%Y-%m-%d %H:%M UTC"),
             "curves": self._plots(curves), "scores": self._plots(charts.score_charts(self.runs)),
             "runs": [self._view(run, one) for run in self.runs], "comparison": comparison(self.runs),
             "protocol_lines": list({s.hash: s.line for run in self.runs for s in run.scores}.items()),

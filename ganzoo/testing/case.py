@@ -122,6 +122,7 @@ class Case:
         batch = max(BATCH, self.zoo.recipe(self.recipe).min_batch)
         never = dict.fromkeys(("log_every", "sample_every", "save_every"), 10**6)
         plain = {"image_size": None, "track": "", "labels": "", "flip": False, "ema": 0.0, "steps": 4, "batch_size": batch, **never}
+        plain["precision"] = "fp32"  # everywhere the same
         data = str(toys.file(toy or self.fields()[0], self.parts().keys))
         changes = replace(self.changes, run={**plain, **run, "device": "cpu", "dataset": data}, options=chosen)
         return compose.resolve(self.zoo, self.recipe, changes)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shlex
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from ganzoo import __version__, compose, machine, options, pictures
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
 from ganzoo.errors import GanzooError, NoSuchData, UsageError
+from ganzoo.interfaces import Network
+from ganzoo.randomness import draws
 from ganzoo.registry.catalogue import Catalogue, medium
 from ganzoo.registry.discovery import culprit
 from ganzoo.runs import checkpoint, exported
@@ -46,19 +49,13 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")
     with Run.create(folder) as run:
         try:
-            written = describe(resolved, data, session, now()) | {"machine": machine.describe()}
+            written = describe(resolved, data, session, machine.now().isoformat(timespec="seconds")) | {"machine": machine.describe()}
             _train(resolved, data, session, run, watch, written, evaluator)
         except UsageError:
             if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
                 shutil.rmtree(folder)
             raise
     return folder
-
-
-def now() -> str:
-    """The time in UTC as ISO 8601 has it; of SOURCE_DATE_EPOCH, in seconds since 1970, where that is set."""
-    given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return datetime.fromtimestamp(int(given) if given.isdecimal() and len(given) < 12 else time.time(), UTC).isoformat(timespec="seconds")
 
 
 def advice(resolved: Resolved, data: Prepared) -> list[str]:
@@ -75,9 +72,39 @@ def advice(resolved: Resolved, data: Prepared) -> list[str]:
     return texts
 
 
+@contextlib.contextmanager
+def _blamed(whose: str) -> Iterator[None]:
+    """What is raised in somebody's network before the first step, as a GanzooError that says whose it is."""
+    try:
+        yield
+    except GanzooError as e:
+        raise type(e)(f"{whose}: {e}") from e
+    except Exception as e:
+        if not (plugin := _whose(e)):
+            raise
+        told = "Pictures are in torch.channels_last, which is faster: use flatten(1) or reshape there. " if "view size" in str(e) else ""
+        raise GanzooError(f"{plugin} raised {type(e).__name__} before the first step: {e} {told}That is not a fault of ganzoo's.") from e
+
+
+def _called(network: Network, values: Mapping[str, Tensor]) -> None:
+    """Call a network that is no product, with two rows of what it takes."""
+    training = network.training
+    try:
+        with torch.no_grad(), draws(0, "probe"), _blamed(f"{network.record.role} {network.record.name!r}"):
+            network.eval()(**values)
+    finally:
+        network.train(training)
+
+
 def probe(session: Session) -> None:
-    """Call each product before the first step. Raises GanzooError where it gives what it must not: a wrong shape or number, no gradient."""
-    strategy = session.strategy
+    """Call each network before the first step. Raises GanzooError where a product gives what it must not: a wrong shape or number, no
+    gradient; and where a stranger's network raises."""
+    strategy, batch = session.strategy, session.batches.peek(2)
+    for network in strategy.modules():
+        if isinstance(network, Network) and not network.record.latents:
+            keys = {name: network.names.get(name, name) for name in network.record.takes}
+            if batch.keys() >= {*keys.values()}:
+                _called(network, {name: batch[key] for name, key in keys.items()})
     for name, export in strategy.exports().items():
         product = Exported.of(strategy, name)
         real = session.batches.peek(2)
@@ -85,14 +112,8 @@ def probe(session: Session) -> None:
         network = strategy.get_submodule(export.network)
         record = getattr(network, "record", None)
         whose = f"{record.role} {record.name!r}" if record is not None else name
-        try:
+        with _blamed(whose):
             rows = next(product.outputs(2, session.seed, given))
-        except GanzooError as e:
-            raise type(e)(f"{whose}: {e}") from e
-        except Exception as e:
-            if not (plugin := _whose(e)):
-                raise
-            raise GanzooError(f"{plugin} raised {type(e).__name__} before the first step: {e}. That is not a fault of ganzoo's.") from e
         wanted = (2, *product.medium.shape_of_output(product.field))
         if tuple(rows.shape) != wanted:
             raise GanzooError(f"{whose} gives {tuple(rows.shape)} for two rows; wanted {wanted}. That is for its plugin to mend.")

@@ -37,11 +37,12 @@ class Session:
         Raises UsageError where the run's device is not there; GanzooError where a plugin's part cannot be loaded or built.
         """
         machine.set_threads()
+        machine.keep_memory()
         torch.backends.cudnn.deterministic = True
         run, device = resolved.run, machine.pick_device(resolved.run.device)
         batches = batches_of(resolved, data, device)
         strategy = resolved.build(batches.spec, device, batches.degradation)
-        return cls(strategy, batches, run.seed, run.precision, run.ema)
+        return cls(strategy, batches, run.seed, resolved.precision(batches.spec, device), run.ema)
 
     def step(self, t: int) -> Terms:
         """Step t, from 0: a function of the strategy's tensors, the seed, t and the position in the data, and of nothing else.
@@ -72,11 +73,11 @@ def batches_of(resolved: Resolved, data: Prepared, device: torch.device) -> Batc
 
 
 def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
-    """A run ready for step 0: with its device and image size settled, its data, its session."""
+    """A run ready for step 0: with its device, precision and image size settled, its data, its session."""
     device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
     resolved, data = resolved.prepared(progress)
     field = data.spec.fields[resolved.records.main]
     if medium(field.medium).pictures and resolved.run.crop is None:
         resolved = resolved.settled(image_size=written_size(field.shape))
-    resolved = resolved.settled(device=device.type)
+    resolved = resolved.settled(device=device.type, precision=resolved.precision(data.spec, device))
     return resolved, data, Session.of(resolved, data)
