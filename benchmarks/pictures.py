@@ -122,6 +122,7 @@ def unpaired_digits(place: Path, seed: int) -> Rows:
     truth = 0.2 - 0.6 * as_floats(x[10_000:])
     for name, weight in (("with cycles", 5.0), ("without", 0.0)):
         options = {"strategy.cycle": weight, "generator.width": 12, "generator.blocks": 2, "discriminator.width": 16}
+        options["generator.residual"] = False
         data = f"a={place / 'a.npy'},b={place / 'b.npy'}"
         run = ganzoo.train(
             "cyclegan", dataset=data, steps=1500, batch_size=8, flip=False, seed=seed, options=options, out=place / name

@@ -502,7 +502,8 @@ class Draft:
     @property
     def run_defaults(self) -> dict[str, Any]:
         """The run options where they differ from the usual ones."""
-        defaults = {key: value for key, value in self.preset.items() if "." not in key}
+        parts = self.recipe.parts_in()
+        defaults = {key: value for key, value in self.preset.items() if "." not in key and key not in parts}
         media = Parts.of(self.parts, self.wrappers.values()).media
         if media and "image" not in media:
             record = self.zoo.get("medium", media[0]).record
@@ -512,7 +513,7 @@ class Draft:
 
     def defaults(self, of: str) -> dict[str, Any]:
         """The preset's options of a part, by kind, or of a wrapper, by name; none where another part is taken than the recipe's own."""
-        own = {**self.recipe.parts, "degradation": self.recipe.degradation}.get(of)
+        own = self.recipe.parts_in(self.changes.run.get("preset", QUICK)).get(of)
         if of not in self.wrappers and self.changes.parts.get(of) not in (None, own):
             return {}
         return {name.removeprefix(f"{of}."): value for name, value in self.preset.items() if name.startswith(f"{of}.")}
@@ -559,7 +560,7 @@ def draft(zoo: Catalogue, name: str, changes: Changes | None = None) -> Draft:
     for kind in changes.parts:
         if kind not in zoo.kinds:
             raise UsageError(f"there is no part {kind!r}.{did_you_mean(kind, zoo.kinds)}")
-    parts = zoo.parts_of(recipe, changes.parts)
+    parts = zoo.parts_of(recipe, changes.parts, changes.run.get("preset", QUICK))
     strategy = parts["strategy"].record
     assert isinstance(strategy, StrategyPart)
     parts = {kind: e for kind, e in parts.items() if kind in (*strategy.roles, "loss", "strategy", "degradation")}

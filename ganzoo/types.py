@@ -392,8 +392,9 @@ class Recipe:
         wrappers: the names of wrappers around its discriminators, the outermost first.
         degradation: the name of what makes "source" from "x"; "": none.
         presets: options by the preset's name: "steps", "batch_size", ... for the run, "strategy.n_critic", ... for the parts,
-            "ada.target", ... for wrappers. "quick", the usual one, takes minutes on two cores; "paper" is what the paper did. The value
-            "steps" stands for the number of steps that the run has: for the length of a schedule.
+            "ada.target", ... for wrappers; "discriminator", ... for another part in the place of the recipe's own. "quick", the usual one,
+            takes minutes on two cores; "paper" is what the paper did. The value "steps" stands for the number of steps that the run has:
+            for the length of a schedule.
         summary: a line about the idea.
         paper: "arXiv:1406.2661", or a URL.
         year: of the paper.
@@ -422,6 +423,11 @@ class Recipe:
     @property
     def kind(self) -> str:
         return "recipe"
+
+    def parts_in(self, preset: str = QUICK) -> dict[str, str]:
+        """The names of its parts by kind as a preset has them, with the degradation if there is one."""
+        own = {**self.parts, **({"degradation": self.degradation} if self.degradation else {})}
+        return own | {kind: name for kind, name in self.presets.get(preset, {}).items() if kind in own}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo import options
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.registry.discovery import CORE, LOCAL, Plugin, installed
-from ganzoo.types import JUDGES, DataSet, DataSpec, FeaturesPart, NetworkPart, Recipe, Record, WrapperPart
+from ganzoo.types import JUDGES, QUICK, DataSet, DataSpec, FeaturesPart, NetworkPart, Recipe, Record, WrapperPart
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Network, Wrapper
@@ -170,9 +170,9 @@ class Catalogue:
         assert isinstance(record, DataSet)
         return record
 
-    def parts_of(self, recipe: Recipe, exchanged: Mapping[str, str]) -> dict[str, Entry]:
+    def parts_of(self, recipe: Recipe, exchanged: Mapping[str, str], preset: str = QUICK) -> dict[str, Entry]:
         """The recipe's parts by kind, or those that `exchanged` names in their place; a degradation "none" takes it away."""
-        names = {**recipe.parts, **({"degradation": recipe.degradation} if recipe.degradation else {}), **exchanged}
+        names = {**recipe.parts_in(preset), **exchanged}
         return {kind: self.get(kind, name) for kind, name in names.items() if (kind, name) != ("degradation", NONE)}
 
     def trackers(self, names: str, warn: Callable[[str], None] | None = None) -> list[Plugin]:

@@ -77,8 +77,10 @@ def _recipe_fault(recipe: Recipe) -> str:
     for values in (*recipe.presets.values(), recipe.check.small):
         if not isinstance(values, Mapping):
             return f"presets: wanted a dict of options each, got {values!r}"
-        for key in values:
+        for key, value in values.items():
             of, dot, _ = str(key).partition(".")
+            if values is not recipe.check.small and key in recipe.parts_in() and isinstance(value, str):
+                continue
             if not isinstance(key, str) or (of not in named if dot else key not in options.fields(RunOptions)):
                 return f"presets: there is no run option and no part called {key!r}"
     return ""

@@ -198,9 +198,10 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     defaults, no_defaults = {}, "The recipe was not looked up."
     if catalogue is not None:
         try:
-            own = compose.draft(catalogue, config["recipe"])
+            preset = {"preset": config["run"].get("preset", QUICK)}
+            own = compose.draft(catalogue, config["recipe"], Changes(preset))
             parts = {kind: entry.stored for kind, entry in own.parts.items()}
-            changes = Changes({"preset": config["run"].get("preset", QUICK)}, wrappers=tuple(config.get("wrappers", ())))
+            changes = Changes(preset, wrappers=tuple(config.get("wrappers", ())))
             changes.parts = {k: name for k, name in config["parts"].items() if parts.get(k) != name}
             usual = compose.resolve(catalogue, config["recipe"], changes).config.to_json()
             usual |= {"parts": parts, "wrappers": [entry.stored for entry in own.wrappers.values()]}

@@ -112,7 +112,7 @@ class Case:
                 chosen[of] = dict(entry.record.check.small)
         for key, value in recipe.check.small.items():
             of, dot, name = key.rpartition(".")
-            if not dot or (of in draft.optioned and self.changes.parts.get(of) in (None, recipe.parts.get(of))):
+            if not dot or (of in draft.optioned and self.changes.parts.get(of) in (None, recipe.parts_in().get(of))):
                 chosen.setdefault(of, {})[name] = value
         return chosen
 

@@ -11,7 +11,7 @@ from ganzoo.registry.catalogue import Catalogue, Entry
 from ganzoo.registry.discovery import CORE, Plugin
 from ganzoo.testing.case import Case
 from ganzoo.testing.rules import RULES
-from ganzoo.types import JUDGES, KINDS, DegradationPart, Part, Recipe, Record, WrapperPart
+from ganzoo.types import JUDGES, KINDS, QUICK, DegradationPart, Part, Recipe, Record, WrapperPart
 
 
 class Cases:
@@ -75,10 +75,12 @@ class Cases:
         """
         kind, name, own = entry.kind, entry.name, entry.plugin.distribution
         recipes = [e for e in self.zoo.entries("recipe") if e.plugin.distribution in (own, CORE)]
-        for e in recipes:
-            bound = e.record.parts.get(kind) if isinstance(e.record, Recipe) else ""
-            if e.plugin.distribution == own and bound in (entry.record.name, entry.qualified):
-                return e.name, {}
+        theirs = {e.name: e.record for e in recipes if e.plugin.distribution == own and isinstance(e.record, Recipe)}
+        for preset in dict.fromkeys([QUICK, *(preset for record in theirs.values() for preset in record.presets)]):
+            for recipe, record in theirs.items():
+                usual, parts = record.parts_in(), record.parts_in(preset)
+                if parts.get(kind) in (entry.record.name, entry.qualified):
+                    return recipe, {of: part for of, part in parts.items() if usual[of] != part}
         if kind not in KINDS:
             raise UsageError(f"{kind} {name!r} is in no recipe of its distribution: publish one that binds it.")
         others = {k: [e.name for e in self.zoo.entries(k) if e.plugin.distribution in (own, CORE)] for k in KINDS if k != kind}

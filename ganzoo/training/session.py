@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ganzoo import machine
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import size_of, written_size
 from ganzoo.data import Batches, Prepared
 from ganzoo.errors import GanzooError
+from ganzoo.interfaces import Network
 from ganzoo.randomness import draws, seed_step
 from ganzoo.registry.catalogue import medium
 
@@ -41,8 +43,12 @@ class Session:
         torch.backends.cudnn.deterministic = True
         run, device = resolved.run, machine.pick_device(resolved.run.device)
         batches = batches_of(resolved, data, device)
-        strategy = resolved.build(batches.spec, device, batches.degradation)
-        return cls(strategy, batches, run.seed, resolved.precision(batches.spec, device), run.ema)
+        strategy, precision = resolved.build(batches.spec, device, batches.degradation), resolved.precision(batches.spec, device)
+        if precision == "bf16":
+            for network in strategy.modules():
+                if isinstance(network, Network):
+                    network.register_forward_hook(lambda module, inputs, outputs: _fp32(outputs))
+        return cls(strategy, batches, run.seed, precision, run.ema)
 
     def step(self, t: int) -> Terms:
         """Step t, from 0: a function of the strategy's tensors, the seed, t and the position in the data, and of nothing else.
@@ -61,6 +67,13 @@ class Session:
         if self.ema:
             strategy.average(self.ema, t)
         return terms
+
+
+def _fp32(outputs: Any) -> Any:
+    """What a network gives in bf16, in fp32: losses, and what is added up, need more than 8 bits."""
+    if isinstance(outputs, tuple):
+        return tuple(map(_fp32, outputs))
+    return outputs.float() if isinstance(outputs, Tensor) and outputs.dtype == torch.bfloat16 else outputs
 
 
 def batches_of(resolved: Resolved, data: Prepared, device: torch.device) -> Batches:

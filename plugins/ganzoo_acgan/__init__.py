@@ -20,6 +20,7 @@ class GeneratorOptions:
 class DiscriminatorOptions:
     width: int = option(16, "channels of the first layer; doubled with each layer after it", source="table 2", min=1)
     dropout: float = option(0.5, "fraction of activations dropped in each layer", source="table 2", min=0, max=0.99)
+    strided: bool = option(False, "one 4 x 4 convolution a halving, as DCGAN's D has, for two of 3 x 3: a sixth of the time")
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             presets={
                 "quick": {
-                    "steps": 2400, "batch_size": 64, "ema": 0.99,
-                    "generator.width": 32, "discriminator.width": 8, "discriminator.dropout": 0.1,
+                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.strided": True,
+                    "discriminator.width": 16, "discriminator.dropout": 0.0, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4,
                 },
                 "paper": {"steps": 50_000, "batch_size": 100},
             },

@@ -49,7 +49,8 @@ class Generator(ganzoo.Generator):
 
 
 class Discriminator(ganzoo.Discriminator):
-    """Table 2: six 3 x 3 convolutions, every other one with stride 2, each followed by dropout; one trunk with two heads.
+    """Table 2: six 3 x 3 convolutions, every other one with stride 2, each followed by dropout; one trunk with two heads. `strided`:
+    three of 4 x 4, each with stride 2.
 
     Maps images (N, C, H, W) to logits (N,), real or fake, and class_logits (N, classes), both raw. Images of more than 32 pixels
     get two more convolutions per doubling.
@@ -61,10 +62,11 @@ class Discriminator(ganzoo.Discriminator):
         super().__init__(spec, options)
         layers: list[nn.Module] = []
         c_in = spec.shape[0]
-        for i in range(2 * int(log2(spec.shape[-1] // 4))):
+        kernels = [(4, 2)] if options.strided else [(3, 2), (3, 1)]
+        for i, (kernel, stride) in enumerate(kernels * int(log2(spec.shape[-1] // 4))):
             # The paper's widest layer has 16 * 2^5 = 512 channels; larger images do not get wider layers.
             c_out = options.width * 2 ** min(i, 5)
-            layers.append(nn.Conv2d(c_in, c_out, 3, 2 if i % 2 == 0 else 1, 1, bias=i == 0))
+            layers.append(nn.Conv2d(c_in, c_out, kernel, stride, 1, bias=i == 0))
             layers += [nn.BatchNorm2d(c_out)] if i > 0 else []
             layers += [nn.LeakyReLU(0.2, inplace=True), nn.Dropout(options.dropout)]
             c_in = c_out

@@ -23,6 +23,18 @@ class AutoEncoderOptions:
 
 
 @dataclass(frozen=True)
+class CompactDecoderOptions:
+    width: int = option(16, "channels of the last hidden layer; doubled with each layer before it", min=1)
+    z_dim: int = option(32, "size of the latent vector, uniform in [-1, 1]: N_z", min=1)
+
+
+@dataclass(frozen=True)
+class CompactAutoEncoderOptions:
+    width: int = option(32, "channels at half the size of the images", min=1)
+    h_dim: int = option(32, "size of the code: N_h", min=1)
+
+
+@dataclass(frozen=True)
 class EquilibriumOptions:
     gamma: float = option(0.5, "target ratio of L(G(z)) to L(x): high for diversity, low for quality", source="section 3.3", min=0, max=1)
     lambda_k: float = option(0.001, "step size of the controller that updates k", source="section 3.4", min=0)
@@ -38,11 +50,20 @@ def ganzoo_register() -> list[Part | Recipe]:
     return [
         NetworkPart(
             "began-decoder", "ganzoo_began.model:Decoder", "convolutions and nearest-neighbour upsampling, linear output", DecoderOptions,
-            role="generator", latents=("z",), gives=("x",), sizes=SIZES,
+            role="generator", latents=("z",), gives=("x",), sizes=SIZES, check=Check(small={"width": 8, "z_dim": 16}),
         ),
         NetworkPart(
             "began-autoencoder", "ganzoo_began.model:AutoEncoder", "auto-encoder that reconstructs its input", AutoEncoderOptions,
             role="discriminator", takes=("x",), gives=("reconstruction",), per_sample=True, sizes=SIZES,
+            check=Check(small={"width": 8, "h_dim": 16}),
+        ),
+        NetworkPart(
+            "began-compact", "ganzoo_began.model:CompactDecoder", "transposed convolutions and ELU; not the paper's", CompactDecoderOptions,
+            role="generator", latents=("z",), gives=("x",), sizes=SIZES,
+        ),
+        NetworkPart(
+            "began-compact", "ganzoo_began.model:CompactAutoEncoder", "two layers each way, BatchNorm within; not the paper's",
+            CompactAutoEncoderOptions, role="discriminator", takes=("x",), gives=("reconstruction",), sizes=SIZES,
         ),
         LossPart(
             "began", "ganzoo_began.model:Reconstruction", "L1 error of the reconstruction", needs=("reconstruction",), weighed_by="balance",
@@ -67,14 +88,14 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             presets={
                 "quick": {
-                    "steps": 1500, "batch_size": 32, "ema": 0.99, "generator.width": 8, "generator.z_dim": 16,
-                    "discriminator.width": 8, "discriminator.h_dim": 16,
+                    "steps": 5000, "batch_size": 32, "ema": 0.99, "generator": "began-compact", "discriminator": "began-compact",
                     "strategy.lambda_k": 0.1, "strategy.lr": 1e-3, "strategy.g_rate": 4.0, "strategy.gamma": 1.0,
                 },
                 "paper": {"steps": 500_000, "batch_size": 16, "image_size": "64", "strategy.beta1": 0.9, "strategy.patience": 100_000},
             },
+            min_batch=2,
             check=Check(small={
-                "steps": 50, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "strategy.lr": 3e-3,
+                "steps": 100, "batch_size": 16, "ema": 0.9, "generator.width": 8, "discriminator.width": 8, "strategy.lr": 3e-3,
             }),
         ),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import Batch, Builders, DataSpec, Prior, Terms, View
-from ganzoo_began import AutoEncoderOptions, DecoderOptions, EquilibriumOptions
+from ganzoo_began import AutoEncoderOptions, CompactAutoEncoderOptions, CompactDecoderOptions, DecoderOptions, EquilibriumOptions
 
 
 def convolutions(*channels: int) -> list[nn.Module]:
@@ -53,9 +53,9 @@ def scale_initial_weights(net: nn.Sequential, x: Tensor, final_std: float) -> Te
     With torch's defaults, each layer halves its input and all z give the same image; with He's, images start beyond [-2, 2].
     Returns the output of `net` for x.
     """
-    layers = [layer for layer in net if isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = [layer for layer in net if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
     for layer in net:
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             assert layer.bias is not None
             layer.bias.zero_()
             y = layer(x)
@@ -102,6 +102,58 @@ class AutoEncoder(ganzoo.Discriminator):
         self.decoder = decoder(spec, options.width, options.h_dim)
         if not next(self.parameters()).is_meta:
             images = scale_initial_weights(self.decoder, fixed_codes(options.h_dim), 0.5)
+            codes = scale_initial_weights(self.encoder, images, 1.0)
+            scale_initial_weights(self.decoder, codes, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        reconstruction: Tensor = self.decoder(self.encoder(x))
+        return reconstruction
+
+
+class CompactDecoder(ganzoo.Generator):
+    """Not the paper's: a dense layer to 4 x 4 pixels, transposed convolutions that double the size. Maps z (N, z_dim), uniform in [-1, 1],
+    to images, which may exceed [-1, 1]."""
+
+    options: CompactDecoderOptions
+
+    def __init__(self, spec: DataSpec, options: CompactDecoderOptions) -> None:
+        super().__init__(spec, options)
+        n_layers = int(log2(spec.shape[-1] // 4))
+        widths = [options.width * 2**i for i in reversed(range(n_layers))]
+        layers: list[nn.Module] = [nn.Linear(options.z_dim, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
+        for c_in, c_out in pairwise([*widths, spec.shape[0]]):
+            layers += [nn.ELU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)]
+        self.net = nn.Sequential(*layers)
+        if not next(self.parameters()).is_meta:
+            scale_initial_weights(self.net, fixed_codes(options.z_dim), 0.5)
+
+    def latents(self) -> dict[str, Prior]:
+        return {"z": Prior("uniform", (self.options.z_dim,))}
+
+    def forward(self, z: Tensor) -> Tensor:
+        x: Tensor = self.net(z)
+        return x
+
+
+class CompactAutoEncoder(ganzoo.Discriminator):
+    """Not the paper's: one convolution to half the size and a dense layer to the code, and the same back, a quarter of the time of the
+    paper's at its narrowest. With BatchNorm, without which it stays grey as long; so outputs depend on the batch."""
+
+    options: CompactAutoEncoderOptions
+
+    def __init__(self, spec: DataSpec, options: CompactAutoEncoderOptions) -> None:
+        super().__init__(spec, options)
+        (c, height, width), n, h = spec.shape, options.width, options.h_dim
+        half = (n, height // 2, width // 2)
+        area = n * half[1] * half[2]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(c, n, 4, 2, 1), nn.ELU(inplace=True), nn.Flatten(), nn.Linear(area, h), nn.BatchNorm1d(h), nn.ELU(inplace=True)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(h, area), nn.Unflatten(1, half), nn.BatchNorm2d(n), nn.ELU(inplace=True), nn.ConvTranspose2d(n, c, 4, 2, 1)
+        )
+        if not next(self.parameters()).is_meta:
+            images = scale_initial_weights(self.decoder, fixed_codes(h), 0.5)
             codes = scale_initial_weights(self.encoder, images, 1.0)
             scale_initial_weights(self.decoder, codes, 0.5)
 

@@ -40,25 +40,28 @@ class Block(nn.Module):
 class ResNet(ganzoo.Generator):
     """Appendix 7.2: c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3, after Johnson et al. 2016.
 
-    Maps source (N, C, H, W), sides multiples of 4, to x (N, C', H, W) in [-1, 1].
+    Maps source (N, C, H, W), sides multiples of 4, to x (N, C', H, W) in [-1, 1]. `residual`: to tanh(f + artanh 0.98 source), so that it
+    begins with nearly what it is given.
     """
 
     options: ResNetOptions
 
     def __init__(self, spec: DataSpec, options: ResNetOptions) -> None:
         super().__init__(spec, options)
-        w = options.width
+        w, shapes = options.width, [spec.fields[key].shape for key in ("source", "x")]
+        if options.residual and shapes[0] != shapes[1]:
+            raise ganzoo.UsageError(f"--generator.residual: wanted pictures of one shape on both sides, got {shapes[0]} and {shapes[1]}.")
         layers: list[nn.Module] = [conv(spec.fields["source"].shape[0], w, 7), nn.InstanceNorm2d(w), nn.ReLU(inplace=True)]
         for c in (w, 2 * w):
             layers += [nn.Conv2d(c, 2 * c, 3, 2, 1), nn.InstanceNorm2d(2 * c), nn.ReLU(inplace=True)]
         layers += [Block(4 * w) for _ in range(options.blocks)]
         for c in (4 * w, 2 * w):
             layers += [nn.ConvTranspose2d(c, c // 2, 3, 2, 1, 1), nn.InstanceNorm2d(c // 2), nn.ReLU(inplace=True)]
-        self.net = nn.Sequential(*layers, conv(w, spec.shape[0], 7), nn.Tanh()).apply(initialise)
+        self.net = nn.Sequential(*layers, conv(w, spec.shape[0], 7)).apply(initialise)
 
     def forward(self, source: Tensor) -> Tensor:
-        x: Tensor = self.net(source)
-        return x
+        f: Tensor = self.net(source)
+        return (f + (0.98 * source).atanh() if self.options.residual else f).tanh()
 
 
 class CycleGAN(ganzoo.Strategy):

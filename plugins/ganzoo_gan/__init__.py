@@ -22,6 +22,7 @@ class GeneratorOptions:
 class DiscriminatorOptions:
     width: int = option(256, "units per hidden layer", min=1)
     layers: int = option(3, "hidden layers; 2 of maxout units in the paper", min=1)
+    bias: bool = option(True, "a bias in the last layer; where only differences of logits count, nothing moves it")
 
 
 @hookimpl

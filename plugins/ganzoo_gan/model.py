@@ -45,6 +45,8 @@ class Discriminator(ganzoo.Discriminator):
     def __init__(self, spec: DataSpec, options: DiscriminatorOptions) -> None:
         super().__init__(spec, options)
         self.net = perceptron([spec.numel] + [options.width] * options.layers + [1])
+        if not options.bias:
+            self.net[-1].register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.net(x.flatten(1))

@@ -50,13 +50,13 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             presets={
                 "quick": {
-                    "steps": 1000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32, "strategy.lr": 2e-4,
-                    "strategy.warmup_critic": 25,
+                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator": "mlp", "discriminator.bias": False,
+                    "strategy.lr": 5e-4, "strategy.n_critic": 2, "strategy.warmup": 0,
                 },
                 "paper": {"steps": 100_000, "batch_size": 64, "image_size": "64"},
             },
             check=Check(small={
-                "steps": 80, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 64,
                 "strategy.lr": 1e-3, "strategy.warmup": 5, "strategy.warmup_critic": 10, "strategy.n_critic": 2,
             }),
         ),
@@ -76,8 +76,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             presets={
                 "quick": {
-                    "steps": 600, "batch_size": 64, "ema": 0.99, "generator.width": 32, "discriminator.width": 32,
-                    "strategy.d_steps": 5, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
+                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator": "mlp", "discriminator.bias": False,
+                    "strategy.d_steps": 2, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
                 },
                 "paper": {
                     "steps": 200_000, "batch_size": 64, "generator.z_dim": 128, "strategy.d_steps": 5,
@@ -85,7 +85,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 },
             },
             check=Check(small={
-                "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 8,
+                "steps": 120, "batch_size": 32, "ema": 0.9, "generator.width": 8, "discriminator.width": 64,
                 "strategy.lr_g": 2e-3, "strategy.lr_d": 2e-3, "strategy.d_steps": 2,
             }),
         ),
