@@ -140,7 +140,8 @@ class Evaluator:
         fake = self._accumulated([metric.accumulator(n) for _, metric in self.metrics], samples, n, "looking at samples")
         self.look_at_real()
         evaluations = []
-        for entry, metric in self.metrics:
+        for i, (entry, metric) in enumerate(self.metrics):
+            self.progress("computing figures", i, len(self.metrics))
             metric.notes.clear()
             if metric.against == "train" and self.n_real < self.reference.count:
                 metric.note(f"{self.n_real} of {self.reference.count} training samples were looked at: copies of others are not seen.")

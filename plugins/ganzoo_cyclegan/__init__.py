@@ -50,7 +50,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             presets={
                 "quick": {
                     "steps": 3000, "batch_size": 1, "flip": True, "ema": 0.99, "generator.width": 24, "generator.blocks": 4,
-                    "generator.residual": True, "discriminator.width": 32, "discriminator.layers": 2, "strategy.lr": 5e-4, "strategy.decay": "steps",
+                    "generator.residual": True, "discriminator.width": 32, "discriminator.layers": 2, "strategy.lr": 5e-4,
+                    "strategy.decay": "steps",
                 },
                 "paper": {
                     "steps": 200_000, "batch_size": 1, "image_size": "256", "flip": True, "generator.blocks": 9,

@@ -50,7 +50,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             presets={
                 "quick": {
-                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator": "mlp", "discriminator.bias": False,
+                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator": "mlp",
+                    "discriminator.bias": False,
                     "strategy.lr": 5e-4, "strategy.n_critic": 2, "strategy.warmup": 0,
                 },
                 "paper": {"steps": 100_000, "batch_size": 64, "image_size": "64"},
@@ -76,7 +77,8 @@ def ganzoo_register() -> list[Part | Recipe]:
             ),
             presets={
                 "quick": {
-                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator": "mlp", "discriminator.bias": False,
+                    "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator": "mlp",
+                    "discriminator.bias": False,
                     "strategy.d_steps": 2, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3, "strategy.beta1": 0.0, "strategy.beta2": 0.9,
                 },
                 "paper": {
