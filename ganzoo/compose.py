@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ganzoo.data import Prepared
     from ganzoo.interfaces import Degradation, Network, Wrapper
+    from ganzoo.metrics import FeatureExtractor
     from ganzoo.strategy import Strategy
 
 Progress = Callable[[str, int, int], None]
@@ -438,6 +439,8 @@ class Resolved:
         """
         import torch
 
+        from ganzoo.data.cache import cache_dir, data_folder
+        from ganzoo.metrics import ExtractorContext
         from ganzoo.randomness import seed_step
         from ganzoo.strategy import Builders
 
@@ -449,12 +452,24 @@ class Resolved:
         def wrap(D: Network) -> dict[str, Wrapper]:
             return {name: entry.wrapper(D.spec, self.options[name]) for name, entry in self.wrappers.items()}
 
+        def extractor(name: str) -> FeatureExtractor:
+            measures = self.zoo.measures("", name)
+            assert measures.extractor is not None
+            folders = cache_dir() / "features", data_folder(self.run.data_dir)
+            context = ExtractorContext(measures.layer, _untaught, *folders, device, lambda what, done, total: None)
+            built: FeatureExtractor = measures.extractor.build(spec, measures.extractor.options({}, ""), context)
+            return built.eval().requires_grad_(False).to(device)
+
         seed_step(self.run.seed, -1)
         loss = self.parts["loss"].build(spec, self.options["loss"])
-        builders = Builders(spec, loss, self.records.loss, self.run.steps, degradation, make, wrap)
+        builders = Builders(spec, loss, self.records.loss, self.run.steps, degradation, make, wrap, extractor)
         strategy: Strategy = self.parts["strategy"].build(builders, self.options["strategy"])
         strategy.finish(bool(self.run.ema))
         return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _untaught() -> Prepared:
+    raise UsageError("it learns from the data first, and is not to be had while a GAN is trained. Take one with weights, or `random`.")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from ganzoo.interfaces import Degradation, Loss, Network, Turn, View, Wrapper
 from ganzoo.options import AlternatingOptions
 from ganzoo.randomness import draw
 from ganzoo.types import Batch, DataSpec, Export, LossPart, Terms
+
+if TYPE_CHECKING:
+    from ganzoo.metrics import FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Builders:
         degradation: what makes "source" from "x"; None where there is nothing.
         make: builds the network of a role for data as it knows it.
         wrap: builds the wrappers of a discriminator, by name.
+        extractor: builds an installed feature extractor by NAME or NAME@LAYER, frozen, on the run's device. Gradients go through it to
+            pictures of 0 to 255 in float32. Keep it in a tuple, so that it is not saved with the run. Raises UsageError where it is not
+            there, or its weights are not.
     """
 
     spec: DataSpec
@@ -40,6 +46,7 @@ class Builders:
     degradation: Degradation | None
     make: Callable[[str, DataSpec], Network]
     wrap: Callable[[Network], dict[str, Wrapper]]
+    extractor: Callable[[str], FeatureExtractor]
 
     def network(self, role: str, **names: str) -> Network:
         """A new network, initialised from the seed: network("generator", source="x_a", x="x_b") calls the data's x_a source, and x_b x."""

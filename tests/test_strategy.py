@@ -111,7 +111,7 @@ def builders(loss=Softplus, wrappers=(), classes=(G, D)):
         return around
 
     torch.manual_seed(0)
-    return Builders(SPEC, loss(SPEC, None), LossPart("loss", ""), 10, None, make, wrap)
+    return Builders(SPEC, loss(SPEC, None), LossPart("loss", ""), 10, None, make, wrap, lambda name: None)
 
 
 def strategy(cls=Alternating, averages=False, **more):

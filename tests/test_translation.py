@@ -155,3 +155,20 @@ def test_a_run_on_windows_is_measured_on_the_windows_in_the_middle(images, tmp_p
     assert parsed(line).figures["psnr"] == pytest.approx(wanted, abs=1e-6)
     [again] = ganzoo.evaluate(run, metric="psnr")
     assert again.figures["psnr"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_features_of_an_installed_extractor_may_be_compared_beside_the_pixels(tmp_path, images):
+    def played(**options):
+        strategy = {"pretrain": 0, **options}
+        run = {"dataset": str(images(3, 32)), "crop": None, "batch_size": 4, "precision": "fp32"}
+        session = open_session(compose.resolve(catalogue(), "srgan", Changes(run, options={"strategy": strategy})))[2]
+        return session, session.step(0)
+
+    without, plain = played()
+    session, terms = played(perceptual="random", perceptual_weight=1.0)
+    assert terms.keys() - plain.keys() == {"g/perceptual"}
+    assert plain.items() <= terms.items()
+    assert not torch.equal(*([*s.strategy.G.parameters()][-1].grad for s in (without, session)))  # the others are 0 in step 0
+    assert session.strategy.state_dict().keys() == without.strategy.state_dict().keys()
+    with pytest.raises(UsageError, match="learns from the data"):
+        played(perceptual="classifier")

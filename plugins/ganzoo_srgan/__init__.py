@@ -54,6 +54,8 @@ class PretrainedOptions:
     beta1: float = option(0.9, "Adam's first decay", source="SRGAN, section 3.2", min=0, max=0.9999)
     beta2: float = option(0.999, "Adam's second decay; 0.99 in ESRGAN's code", min=0, max=0.9999)
     drop: int = option(0, "step from which on the rate is a tenth; 0: never", source="SRGAN, section 3.2", min=0)
+    perceptual: str = option("", "features that are compared too once D plays, by name: inception2015@192", source="equation 5")
+    perceptual_weight: float = option(6e-3, "weight of their squared distance", source="section 3.2, of VGG's features", min=0)
 
 
 @hookimpl

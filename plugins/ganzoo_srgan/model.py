@@ -219,11 +219,10 @@ class Pretrained(ganzoo.Strategy):
 
     def __init__(self, build: Builders, options: PretrainedOptions) -> None:
         super().__init__(build, options)
+        self.features = (build.extractor(options.perceptual),) if options.perceptual else ()  # a tuple: no part of what is saved
         self.G, self.D = build.network("generator"), build.network("discriminator")
-        self.opt_G, self.opt_D = (
-            torch.optim.Adam(network.parameters(), torch.tensor(options.lr), (options.beta1, options.beta2), fused=True)
-            for network in (self.G, self.D)
-        )
+        lr, betas = torch.tensor(options.lr), (options.beta1, options.beta2)
+        self.opt_G, self.opt_D = (torch.optim.Adam(n.parameters(), lr.clone(), betas, fused=True) for n in (self.G, self.D))
 
     def phases(self) -> dict[str, int]:
         return {"alone": 0, "play": self.options.pretrain} if self.options.pretrain else {"play": 0}
@@ -245,5 +244,7 @@ class Pretrained(ganzoo.Strategy):
         terms_d = self.loss.discriminator(D, batch["x"], x_fake.detach(), t=t, **given)
         self.update((self.opt_D, terms_d))
         terms_g = self.loss.generator(D, x_fake, batch["x"], t=t, **given)
+        for phi in self.features:  # equation 5
+            terms_g["perceptual"] = self.options.perceptual_weight * mse_loss(*(phi((x + 1) * 127.5)[0] for x in (x_fake, batch["x"])))
         self.update((self.opt_G, terms_g))
         return self.metrics(d=terms_d, g=terms_g)
