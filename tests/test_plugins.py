@@ -260,7 +260,7 @@ def test_a_target_that_cannot_be_imported_names_its_plugin(site):
     [
         ("began", {"strategy": "alternating"}, "must be weighed by its strategy ('balance'), which strategy 'alternating' does not do"),
         ("acgan", {"strategy": "equilibrium"}, "loss 'acgan' is minimised as it is, which strategy 'equilibrium' does not do"),
-        ("dcgan", {"loss": "began"}, "gives 'reconstruction'; 'dcgan' gives 'logits'. Those that do: began-autoencoder."),
+        ("dcgan", {"loss": "began"}, "gives 'reconstruction'; 'dcgan' gives 'logits'. Those that do: began-autoencoder, began-compact."),
         ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: cgan, dcgan-critic, mlp,"),
         ("dcgan", {"loss": "acgan", "discriminator": "acgan"}, "a generator that takes 'y'; 'dcgan' takes no condition"),
         ("began", {"loss": "hinge"}, "gives 'logits'"),
@@ -285,7 +285,7 @@ def test_every_recipe_fits_together(recipe):
 @pytest.mark.parametrize(
     ("recipe", "changes", "said"),
     [
-        ("began", Changes(wrappers=("ada",)), "wrapper 'ada' needs a discriminator that gives 'logits'; 'began-autoencoder' gives 'recon"),
+        ("began", Changes(wrappers=("ada",)), "wrapper 'ada' needs a discriminator that gives 'logits'; 'began-compact' gives 'recon"),
         ("dcgan", Changes(wrappers=("adda",)), "there is no wrapper 'adda'. Did you mean 'ada'?"),
         ("dcgan", Changes(wrappers=("ada", "ada")), "--with: a wrapper stands there twice"),
         ("dcgan", Changes({"preset": "slow"}), "--preset: dcgan has quick, paper; got 'slow'"),
@@ -312,3 +312,10 @@ def test_every_target_of_the_zoo_resolves():
     for entry in catalogue().entries():
         if entry.kind != "recipe":
             assert callable(entry.load())
+
+
+def test_a_version_that_is_no_text_is_another_version():
+    said = []
+    catalogue().check_versions("run", {"pyganzoo/gan": 5}, said.append)
+    assert len(said) == 1
+    assert "its file does not name" not in said[0].lower()

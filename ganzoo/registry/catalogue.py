@@ -215,11 +215,11 @@ class Catalogue:
         warn: told of another version. Raises UsageError for a plugin that is not loaded.
         """
         loaded = {f"{p.distribution}/{p.name}": p for p in self.plugins}
-        for name, version in used.items():
+        for name, version in ((name, str(version)) for name, version in used.items()):  # a file may say anything
             distribution, _, plugin = name.partition("/")
             made_with = f"{file} was made with plugin {plugin} of {distribution} {version}"
             install = "Name it with --plugin PATH" if distribution == LOCAL else f"`pip install {distribution}=={version}` brings it back"
-            if not (DISTRIBUTION.fullmatch(distribution) and VERSION.fullmatch(version)):  # a file may say anything: nobody is to paste it
+            if not (DISTRIBUTION.fullmatch(distribution) and VERSION.fullmatch(version)):  # nobody is to paste it
                 install = "Its file does not name a distribution and a version"
             if name not in loaded:
                 raise UsageError(f"{made_with}, which is not installed. {install}.")
