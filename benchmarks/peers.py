@@ -9,7 +9,8 @@ a batch, when it prints its line. One line of began's is mended, `.data[0]` of a
 
 speed: the same networks on both sides, theirs, which ganzoo is given as a plugin that is made at run time; real images a second of
 processor time, in turns, medians. quality: each side with its own networks and options, for as much processor time; 5,000 samples, judged
-by ganzoo.
+by ganzoo: cFID, precision, recall. Of cyclegan: FD-random of 50 held-out summers made winters, against held-out winters, and the mean
+distance in [-1, 1] of those that come back to what they were.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from torch import Tensor, nn
 
 #: Of each script: ganzoo's recipe; whether its D ends in a sigmoid; the options that make ganzoo's steps the same work.
 SCRIPTS: dict[str, dict[str, Any]] = {
-    "gan": {"recipe": "gan", "size": 28, "options": {}},
+    "gan": {"recipe": "gan", "size": 32, "options": {}},
     "dcgan": {"recipe": "dcgan", "size": 32, "options": {}},
     "acgan": {"recipe": "acgan", "size": 32, "options": {}},
     "began": {"recipe": "began", "size": 32, "options": {}},
-    "wgan": {"recipe": "wgan", "size": 28, "options": {"n_critic": 5, "warmup": 0}},
-    "wgan_gp": {"recipe": "wgan-gp", "size": 28, "options": {"d_steps": 5}},
+    "wgan": {"recipe": "wgan", "size": 32, "options": {"n_critic": 5, "warmup": 0}},
+    "wgan_gp": {"recipe": "wgan-gp", "size": 32, "options": {"d_steps": 5}},
     "cyclegan": {"recipe": "cyclegan", "size": 64, "options": {"identity": 0.5}},
     "pix2pix": {"recipe": "pix2pix", "size": 256, "options": {}},
 }
@@ -121,21 +122,36 @@ def theirs(checkout: Path, script: str, data: Path, batches: int, seconds: float
             os.chdir("/")
     size = space["opt"].batch_size
     if out is not None:
-        np.savez(out, x=drawn(space))
-        return {"images": seen[-1][0] * size, "seconds": seen[-1][1] - begin}
+        return {"images": seen[-1][0] * size, **drawn(space, data, out)}
     first = next(mark for mark in seen if mark[0] >= WARM)
     return {"images": (seen[-1][0] - first[0]) * size, "seconds": seen[-1][1] - first[1]}
 
 
-def drawn(space: dict[str, Any]) -> np.ndarray:
-    """Samples of a script's generator, as the script itself draws them, in training mode; labels in turn."""
+def summers(data: Path) -> Tensor:
+    """The held-out pictures of `cyclegan`, (50, 3, 64, 64) in [-1, 1]."""
+    from PIL import Image
+
+    files = sorted((data / TRANSLATORS["cyclegan"] / "testA").iterdir())[:50]
+    rows = [np.asarray(Image.open(file).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)) for file in files]
+    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def drawn(space: dict[str, Any], data: Path, out: Path) -> dict[str, float]:
+    """Write samples of a script's generator, as the script itself draws them, in training mode; labels in turn."""
     opt, made = space["opt"], []
     with torch.no_grad():
+        if "G_AB" in space:
+            x = summers(data)
+            made = [space["G_AB"](row[None]) for row in x]
+            back = torch.cat([space["G_BA"](row) for row in made])
+            np.savez(out, x=torch.cat(made).add(1).mul(127.5).round().byte().numpy())
+            return {"back": float((back - x).abs().mean())}
         for start in range(0, SAMPLES, 50):
             z = torch.randn(50, opt.latent_dim)
             labels = [torch.arange(start, start + 50) % opt.n_classes] if "n_classes" in opt else []
             made.append(space["generator"](z, *labels).clamp(-1, 1).add(1).mul(127.5).round().byte())
-    return torch.cat(made).numpy()
+    np.savez(out, x=torch.cat(made).numpy())
+    return {}
 
 
 # --- Our side ---
@@ -256,9 +272,15 @@ def ours(
             t += 1
             if t == WARM:
                 first = (session.batches.seen, time.process_time())
+        if out is not None and script == "cyclegan":
+            x = summers(data)
+            there = torch.cat(list(Exported.of(session.strategy, "a-to-b").raw(50, 0, {"x_a": x})))
+            back = torch.cat(list(Exported.of(session.strategy, "b-to-a").raw(50, 0, {"x_b": there})))
+            np.savez(out, x=there.add(1).mul(127.5).round().byte().numpy())
+            return {"images": session.batches.seen, "back": float((back - x).abs().mean())}
         if out is not None:
             np.savez(out, x=torch.cat(list(Exported.of(session.strategy, step=t).outputs(SAMPLES))).numpy())
-            return {"images": session.batches.seen, "seconds": time.process_time() - begin}
+            return {"images": session.batches.seen}
         return {"images": session.batches.seen - first[0], "seconds": time.process_time() - first[1]}
 
 
@@ -310,19 +332,30 @@ def speed(args: argparse.Namespace) -> list[list[str]]:
 
 
 def quality(args: argparse.Namespace) -> list[list[str]]:
-    """cFID, precision and recall of 5,000 samples of each side after as much processor time, each with its own networks and options."""
+    """What is judged of each side after as much processor time, each with its own networks and options."""
     rows = []
     with tempfile.TemporaryDirectory() as work:
         for script in args.scripts:
             for name in ("theirs", "ours"):
                 out = Path(work) / f"{script}-{name}.npz"
-                run = {"steps": SCRIPTS[script].get("steps", 0)} if SCRIPTS[script].get("steps") else {}
-                made = child(name, script, args, {"image_size": "32", **run}, out)
-                words = ["evaluate", str(out), "--against", "fashion-mnist", "--data-dir", str(args.data), "--image-size", "32", "--json"]
-                words += ["--metric", "fid,precision-recall", "--features", "classifier", "-n", str(SAMPLES)]
+                made = child(name, script, args, {}, out)
+                if script == "cyclegan":
+                    judged = ["--against", str(args.data / TRANSLATORS[script] / "testB"), "--image-size", "64", "--features", "random"]
+                    judged += ["--metric", "fid", "-n", "50"]
+                else:
+                    judged = ["--against", "fashion-mnist", "--data-dir", str(args.data), "--image-size", "32", "--features", "classifier"]
+                    judged += ["--metric", "fid,precision-recall", "-n", str(SAMPLES)]
+                words = ["evaluate", str(out), "--json", *judged]
                 done = subprocess.run([sys.executable, "-m", "ganzoo", *words], stdout=subprocess.PIPE, text=True, check=True)
                 figures = {key: value for entry in json.loads(done.stdout) for key, value in entry["figures"].items()}
-                rows.append([script, name, str(int(made["images"])), *(f"{value:.3g}" for value in figures.values())])
+                rows.append(
+                    [
+                        script,
+                        name,
+                        str(int(made["images"])),
+                        *(f"{value:.3g}" for value in [*figures.values(), made.get("back", "")] if value != ""),
+                    ]
+                )
                 print(*rows[-1], sep="\t", flush=True)
     return rows
 
@@ -342,13 +375,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder for peers-speed.md or peers-quality.md")
     args = parser.parse_args()
     args.checkout, args.data = args.checkout.resolve(), args.data.resolve()
-    drawing = [name for name in SCRIPTS if name not in TRANSLATORS]
+    drawing = [name for name in SCRIPTS if name != "pix2pix"]
     args.scripts = args.scripts or ([*SCRIPTS] if args.what == "speed" else drawing)
     if unknown := set(args.scripts) - set(SCRIPTS if args.what == "speed" else drawing):
         parser.error(f"wanted {', '.join(SCRIPTS)}; got {', '.join(sorted(unknown))}")
     from ganzoo import machine
 
-    told = ["images a second", "ratio"] if args.what == "speed" else ["real images", "cFID", "precision", "recall"]
+    told = ["images a second", "ratio"] if args.what == "speed" else ["real images", "figures"]
     columns, rows = ["script", "side", *told], speed(args) if args.what == "speed" else quality(args)
     if args.out:
         table = "\n".join("| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows))
