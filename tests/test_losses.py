@@ -398,7 +398,9 @@ def test_wgan_warms_its_critic_up_as_the_authors_do(images):
     from ganzoo.compose import resolve
     from ganzoo.config import Changes
 
-    changes = Changes({"dataset": str(images(1, 16)), "device": "cpu"}, options={"strategy": {"warmup": 25, "warmup_critic": 100, "n_critic": 5}})
+    changes = Changes(
+        {"dataset": str(images(1, 16)), "device": "cpu"}, options={"strategy": {"warmup": 25, "warmup_critic": 100, "n_critic": 5}}
+    )
     config = resolve(catalogue(), "wgan", changes)
     session = built(config)
     strategy = session.strategy
