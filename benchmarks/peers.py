@@ -1,7 +1,7 @@
 """The scripts of PyTorch-GAN (github.com/eriklindernoren/PyTorch-GAN) beside ganzoo, by processor time.
 
-    python benchmarks/peers.py speed CHECKOUT --data FOLDER [dcgan wgan ... cyclegan pix2pix]
-    python benchmarks/peers.py quality CHECKOUT --data FOLDER --seconds 100 [dcgan ...]
+    python benchmarks/peers.py speed CHECKOUT [dcgan wgan ... cyclegan pix2pix] --data FOLDER
+    python benchmarks/peers.py quality CHECKOUT [dcgan ...] --data FOLDER --seconds 100
 
 CHECKOUT: a clone of theirs. FOLDER: holds FashionMNIST/ (the four .gz files), and summer2winter_yosemite/ and facades/ for the translators.
 Nothing is fetched. Their scripts run as they stand, from a copy, with their own loops, data loaders and optimisers; a script is stopped at
