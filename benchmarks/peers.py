@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: Of each script: ganzoo's recipe; whether its D ends in a sigmoid; the options that make ganzoo's steps the same work.
+#: Of each script: ganzoo's recipe; the size of the pictures; the strategy's options that make ganzoo's steps the same work.
 SCRIPTS: dict[str, dict[str, Any]] = {
     "gan": {"recipe": "gan", "size": 32, "options": {}},
     "dcgan": {"recipe": "dcgan", "size": 32, "options": {}},

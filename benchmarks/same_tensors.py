@@ -23,8 +23,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILES = ("ganzoo", "plugins", "pyproject.toml")
-#: Options that keep a few steps short without changing what they compute.
-SHORT = {"wgan": ["--strategy.warmup", "1", "--strategy.warmup-critic", "10"]}
+#: Options that keep a few steps short without changing what they compute, and data for what cannot do with the usual.
+SHORT = {
+    "wgan": ["--strategy.warmup", "1", "--strategy.warmup-critic", "10"],
+    "cyclegan": ["--dataset", "a=fashion-10k", "--dataset", "b=fashion-10k"],
+}
 #: How names of tensors begin that have been called otherwise.
 RENAMED = {"model:ema": "model:averages.G", "model:f": "model:D", "opt_f:f": "opt_D:D"}
 EVALUATION = ["--metric", "fid,kid", "--features", "pixels", "-n", "300", "--n-real", "300", "--kid.subset-size", "100", "--json"]

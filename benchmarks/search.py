@@ -31,7 +31,7 @@ def measured(candidates: list[str], budget: str, seeds: str, folder: Path, rest:
     subprocess.run([sys.executable, "-m", "ganzoo", "compare", *words], check=True)
     with (folder / "compare.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    keys = [next(key for key in rows[0] if re.match(rf"{figure}.* last$", key)) for figure in ("c?F", "precision", "recall")]
+    keys = [next(key for key in rows[0] if re.match(rf"{figure}.* last$", key)) for figure in ("(c?FI?D|fid)", "precision", "recall")]
     found = []
     for name in candidates:
         own = [row for row in rows if row["entrant"] == name]

@@ -508,10 +508,10 @@ class Draft:
     @property
     def preset(self) -> Mapping[str, Any]:
         """The recipe's options. Raises UsageError for a preset that it does not have."""
-        name = self.changes.run.get("preset", QUICK)
+        name = self.changes.preset
         if name not in self.recipe.presets and name != QUICK:
             known = (QUICK, *(other for other in self.recipe.presets if other != QUICK))
-            raise UsageError(f"--preset: {self.entry.name} has {', '.join(known)}; got {name!r}.{did_you_mean(str(name), known)}")
+            raise UsageError(f"--preset: {self.entry.name} has {', '.join(known)}; got {name!r}.{did_you_mean(name, known)}")
         return self.recipe.presets.get(name, {})
 
     @property
@@ -528,7 +528,7 @@ class Draft:
 
     def defaults(self, of: str) -> dict[str, Any]:
         """The preset's options of a part, by kind, or of a wrapper, by name; none where another part is taken than the recipe's own."""
-        own = self.recipe.parts_in(self.changes.run.get("preset", QUICK)).get(of)
+        own = self.recipe.parts_in(self.changes.preset).get(of)
         if of not in self.wrappers and self.changes.parts.get(of) not in (None, own):
             return {}
         return {name.removeprefix(f"{of}."): value for name, value in self.preset.items() if name.startswith(f"{of}.")}
@@ -575,7 +575,7 @@ def draft(zoo: Catalogue, name: str, changes: Changes | None = None) -> Draft:
     for kind in changes.parts:
         if kind not in zoo.kinds:
             raise UsageError(f"there is no part {kind!r}.{did_you_mean(kind, zoo.kinds)}")
-    parts = zoo.parts_of(recipe, changes.parts, changes.run.get("preset", QUICK))
+    parts = zoo.parts_of(recipe, changes.parts, changes.preset)
     strategy = parts["strategy"].record
     assert isinstance(strategy, StrategyPart)
     parts = {kind: e for kind, e in parts.items() if kind in (*strategy.roles, "loss", "strategy", "degradation")}

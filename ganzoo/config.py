@@ -147,6 +147,11 @@ class Changes:
     wrappers: tuple[str, ...] | None = None
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def preset(self) -> str:
+        """The name of the preset that they start from."""
+        return str(self.run.get("preset", QUICK))
+
 
 def _check_shape(data: Any) -> None:
     """Raise UsageError where sections of a configuration are not what they must be; those that are absent are let pass."""

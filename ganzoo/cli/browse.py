@@ -118,7 +118,9 @@ def _show(entry: Entry) -> None:
             _line(kind, f"{part.name}: {title(part)}" if title(part) else part.name)
         _line("data", _needs_of_data(compose.Parts.of(draft.parts, draft.wrappers.values())))
         for name, values in record.presets.items():
-            _line(f"preset {name}", " ".join(f"{_flag(key)} {_typed(value)}".strip() for key, value in values.items()))
+            usual = record.parts_in()
+            parts = {of: part for of, part in record.parts_in(name).items() if part != usual[of]}
+            _line(f"preset {name}", " ".join(_typed(key, value) for key, value in {**parts, **values}.items()))
         for result in record.results:
             _line("measured", result)
         for line in bibtex(record).splitlines():
@@ -165,14 +167,13 @@ def _facts(record: Record) -> dict[str, str]:
     return facts
 
 
-def _flag(key: str) -> str:
-    """The option of a preset as it is typed."""
+def _typed(key: str, value: object) -> str:
+    """An option of a preset as it is typed."""
     of, _, name = key.rpartition(".")
-    return options.flag(name, f"{of}." if of else "")
-
-
-def _typed(value: object) -> str:
-    return "" if value is True else str(value)
+    flag = options.flag(name, f"{of}." if of else "")
+    if isinstance(value, bool):
+        return flag if value else flag.replace("--", "--no-", 1)
+    return f"{flag} {value}"
 
 
 def _needs_of_data(parts: compose.Parts) -> str:

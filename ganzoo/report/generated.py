@@ -100,18 +100,19 @@ def _each(exported: Exported, y: Tensor) -> dict[str, Tensor]:
 def _applied(exported: Exported, batches: Batches | None, no_data: str, seed: int) -> Generated:
     if batches is None:
         raise UsageError(f"{exported.name} asks for {', '.join(exported.asks)}. {no_data}".strip())
-    peek = {key: value.cpu() for key, value in batches.peek(2 * SAMPLES).items()}
+    wiped = all(medium(field.medium).pictures for field in (exported.field, *(exported.fields[key] for key in exported.asks)))
+    rows = SAMPLES if wiped else 2 * SAMPLES
+    peek = {key: value.cpu() for key, value in batches.peek(rows).items()}
     given = {key: peek[key] for key in {*exported.fields, *exported.wants}}
-    x = exported.kept(torch.cat(list(exported.outputs(2 * SAMPLES, seed, given))), given)
+    x = exported.kept(torch.cat(list(exported.outputs(rows, seed, given))), given)
     truth = exported.medium.stored(peek[exported.key], exported.field) if exported.has_truth else None
     caption = f"{', '.join(exported.asks)} of the training data, then {exported.name}" + (", then the truth" if truth is not None else "")
     why = "Each output belongs to a row of the data: there is nothing to seek."
     made = Generated(exported.step, b"", caption, no_neighbours=why, heading=APPLIED)
-    if not all(medium(field.medium).pictures for field in (exported.field, *(exported.fields[key] for key in exported.asks))):
+    if not wiped:
         return replace(made, interpolation=packed(exported.sheet(x, SAMPLES, given, truth)))
     beside = {name: cells for name, cells in exported.beside(x, given, truth).items() if name != "mask"}
-    turned = [dict(zip(beside, map(packed, row), strict=True)) for row in zip(*beside.values(), strict=True)]
-    return replace(made, turned=turned[:SAMPLES])
+    return replace(made, turned=[dict(zip(beside, map(packed, row), strict=True)) for row in zip(*beside.values(), strict=True)])
 
 
 def neighbours(x: Tensor, real: Tensor, captions: Sequence[str], field: Field) -> list[Neighbours]:

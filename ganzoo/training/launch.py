@@ -107,8 +107,7 @@ def probe(session: Session) -> None:
                 _called(network, {name: batch[key] for name, key in keys.items()})
     for name, export in strategy.exports().items():
         product = Exported.of(strategy, name)
-        real = session.batches.peek(2)
-        given = {key: real[key].cpu() for key in product.fields}
+        given = {key: batch[key].cpu() for key in product.fields}
         network = strategy.get_submodule(export.network)
         record = getattr(network, "record", None)
         whose = f"{record.role} {record.name!r}" if record is not None else name

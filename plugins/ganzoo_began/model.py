@@ -79,9 +79,13 @@ class Decoder(ganzoo.Generator):
 
     def __init__(self, spec: DataSpec, options: DecoderOptions) -> None:
         super().__init__(spec, options)
-        self.net = decoder(spec, options.width, options.z_dim)
+        self.net = self.layers()
         if not next(self.parameters()).is_meta:
             scale_initial_weights(self.net, fixed_codes(options.z_dim), 0.5)
+
+    def layers(self) -> nn.Sequential:
+        """From codes (N, z_dim) to images."""
+        return decoder(self.spec, self.options.width, self.options.z_dim)
 
     def latents(self) -> dict[str, Prior]:
         return {"z": Prior("uniform", (self.options.z_dim,))}
@@ -98,68 +102,49 @@ class AutoEncoder(ganzoo.Discriminator):
 
     def __init__(self, spec: DataSpec, options: AutoEncoderOptions) -> None:
         super().__init__(spec, options)
-        self.encoder = encoder(spec, options.width, options.h_dim)
-        self.decoder = decoder(spec, options.width, options.h_dim)
+        self.encoder, self.decoder = self.halves()
         if not next(self.parameters()).is_meta:
             images = scale_initial_weights(self.decoder, fixed_codes(options.h_dim), 0.5)
             codes = scale_initial_weights(self.encoder, images, 1.0)
             scale_initial_weights(self.decoder, codes, 0.5)
 
+    def halves(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """From images to codes (N, h_dim), and back."""
+        o = self.options
+        return encoder(self.spec, o.width, o.h_dim), decoder(self.spec, o.width, o.h_dim)
+
     def forward(self, x: Tensor) -> Tensor:
         reconstruction: Tensor = self.decoder(self.encoder(x))
         return reconstruction
 
 
-class CompactDecoder(ganzoo.Generator):
-    """Not the paper's: a dense layer to 4 x 4 pixels, transposed convolutions that double the size. Maps z (N, z_dim), uniform in [-1, 1],
-    to images, which may exceed [-1, 1]."""
+class CompactDecoder(Decoder):
+    """Not the paper's: a dense layer to 4 x 4 pixels, transposed convolutions that double the size. Called as `Decoder` is."""
 
-    options: CompactDecoderOptions
+    options: CompactDecoderOptions  # type: ignore[assignment]
 
-    def __init__(self, spec: DataSpec, options: CompactDecoderOptions) -> None:
-        super().__init__(spec, options)
-        n_layers = int(log2(spec.shape[-1] // 4))
-        widths = [options.width * 2**i for i in reversed(range(n_layers))]
-        layers: list[nn.Module] = [nn.Linear(options.z_dim, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
-        for c_in, c_out in pairwise([*widths, spec.shape[0]]):
+    def layers(self) -> nn.Sequential:
+        o, n_layers = self.options, int(log2(self.spec.shape[-1] // 4))
+        widths = [o.width * 2**i for i in reversed(range(n_layers))]
+        layers: list[nn.Module] = [nn.Linear(o.z_dim, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
+        for c_in, c_out in pairwise([*widths, self.spec.shape[0]]):
             layers += [nn.ELU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)]
-        self.net = nn.Sequential(*layers)
-        if not next(self.parameters()).is_meta:
-            scale_initial_weights(self.net, fixed_codes(options.z_dim), 0.5)
-
-    def latents(self) -> dict[str, Prior]:
-        return {"z": Prior("uniform", (self.options.z_dim,))}
-
-    def forward(self, z: Tensor) -> Tensor:
-        x: Tensor = self.net(z)
-        return x
+        return nn.Sequential(*layers)
 
 
-class CompactAutoEncoder(ganzoo.Discriminator):
-    """Not the paper's: one convolution to half the size and a dense layer to the code, and the same back, a quarter of the time of the
-    paper's at its narrowest. With BatchNorm, without which it stays grey as long; so outputs depend on the batch."""
+class CompactAutoEncoder(AutoEncoder):
+    """Not the paper's: one convolution to half the size, a dense layer to the code, and the same back; cheaper than the paper's at its
+    narrowest. With BatchNorm, without which it stays grey as long; so outputs depend on the batch."""
 
-    options: CompactAutoEncoderOptions
+    options: CompactAutoEncoderOptions  # type: ignore[assignment]
 
-    def __init__(self, spec: DataSpec, options: CompactAutoEncoderOptions) -> None:
-        super().__init__(spec, options)
-        (c, height, width), n, h = spec.shape, options.width, options.h_dim
+    def halves(self) -> tuple[nn.Sequential, nn.Sequential]:
+        (c, height, width), n, h = self.spec.shape, self.options.width, self.options.h_dim
         half = (n, height // 2, width // 2)
         area = n * half[1] * half[2]
-        self.encoder = nn.Sequential(
-            nn.Conv2d(c, n, 4, 2, 1), nn.ELU(inplace=True), nn.Flatten(), nn.Linear(area, h), nn.BatchNorm1d(h), nn.ELU(inplace=True)
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(h, area), nn.Unflatten(1, half), nn.BatchNorm2d(n), nn.ELU(inplace=True), nn.ConvTranspose2d(n, c, 4, 2, 1)
-        )
-        if not next(self.parameters()).is_meta:
-            images = scale_initial_weights(self.decoder, fixed_codes(h), 0.5)
-            codes = scale_initial_weights(self.encoder, images, 1.0)
-            scale_initial_weights(self.decoder, codes, 0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        reconstruction: Tensor = self.decoder(self.encoder(x))
-        return reconstruction
+        down = [nn.Conv2d(c, n, 4, 2, 1), nn.ELU(inplace=True), nn.Flatten(), nn.Linear(area, h), nn.BatchNorm1d(h), nn.ELU(inplace=True)]
+        up = [nn.Linear(h, area), nn.Unflatten(1, half), nn.BatchNorm2d(n), nn.ELU(inplace=True), nn.ConvTranspose2d(n, c, 4, 2, 1)]
+        return nn.Sequential(*down), nn.Sequential(*up)
 
 
 class Reconstruction(ganzoo.Loss):

@@ -50,7 +50,8 @@ class ResNet(ganzoo.Generator):
         super().__init__(spec, options)
         w, shapes = options.width, [spec.fields[key].shape for key in ("source", "x")]
         if options.residual and shapes[0] != shapes[1]:
-            raise ganzoo.UsageError(f"--generator.residual: wanted pictures of one shape on both sides, got {shapes[0]} and {shapes[1]}.")
+            both = f"{shapes[0]} and {shapes[1]}"
+            raise ganzoo.UsageError(f"the source is added, so pictures of one shape are wanted: got {both}. Take --no-generator.residual.")
         layers: list[nn.Module] = [conv(spec.fields["source"].shape[0], w, 7), nn.InstanceNorm2d(w), nn.ReLU(inplace=True)]
         for c in (w, 2 * w):
             layers += [nn.Conv2d(c, 2 * c, 3, 2, 1), nn.InstanceNorm2d(2 * c), nn.ReLU(inplace=True)]
