@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 from PIL import Image
-from zoo import flags, small
+from zoo import flags, prepare, small
 
 HEAVY = ("torch", "torchvision", "numpy")
 
@@ -21,7 +21,7 @@ HEAVY = ("torch", "torchvision", "numpy")
     [
         ["--help"], ["--version"], ["list"], ["list", "--kind", "all"], ["list", "--json"], ["show", "dcgan"], ["show", "wgan-gp"],
         ["show", "celeba"], ["plugins"], ["run", "--help"], ["run", "wgan", "--help"], ["run", "dcgan", "--loss", "hinge", "--help"],
-        ["resume", "--help"], ["sample", "--help"],
+        ["resume", "--help"], ["sample", "--help"], ["augment", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -373,3 +373,30 @@ def test_every_recipe_of_ganzoo_can_be_cited():
 
     recipes = [e.record for e in catalogue().entries("recipe") if e.plugin.distribution == "pyganzoo"]
     assert all(bibtex(recipe).count("{") == bibtex(recipe).count("}") > 5 for recipe in recipes)
+
+
+def test_augment_writes_pictures_of_each_class_that_read_back_as_a_labelled_folder(ganzoo, finished, images, tmp_path):
+    out = tmp_path / "more"
+    done = ganzoo("augment", finished, "--per-class", "3", "--out", out)
+    assert done.returncode == 0
+    assert "3 pictures of each of 3 classes" in done.stdout
+    assert sorted(p.name for p in out.iterdir()) == ["class-0", "class-1", "class-2"]
+    data = prepare(out)
+    assert data.spec.classes == 3
+    assert sorted(data.mapped["y"].tolist()) == [0] * 3 + [1] * 3 + [2] * 3
+    # Number i of a class is what `sample --labels` draws there.
+    ganzoo("sample", finished, "--folder", "-n", "9", "--out", tmp_path / "same")
+    first = next((tmp_path / "same").glob("000004-class-1.png"))
+    assert first.read_bytes() == sorted((out / "class-1").iterdir())[1].read_bytes()
+    again = ganzoo("augment", finished, "--per-class", "1", "--out", out)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    assert "--seed" in again.stderr
+    assert ganzoo("augment", finished, "--per-class", "1", "--seed", "1", "--labels", "2", "--out", out).returncode == 0
+    assert [len(list(folder.iterdir())) for folder in sorted(out.iterdir())] == [3, 3, 4]
+    plain = tmp_path / "plain"
+    assert ganzoo("run", *flags(small("dcgan", images(), steps=1)), "--steps=1", f"--out={plain}").returncode == 0
+    refused = ganzoo("augment", plain, "--out", tmp_path / "no")
+    assert refused.returncode == 2
+    assert "takes no class" in refused.stderr
+    assert not (tmp_path / "no").exists()

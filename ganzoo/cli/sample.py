@@ -85,7 +85,7 @@ def sample_command(
     make(folder)
     if any(folder.iterdir()):
         raise UsageError(f"--folder: {folder} is not empty. Name another with --out.")
-    names = [_class_name(int(y[i]), classes) if classes is not None else f"seed-{each[i]}" if each else "sample" for i in range(n)]
+    names = [class_name(int(y[i]), classes) if classes is not None else f"seed-{each[i]}" if each else "sample" for i in range(n)]
     kind.write(x, folder, product.field, [f"{i:06d}-{name}" for i, name in enumerate(names)])
     click.echo(clean(f"{_count(n)} of step {product.step}: {folder}"))
 
@@ -114,6 +114,6 @@ def make(folder: Path) -> None:
         raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name another place with --out.") from e
 
 
-def _class_name(y: int, field: Field) -> str:
+def class_name(y: int, field: Field) -> str:
     """The class as part of a file's name."""
     return "".join(c if c.isalnum() else "-" for c in field.names[y]) if field.names else f"class-{y}"
