@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,12 +20,14 @@ from ganzoo.files import read_lines
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
+from ganzoo.runs.exported import Exported
 from ganzoo.testing import fresh, toys
 from ganzoo.training import launch
 from ganzoo.training.health import D_WON_LINES, D_WON_STEPS, Health, apartness, not_finite, spread
+from ganzoo.training.landscape import landscape
 from ganzoo.training.loop import Watch
 from ganzoo.training.session import open_session
-from ganzoo.types import Field
+from ganzoo.types import DataSpec, Field
 
 SHAPES = Field("image", (1, 16, 16))
 
@@ -82,6 +85,30 @@ def test_a_run_of_points_draws_them(tmp_path):
     folder = start(config, tmp_path / "run")
     with Image.open(folder / "samples" / "000002.png") as sheet:
         assert sheet.size == (512, 512)
+
+
+def test_the_game_of_points_is_kept_and_changes_nothing(tmp_path):
+    def run(name, **more):
+        folder = start(small("gan", "ring", steps=6, batch_size=64, **more), tmp_path / name)
+        return read_lines(folder / "landscape.jsonl"), checkpoint.read(checkpoint.path_of(folder / "checkpoints", 6))[0]
+
+    lines, often = run("often", sample_every=2)
+    assert torch.equal(often["model:G.net.0.weight"], run("rare", sample_every=6)[1]["model:G.net.0.weight"])
+    assert [line["step"] for line in lines] == [0, 2, 4, 6]
+    for line in lines:
+        assert [len(line[key]) for key in ("real", "samples", "logits", "push")] == [250, 250, 48 * 48, 100]
+    assert lines[0]["samples"] != lines[-1]["samples"]
+    # The push is that of the loss: of the non-saturating one, sigmoid(-D) times the gradient of D.
+    session = open_session(small("gan", "ring", steps=6, batch_size=64))[2]
+    product = Exported.of(session.strategy)
+    real = product.medium.stored(session.batches.peek(300)["x"], product.field)
+    seen = landscape(session, product, {}, real, 0)
+    x = torch.tensor(seen["samples"])[:100].requires_grad_(True)
+    logits = session.strategy.D(x=x)
+    (slope,) = torch.autograd.grad(logits.sum(), x)
+    torch.testing.assert_close(torch.tensor(seen["push"]), torch.sigmoid(-logits)[:, None].detach() * slope, rtol=1e-2, atol=1e-4)
+    # Of a space of three dimensions there is none.
+    assert landscape(session, replace(product, data=DataSpec.of("points", (3,))), {}, torch.randn(300, 3), 0) == {}
 
 
 def test_logging_sampling_and_saving_more_often_change_nothing(images, tmp_path):

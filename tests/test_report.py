@@ -337,7 +337,7 @@ def test_text_of_a_run_stays_text(tmp_path):
         assert all(attrs["src"].startswith("data:image/png") for tag, attrs in found.found if tag == "img")
         assert {attrs["href"][0] for tag, attrs in found.found if tag == "a"} == {"#"}
         assert "b" not in {tag for tag, _ in found.found}
-        charts = json.loads(found.scripts[0])
+        charts = json.loads(found.scripts[0])["charts"]
         assert all("<" not in trace["name"] for chart in charts for trace in chart["traces"])
 
 
@@ -667,6 +667,76 @@ def test_what_was_turned_is_wiped_over_what_was_given(browser, ganzoo, images, t
     seen = [torch.tensor(row).float() for row in browser.execute_script(pixels)]
     assert 15 < (seen[0] - seen[2]).std() < 30  # noise of sigma 25, clipped
     assert not torch.equal(seen[1], seen[2])
+    quiet(browser)
+
+
+@pytest.fixture
+def plane(make):
+    """A run with a game in the plane of 12 moments: places that are the more real the farther right, one sample that goes there."""
+    places = [x for _ in range(5) for x in (-2, -1, 0, 1, 2)]
+    moment = {"real": [[1, 0.5]] * 3, "logits": places, "push": [[0.1, 0]], "anchored": True}
+    folder = make(recipe="gan")
+    lines(folder / "landscape.jsonl", [moment | {"step": 10 * i, "samples": [[i / 10 - 1, 0]] * 2} for i in range(12)])
+    return folder
+
+
+def test_a_game_that_is_not_what_it_must_be_is_left_out_and_told(plane):
+    path = plane / "landscape.jsonl"
+    good = json.loads(path.read_text().splitlines()[0])
+    wrong = [
+        {"logits": [1, 2, 3]}, {"logits": [[1]]}, {"logits": [True] * 25}, {"real": []}, {"real": [[float("nan"), 0]]}, {"push": [[1]]},
+        {"samples": [[1, 2, 3]]}, {"samples": "x"}, {"step": "x"}, {"push": [[0, 0]] * 3}, {"real": [[7]], "samples": [[30]], "push": []},
+    ]  # fmt: skip
+    for change in wrong:
+        lines(path, [good, good | change])
+        facts = read(plane)
+        assert len(facts.landscapes) == 1, change
+        assert any("landscape.jsonl" in text for text in facts.problems)
+    lines(path, [{**good, "step": i} for i in range(90)])
+    game = charts.Game.of(read(plane))
+    assert (len(game.landscapes), game.landscapes[0].step, game.last.step) == (charts.SHEETS, 0, 89)
+    path.unlink()
+    assert charts.Game.of(read(plane)) is None
+    assert 'id="game"' not in html_of(plane)
+
+
+def test_the_game_is_played_in_the_browser(browser, plane, tmp_path):
+    report.write(tmp_path / "r.html", [read(plane)], "One run")
+    visit(browser, tmp_path / "r.html")
+    assert wait(browser, "return document.getElementById('field').data?.length") == 4
+    at = """const t = document.getElementById('turn'); t.value = arguments[0]; t.dispatchEvent(new Event('input'));
+        const [z, real, made, push] = document.getElementById('field').data;
+        return [document.getElementById('then').textContent, z.z[0], z.x, made.x, push.x]"""
+    step, z, x, made, push = browser.execute_script(at, 3)
+    assert step == "step 30"
+    assert z == pytest.approx([0.1192, 0.2689, 0.5, 0.7311, 0.8808], abs=1e-3)
+    assert x == pytest.approx([-1.25, -0.625, 0, 0.625, 1.25])
+    assert (made, push[0], push[2]) == ([-0.7, -0.7], -0.7, None)
+    assert push[1] == pytest.approx(-0.2, abs=1e-5)  # the longest arrow: two fifths of the picture's half
+    start = browser.find_element("id", "start")
+    start.click()
+    assert start.text == "Pause"
+    wait(browser, "return document.getElementById('turn').value > 5")
+    start.click()
+    assert start.text == "Play"
+    quiet(browser)
+
+
+def test_the_game_of_words_tells_shares_and_verdicts(browser, plane, tmp_path):
+    moment = {"real": [[0], [0], [1], [2]], "samples": [[2], [2]], "logits": [2.0, 0.0, -2.0]}
+    lines(plane / "landscape.jsonl", [moment | {"step": 0}])
+    config = json.loads((plane / "config.json").read_text())
+    config["data"]["fields"]["x"] = {"medium": "tokens", "shape": [1], "size": 3, "names": ["a", "b", EVIL[0]]}
+    (plane / "config.json").write_text(json.dumps(config))
+    report.write(tmp_path / "r.html", [read(plane)], "One run")
+    visit(browser, tmp_path / "r.html")
+    assert wait(browser, "return document.getElementById('field').data?.map(t => t.y)") == [
+        [0.5, 0.25, 0.25], [0, 0, 1], pytest.approx([0.8808, 0.5, 0.1192], abs=1e-3),
+    ]  # fmt: skip
+    assert browser.execute_script("return window.hacked") is None
+    browser.find_element("css selector", ".play summary").click()
+    cells = [c.text for c in browser.find_elements("css selector", ".play tbody tr:first-child > *")]
+    assert cells == ["a", "50.0%", "0.0%", "0.8808"]
     quiet(browser)
 
 

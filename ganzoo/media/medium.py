@@ -142,6 +142,10 @@ class Medium(ABC):
             raise UsageError(f"wanted a row of {self.name}, {field.shape}; got {tuple(row.shape)}.")
         return [row.to(self.dtype)[None]]
 
+    def places(self, real: Tensor, field: Field) -> Tensor | None:
+        """Stored rows all over the space around the real ones, at which a report shows what D thinks; None where that is too large."""
+        return None
+
     # --- Numbers ---
 
     def coordinates(self, rows: Tensor, field: Field) -> Tensor:

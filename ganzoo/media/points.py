@@ -22,6 +22,13 @@ from ganzoo.types import DataSet, Field
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
+PLACES = 48  # a side of the grid at which a report shows what D thinks
+
+
+def reach_of(rows: Tensor) -> float:
+    """Half the side of the square around 0 that is shown: a little more than these points need."""
+    return float(rows[:, :2].abs().max()) * 1.25 + 1e-6
+
 
 class Points(Medium):
     """Arrays: float (N, D)."""
@@ -72,8 +79,7 @@ class Points(Medium):
 
     def sheet(self, rows: Tensor, field: Field, columns: int, real: Tensor | None = None) -> Picture:
         """A scatter plot of the first two coordinates: samples in colour over real points in grey, in a square around the real ones."""
-        size, shown = 512, rows if real is None else real
-        reach = float(shown[:, :2].abs().max()) * 1.25 + 1e-6
+        size, reach = 512, reach_of(rows if real is None else real)
         page = Image.new("RGB", (size, size), PAPER)
         draw = ImageDraw.Draw(page)
         for points, colour in ((real, FAINT), (rows, COLOURS[0])):
@@ -85,6 +91,14 @@ class Points(Medium):
                 if math.isfinite(a) and math.isfinite(b):
                     draw.ellipse((a - 1.5, b - 1.5, a + 1.5, b + 1.5), fill=colour)
         return page
+
+    def places(self, real: Tensor, field: Field) -> Tensor | None:
+        """In the plane, a square grid of PLACES x PLACES: row by row from below, each from the left."""
+        if field.shape != (2,):
+            return None
+        line = torch.linspace(-1, 1, PLACES) * reach_of(real)
+        up, across = torch.meshgrid(line, line, indexing="ij")
+        return torch.stack([across, up], 2).flatten(0, 1)
 
     def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         return ("modes", "pixels", 2500) if record is not None and record.modes else ("fid", "pixels", 10_000)

@@ -31,6 +31,7 @@ END, UNKNOWN = "<end>", "<unknown>"
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}%'’")
 WIDTH = 60  # letters on a line of a sheet
+MANY = 100  # words that are shown one by one
 LONGEST = 32  # words of a text, where nobody says how many
 TOY_WORDS = (END, UNKNOWN, *(f"word{i}" for i in range(2, 16)))
 
@@ -96,6 +97,10 @@ class Tokens(Medium):
     def coordinates(self, rows: Tensor, field: Field) -> Tensor:
         """How often each word stands in the text: (N, size)."""
         return torch.zeros(len(rows), field.size).scatter_add_(1, rows, torch.ones(rows.shape))
+
+    def places(self, real: Tensor, field: Field) -> Tensor | None:
+        """Every word, where a text has one."""
+        return torch.arange(field.size)[:, None] if field.shape == (1,) and field.size <= MANY else None
 
     def usual(self, field: Field, classes: int, record: DataSet | None, truth: bool) -> tuple[str, str, int]:
         return "bleu", "", 1000

@@ -7,6 +7,7 @@ import contextlib
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from ganzoo.report.facts import RunFacts, Score
+from ganzoo.report.facts import Landscape, RunFacts, Score
 
 T = TypeVar("T")
 Point = tuple[float, float]
 
 POINTS, ALL_POINTS = 1500, 6000  # of a curve, of a chart
-SHEETS = 40  # of a run
+SHEETS = 40  # of a run; and moments of its game
 BYTES = 6_500_000  # of all sheets of a page, before base64 makes them a third longer
 
 
@@ -52,6 +53,70 @@ class Chart:
         low, high = values[len(values) // 100], values[-1 - len(values) // 100]
         room = 0.05 * (high - low)
         return [_short(low - room), _short(high + room)] if room > 0 else None
+
+
+@dataclass(frozen=True)
+class Game:
+    """A run whose data can be looked at whole, step by step: points of a plane, or single words.
+
+    words: their names, where there are any. landscapes: some, of one kind, the last one among them.
+    """
+
+    landscapes: Sequence[Landscape]
+    words: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, run: RunFacts) -> Game | None:
+        """None where the run has kept no such thing."""
+        if not run.landscapes:
+            return None
+        last = run.landscapes[-1]
+        alike = [g for g in run.landscapes if (len(g.logits), len(g.real[0])) == (len(last.logits), len(last.real[0]))]
+        names: Any = []
+        with contextlib.suppress(LookupError, TypeError):
+            names = run.config["data"]["fields"]["x"]["names"]
+        named = isinstance(names, list) and len(names) == len(last.logits)
+        words = [str(name) for name in names] if named else [f"word {i}" for i in range(len(last.logits))]
+        return cls(evenly(alike, SHEETS), words if len(last.real[0]) == 1 else ())
+
+    @property
+    def last(self) -> Landscape:
+        return self.landscapes[-1]
+
+    def verdicts(self, landscape: Landscape) -> list[float]:
+        """How probable it is to D that what lies at each place is real; of a loss whose logits say no such thing, the logits themselves."""
+        return [_short(_sigmoid(v) if landscape.anchored else v) for v in landscape.logits]
+
+    def shares(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        """Of each word, in rows of one."""
+        counts = Counter(int(row[0]) for row in rows)
+        return [_short(counts[i] / len(rows)) for i in range(len(self.words))]
+
+    @property
+    def pushes(self) -> list[float]:
+        """The mean length of the push at each step."""
+        return [sum(math.hypot(*v) for v in g.push) / len(g.push) if g.push else math.nan for g in self.landscapes]
+
+    def to_json(self) -> dict[str, Any]:
+        """The data that page.js plays."""
+        frames: list[dict[str, Any]] = [{"step": g.step, "z": self.verdicts(g)} for g in self.landscapes]
+        common = {"anchored": self.last.anchored, "frames": frames}
+        if self.words:
+            for frame, g in zip(frames, self.landscapes, strict=True):
+                frame["made"] = self.shares(g.samples)
+            return common | {"words": [plain(word) for word in self.words], "real": self.shares(self.last.real)}
+        for frame, g in zip(frames, self.landscapes, strict=True):
+            frame |= {"x": [[_short(v) for v in row] for row in g.samples], "push": [[_short(v) for v in row] for row in g.push]}
+        lengths = sorted(math.hypot(*v) for g in self.landscapes for v in g.push)
+        # One scale for all steps, by which all but the longest arrows stay within a fifth of the picture.
+        longest = lengths[len(lengths) * 19 // 20] if lengths else 0.0
+        reach = 1.25 * max(abs(v) for row in self.last.real for v in row) + 1e-6
+        scale = 0.4 * reach / longest if longest > 0 else 0.0
+        return common | {"reach": reach, "scale": scale, "real": [[_short(v) for v in row] for row in self.last.real]}
+
+
+def _sigmoid(value: float) -> float:
+    return 0.5 * (1 + math.tanh(value / 2))
 
 
 def thin(points: Sequence[Point], most: int = POINTS) -> Sequence[Point]:

@@ -20,7 +20,7 @@ from ganzoo.files import numbers, read_lines, step_of
 from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint
-from ganzoo.runs.folder import EVALUATIONS, read_config, sheet_of
+from ganzoo.runs.folder import EVALUATIONS, LANDSCAPE, read_config, sheet_of
 from ganzoo.types import QUICK
 
 if TYPE_CHECKING:
@@ -64,6 +64,46 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Landscape:
+    """A line of landscape.jsonl: D's logits at all places, some real rows and samples, and whereto the loss of G pushes those, if it does.
+
+    anchored: real logits lie above 0 and fake ones below.
+    """
+
+    step: int
+    real: Sequence[Sequence[float]]
+    samples: Sequence[Sequence[float]]
+    logits: Sequence[float]
+    push: Sequence[Sequence[float]] = ()
+    anchored: bool = True
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Landscape | None:
+        """None where the line is no such thing: two numbers a row and a square of places, or one number, which is that of a place."""
+        real, samples, push = (_rows(line.get(name, [])) for name in ("real", "samples", "push"))
+        logits, step = _rows([line.get("logits")]), step_of(line)
+        if step is None or not real or not samples or push is None or not logits or len(push) > len(samples):
+            return None
+        width, places = len(real[0]), len(logits[0])
+        if any(len(row) != width for row in (*real, *samples, *push)) or not places:
+            return None
+        if width == 1 and not all(row[0] in range(places) for row in (*real, *samples)):
+            return None
+        if width != 1 and (width != 2 or math.isqrt(places) ** 2 != places):
+            return None
+        return cls(step, real, samples, logits[0], push, line.get("anchored") is not False)
+
+
+def _rows(values: Any) -> list[list[float]] | None:
+    """Rows of finite numbers; None for anything else."""
+    if not isinstance(values, list) or not all(isinstance(row, list) for row in values):
+        return None
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for row in values for v in row):
+        return None
+    return values
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """The facts of a run.
 
@@ -75,6 +115,7 @@ class RunFacts:
         sheets: (step, file) of the main product's sample sheets. others: the last one of every other product, by its name.
         evaluations: in the order of their steps. warnings: (step, text). health: lines of health.jsonl: "step" and numbers.
         parameters: how many numbers are trained, by network.
+        landscapes: what D thought of every place, by step, of data that is small enough.
         problems: what could not be read.
         generated: pictures from its generator; None where there are none, for the reason in `not_drawn`.
     """
@@ -94,6 +135,7 @@ class RunFacts:
     generated: Generated | None = None
     not_drawn: str = ""
     others: Mapping[str, tuple[int, Path]] = field(default_factory=dict)
+    landscapes: Sequence[Landscape] = ()
 
     @property
     def recipe(self) -> str:
@@ -220,13 +262,17 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
     warnings = [(step, str(line.get("text", ""))) for line in warned if (step := step_of(line)) is not None]
     if len(warnings) < len(warned):
         problems.append("warnings.jsonl: a line without a step is left out.")
+    lines = read_lines(folder / LANDSCAPE, problems.append)
+    landscapes = [landscape for line in lines if (landscape := Landscape.of(line)) is not None]
+    if len(landscapes) < len(lines):
+        problems.append(f"{LANDSCAPE}: a line that is not what it must be is left out.")
     found = sorted((place[1], place[0], p) for p in (folder / "samples").glob("*.png") if not p.is_symlink() and (place := sheet_of(p)))
     sheets = [(step, path) for name_, step, path in found if not name_]
     others = {name_: (step, path) for name_, step, path in found if name_}  # of each the last
     return RunFacts(
         folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
         sorted(evaluations, key=lambda e: e.step or 0), warnings, health, _parameters(folder / "checkpoints"), problems,
-        others=others,
+        others=others, landscapes=sorted(landscapes, key=lambda each: each.step),
     )  # fmt: skip
 
 

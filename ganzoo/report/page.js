@@ -51,7 +51,7 @@
   }
 
   // The charts: their colours are those of page.css, whatever the theme.
-  const charts = JSON.parse(document.getElementById("charts").textContent);
+  const { charts, game } = JSON.parse(document.getElementById("drawn").textContent);
   const places = [...document.querySelectorAll(".plot")];
   const dashes = ["solid", "dash", "dot", "dashdot", "longdash"];
   const probe = root.appendChild(document.createElement("span"));
@@ -97,7 +97,77 @@
     place.style.height = `${20 + (chart.traces.length > 4 ? 1.2 * Math.ceil(chart.traces.length / 2) : 0)}rem`;
     Plotly.newPlot(place, traces(chart), layout(chart), config);
   });
+
+  // The game: one moment at a time; Play goes on to the next.
+  const turn = document.getElementById("turn");
+  const moment = () => {
+    const frame = game.frames[turn.value];
+    const text = `step ${frame.step}`;
+    document.getElementById("then").textContent = text;
+    turn.setAttribute("aria-valuetext", text);
+    return frame;
+  };
+  const field = (frame) => {
+    const n = Math.round(Math.sqrt(frame.z.length));
+    const line = Array.from({ length: n }, (_, i) => game.reach * (2 * i / (n - 1) - 1));
+    const z = line.map((_, i) => frame.z.slice(i * n, (i + 1) * n));
+    const arrows = { x: [], y: [] };
+    frame.push.forEach(([dx, dy], i) => {
+      const [x, y] = frame.x[i];
+      arrows.x.push(x, x + game.scale * dx, null);
+      arrows.y.push(y, y + game.scale * dy, null);
+    });
+    const heads = { symbol: "arrow", angleref: "previous", size: arrows.x.map((_, i) => (i % 3 === 1 ? 7 : 0)), color: colour("ink") };
+    const range = [-game.reach, game.reach];
+    return [[
+      {
+        type: "heatmap", x: line, y: line, z, ...(game.anchored ? { zmin: 0, zmax: 1 } : {}), zsmooth: "best", hovertemplate: "%{z:.3f}<extra></extra>",
+        colorscale: [[0, colour("low")], [0.5, colour("paper")], [1, colour("high")]], colorbar: { thickness: 10, title: { text: "D" } },
+      },
+      { type: "scatter", mode: "markers", name: "data", x: game.real.map((p) => p[0]), y: game.real.map((p) => p[1]), marker: { color: colour("c7"), size: 4 }, hoverinfo: "skip" },
+      { type: "scatter", mode: "markers", name: "samples", x: frame.x.map((p) => p[0]), y: frame.x.map((p) => p[1]), marker: { color: colour("c1"), size: 5 }, hoverinfo: "skip" },
+      { type: "scatter", mode: "lines+markers", name: "push", ...arrows, line: { color: colour("ink"), width: 1 }, marker: heads, hoverinfo: "skip" },
+    ], { xaxis: { ...axis(), range, constrain: "domain" }, yaxis: { ...axis(), range, scaleanchor: "x", constrain: "domain" }, hovermode: "closest" }];
+  };
+  const bars = (frame) => [[
+    { type: "bar", name: "data", x: game.words, y: game.real, marker: { color: colour("c7") } },
+    { type: "bar", name: "samples", x: game.words, y: frame.made, marker: { color: colour("c1") } },
+    { type: "scatter", mode: "lines+markers", name: "D", x: game.words, y: frame.z, yaxis: "y2", line: { color: colour("c0") } },
+  ], {
+    xaxis: { ...axis(), title: { text: "" }, tickangle: -60, automargin: true }, yaxis: { ...axis(), title: { text: "share" }, rangemode: "tozero" },
+    yaxis2: { ...axis(), overlaying: "y", side: "right", showgrid: false, title: { text: "D" }, ...(game.anchored ? { range: [0, 1] } : {}) },
+  }];
+  const drawGame = () => {
+    if (!game) return;
+    const [shown, more] = (game.words ? bars : field)(moment());
+    Plotly.react("field", shown, { ...layout({}), ...more }, config);
+  };
+  if (game) {
+    const start = document.getElementById("start");
+    let timer = 0;
+    const stop = () => {
+      clearInterval(timer);
+      timer = 0;
+      start.textContent = "Play";
+    };
+    const next = () => {
+      turn.value = Number(turn.value) + 1;
+      drawGame();
+      if (turn.value === turn.max) stop();
+    };
+    start.hidden = turn.disabled;
+    start.addEventListener("click", () => {
+      if (timer) return stop();
+      if (turn.value === turn.max) turn.value = 0;
+      start.textContent = "Pause";
+      timer = setInterval(next, 400);
+      drawGame();
+    });
+    turn.addEventListener("input", () => { stop(); drawGame(); });
+  }
+
   const restyle = () => {
+    drawGame();
     for (const place of places.filter((place) => place.data)) {
       const colours = charts[place.dataset.chart].traces.map((trace) => line(trace.look).color);
       Plotly.update(

@@ -74,17 +74,20 @@ class Page:
         environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         one = len(self.runs) == 1
         curves = charts.loss_charts(self.runs[0]) if one else charts.compared_charts(self.runs)
+        game = charts.Game.of(self.runs[0]) if one else None
         values = {
             "title": self.title, "first": self.table, "notes": self.notes, "version": __version__,
             "now": machine.now().strftime("%Y-%m-%d %H:%M UTC"),
             "curves": self._plots(curves), "scores": self._plots(charts.score_charts(self.runs)),
             "runs": [self._view(run, one) for run in self.runs], "comparison": comparison(self.runs),
+            "game": None if game is None else _game_view(game),
             "protocol_lines": list({s.hash: s.line for run in self.runs for s in run.scores}.items()),
         }  # fmt: skip
-        scripts = [*([_plotly()] if self.charts else []), _file("page.js")]
+        scripts = [*([_plotly()] if self.charts or game else []), _file("page.js")]
         return environment.get_template("page.html").render(
-            values, sections=self._sections(bool(values["scores"])), css=_file("page.css"), scripts=scripts, policy=_policy(scripts),
-            charts=_json([chart.to_json() for chart in self.charts]),
+            values, sections=self._sections(bool(values["scores"]), game is not None),
+            css=_file("page.css"), scripts=scripts, policy=_policy(scripts),
+            drawn=_json({"charts": [chart.to_json() for chart in self.charts], "game": None if game is None else game.to_json()}),
         )  # fmt: skip
 
     def _plots(self, made: Sequence[Chart]) -> list[Plot]:
@@ -92,11 +95,12 @@ class Page:
         self.charts += made
         return plots
 
-    def _sections(self, scores: bool) -> list[tuple[str, str]]:
+    def _sections(self, scores: bool, game: bool) -> list[tuple[str, str]]:
         """Key and name of each section, as page.html has them."""
         if len(self.runs) == 1:
             return [
-                ("samples", "Samples"), ("curves", "Curves"), ("evaluations", "Evaluations"), ("latents", _heading(self.runs[0].generated)),
+                ("samples", "Samples"), *([("game", "The game, step by step")] if game else []),
+                ("curves", "Curves"), ("evaluations", "Evaluations"), ("latents", _heading(self.runs[0].generated)),
                 ("neighbours", "Nearest training samples"), ("health", "Health"), ("cost", "What it cost"),
                 ("configuration", "Configuration"), ("repeat", "How to repeat it"),
             ]  # fmt: skip
@@ -131,6 +135,28 @@ class Page:
             "command": run.command,
             "versions": _versions(run.config),
         }
+
+
+def _game_view(game: charts.Game) -> dict[str, Any]:
+    """What page.html says of a game beside what page.js plays, for those who do not see it."""
+    last = game.last
+    opinion = "how probable it is to D that it is real" if last.anchored else "D's value"
+    if game.words:
+        made, real = game.shares(last.samples), game.shares(last.real)
+        rows = [
+            [word, f"{real[i]:.1%}", f"{made[i]:.1%}", _number(game.verdicts(last)[i])] for i, word in enumerate(game.words)
+        ]  # fmt: skip
+        table = Table(["word", "of the data", "of the samples", "to D"], rows, f"Step {last.step}")
+        told = f"How often each word stands in the data and in the samples, and {opinion}, as a line."
+    else:
+        columns = ["step", "places that are rather real to D", "mean push"] if last.anchored else ["step", "mean push"]
+        rows = []
+        for g, push in zip(game.landscapes, game.pushes, strict=True):
+            share = [f"{sum(v > 0 for v in g.logits) / len(g.logits):.0%}"] if last.anchored else []
+            rows.append([str(g.step), *share, _number(push)])
+        table = Table(columns, rows, "Every step that was kept")
+        told = f"The colour of a place is {opinion}. Grey: the data. Orange: samples. Arrows: whereto G's terms push them, to one scale."
+    return {"told": told, "table": table, "first": game.landscapes[0].step, "last": last.step, "most": len(game.landscapes) - 1}
 
 
 def _policy(scripts: Sequence[str]) -> str:

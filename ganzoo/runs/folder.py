@@ -79,7 +79,7 @@ class Run:
             if late > step:
                 path = checkpoint.path_of(self.checkpoints, late)
                 path.rename(path.with_suffix(".bad"))
-        for name in ("metrics.jsonl", EVALUATIONS, "warnings.jsonl", "health.jsonl"):
+        for name in ("metrics.jsonl", EVALUATIONS, "warnings.jsonl", "health.jsonl", LANDSCAPE):
             if (path := self.folder / name).exists():
                 lines = read_lines(path, warn)
                 usable = [line for line in lines if step_of(line) is not None or (name == EVALUATIONS and line.get("step") is None)]
@@ -96,6 +96,10 @@ class Run:
     def samples_were(self, step: int, **health: float) -> None:
         """One line of health.jsonl: how varied the samples of this step are."""
         append_line(self.folder / "health.jsonl", {"step": step, **health})
+
+    def landscape_was(self, step: int, **values: Any) -> None:
+        """One line of landscape.jsonl: what D thinks of every place at this step."""
+        append_line(self.folder / LANDSCAPE, {"step": step, **values})
 
     def warn(self, step: int, text: str) -> None:
         """One line of warnings.jsonl."""
@@ -165,7 +169,7 @@ def numbered(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
     return [{**numbers(line), "step": step} for line in lines if (step := step_of(line)) is not None]
 
 
-EVALUATIONS = "evaluations.jsonl"
+EVALUATIONS, LANDSCAPE = "evaluations.jsonl", "landscape.jsonl"
 
 
 def add_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
 from ganzoo.runs.folder import EVALUATIONS, Run, add_evaluation, sheet_path
 from ganzoo.training.health import Health, apartness, not_finite, spread
+from ganzoo.training.landscape import landscape
 from ganzoo.training.session import Session
 
 if TYPE_CHECKING:
@@ -230,10 +231,23 @@ class _Preview:
                 pictures.save(exported.sheet(x, self.columns, self.given, self.truth, self.real), path)
                 if figures:
                     run.samples_were(t, **figures)
+                self._landscape(run, t, watch, exported)
                 watch.sampled(t, path, x, self.name)
             # At the start nothing has been learnt that could collapse.
             for warning in health.sampled(**figures) if t and figures else []:
                 _warn(run, watch, t, warning)
+
+    def _landscape(self, run: Run, t: int, watch: Watch, exported: Exported) -> None:
+        """Write what D thinks of every place, where that can be looked at."""
+        if not self.main or self.real is None or exported.asks:
+            return
+        try:
+            seen = landscape(self.session, exported, self.given, self.real, t)
+        except Exception as e:  # a loss of somebody's that wants more than samples: no reason to end a run
+            _warn(run, watch, t, f"the report will not show the game of step {t}: {type(e).__name__}: {e}")
+            return
+        if seen:
+            run.landscape_was(t, **seen)
 
 
 class _Clock:
