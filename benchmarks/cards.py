@@ -106,8 +106,8 @@ def main() -> None:
     for recipe in asked.recipes or RECIPES:
         with tempfile.TemporaryDirectory() as temporary:
             picture = draw(recipe, place := Path(temporary), split(place))
-            picture.save(asked.out / f"fruits-{recipe}.png", optimize=True)
-        print(asked.out / f"fruits-{recipe}.png", flush=True)
+            picture.save(path := asked.out / f"fruits-{recipe}.webp", quality=90, method=6)
+        print(path, flush=True)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def laid_out(checkout: Path, script: str, data: Path, work: Path) -> Path:
     if script in TRANSLATORS:
         theirs, ours = work / "data" / script, data / TRANSLATORS[script]
         theirs.mkdir(parents=True)
-        for split in ("train", "test"):
+        for split in ("train", "test", *(["val"] if script == "pix2pix" else [])):
             if script == "cyclegan":
                 (theirs / split).mkdir()
                 for domain in "AB":
@@ -375,6 +375,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder for peers-speed.md or peers-quality.md")
     args = parser.parse_args()
     args.checkout, args.data = args.checkout.resolve(), args.data.resolve()
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
     drawing = [name for name in SCRIPTS if name != "pix2pix"]
     args.scripts = args.scripts or ([*SCRIPTS] if args.what == "speed" else drawing)
     if unknown := set(args.scripts) - set(SCRIPTS if args.what == "speed" else drawing):

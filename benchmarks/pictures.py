@@ -228,14 +228,18 @@ CHECKS: dict[str, Callable[[Path, int], Rows]] = {
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as Markdown: means over the seeds."""
+    """The results as Markdown: the mean (lowest to highest) over the seeds."""
     lines = []
     for check, cases in results.items():
         heads = list(next(iter(next(iter(cases.values())).values())))
         lines += [f"\n**{check}**\n", f"| | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
         for case, seeds in cases.items():
-            means = [f"{statistics.mean(values[head] for values in seeds.values()):.4g}" for head in heads]
-            lines.append(f"| {case} | {', '.join(seeds)} | {' | '.join(means)} |")
+            cells = []
+            for head in heads:
+                values = [figures[head] for figures in seeds.values()]
+                spread = f" ({min(values):.4g} to {max(values):.4g})" if max(values) > min(values) else ""
+                cells.append(f"{statistics.mean(values):.4g}{spread}")
+            lines.append(f"| {case} | {', '.join(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

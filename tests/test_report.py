@@ -676,6 +676,7 @@ def plane(make):
     places = [x for _ in range(5) for x in (-2, -1, 0, 1, 2)]
     moment = {"real": [[1, 0.5]] * 3, "logits": places, "push": [[0.1, 0]], "anchored": True}
     folder = make(recipe="gan")
+    Image.new("L", (32, 32)).save(folder / "samples" / "000040-judge.png")
     lines(folder / "landscape.jsonl", [moment | {"step": 10 * i, "samples": [[i / 10 - 1, 0]] * 2} for i in range(12)])
     return folder
 

@@ -217,18 +217,19 @@ def texts_in_file(path: Path, training: Path, asked: DataOptions) -> Samples:
     from ganzoo.media.tokens import LONGEST, encoded, vocabulary, words_of
 
     texts = [words_of(line) for line in known]
-    words = vocabulary(texts, asked.vocabulary)
     length = asked.length or min(max(map(len, texts)), LONGEST)
+    texts = [text[:length] for text in texts]  # what is cut off is not seen, so it names no words
+    words = vocabulary(texts, asked.vocabulary)
     field = Field("tokens", (length,), len(words), words)
     rows, unknown, cut = encoded(lines, field)
-    total = sum(len(words_of(line)) for line in lines)
+    total = sum(min(len(words_of(line)), length) for line in lines)
     different = len({word for text in texts for word in text})
     note = f"{len(lines)} texts of up to {length} words: {len(words) - 2} of {different} words are known"
     note += f", {unknown / max(total, 1):.1%} of all words are not" if unknown else ""
     note += f"; {cut} longer texts are cut" if cut else ""
     fields = {"x": field} | ({"y": Field("label", (), len(names), tuple(names))} if names else {})
     status, other = path.stat(), training.stat()
-    print_ = f"{status.st_size} {status.st_mtime_ns} {other.st_size} {other.st_mtime_ns} {asked.vocabulary} {asked.length}"
+    print_ = f"{status.st_size} {status.st_mtime_ns} {other.st_size} {other.st_mtime_ns} {asked.vocabulary} of the first {asked.length}"
     return Samples(print_, arrays=lambda: {"x": rows} | ({"y": labels} if names else {}), fields=fields, note=note)
 
 

@@ -36,6 +36,8 @@ class Medium(ABC):
     """Rows on a sample sheet."""
     way: ClassVar[int] = 8
     """Samples that a report shows on the way from one latent to another."""
+    in_game: ClassVar[int] = 0
+    """Samples that a report shows among the places where it shows what D thinks; 0: it does not."""
     unit: ClassVar[str] = "numbers"
     """What distances between rows are about."""
     toys: ClassVar[tuple[Field, ...]] = ()

@@ -38,6 +38,7 @@ class Points(Medium):
     toys: ClassVar[tuple[Field, ...]] = (Field("points", (2,)),)
     per_sheet = 2500
     way = 64
+    in_game = 250
 
     def accepts(self, shape: tuple[int, ...], dtype: str) -> bool:
         return dtype.startswith(("float", "bfloat")) and len(shape) == 2

@@ -42,6 +42,7 @@ class Tokens(Medium):
     name = "tokens"
     dtype = torch.int64
     per_sheet = 16
+    in_game = 2000
     unit = "counts of words"
     toys: ClassVar[tuple[Field, ...]] = (Field("tokens", (8,), len(TOY_WORDS), TOY_WORDS),)
 
@@ -137,15 +138,16 @@ def vocabulary(texts: Iterable[Sequence[str]], size: int) -> tuple[str, ...]:
 
 
 def encoded(lines: Sequence[str], field: Field) -> tuple[Tensor, int, int]:
-    """Lines as int64 (N, T): cut, or filled up with the end. Also how many words are unknown, and how many lines were cut."""
+    """Lines as int64 (N, T): cut, or filled up with the end. Also how many words of those are unknown, and how many lines were cut."""
     number, length = {word: i for i, word in enumerate(field.names)}, field.shape[0]
     rows = torch.zeros(len(lines), length, dtype=torch.int64)
     unknown = cut = 0
     for i, line in enumerate(lines):
         numbers = [number.get(word, 1) for word in words_of(line)]
-        unknown += numbers.count(1)
         cut += len(numbers) > length
-        rows[i, : min(len(numbers), length)] = torch.tensor(numbers[:length], dtype=torch.int64)
+        numbers = numbers[:length]
+        unknown += numbers.count(1)
+        rows[i, : len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
     return rows, unknown, cut
 
 

@@ -8,7 +8,7 @@
   const slider = document.getElementById("when");
   const show = () => {
     const place = slider.max > 0 ? slider.value / slider.max : 1;
-    const figures = document.querySelectorAll("figure.sheets");
+    const figures = document.querySelectorAll(".side figure.sheets");
     let text = `place ${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
     for (const figure of figures) {
       const sheets = [...figure.querySelectorAll("img")];
@@ -135,7 +135,8 @@
     { type: "scatter", mode: "lines+markers", name: "D", x: game.words, y: frame.z, yaxis: "y2", line: { color: colour("c0") } },
   ], {
     xaxis: { ...axis(), title: { text: "" }, tickangle: -60, automargin: true }, yaxis: { ...axis(), title: { text: "share" }, rangemode: "tozero" },
-    yaxis2: { ...axis(), overlaying: "y", side: "right", showgrid: false, title: { text: "D" }, ...(game.anchored ? { range: [0, 1] } : {}) },
+    margin: { l: 56, r: 56, t: 8, b: 44 },
+    yaxis2: { ...axis(), overlaying: "y", side: "right", showgrid: false, title: { text: "D" }, ...(game.anchored ? { range: [0, 1], tickmode: "linear", dtick: 0.25 } : {}) },
   }];
   const drawGame = () => {
     if (!game) return;

@@ -43,7 +43,7 @@ def apartness(x: Tensor, real: Tensor, n: int = 64) -> float:
         flat = samples[:n].detach().float().flatten(1).cpu()
         distances = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
         nearest.append(float(distances.amin(1).median()))
-    return nearest[0] / max(nearest[1], 1e-8)
+    return nearest[0] / nearest[1] if nearest[1] > 0 else 1.0  # real ones that repeat, as single words, say nothing of samples that do
 
 
 class Health:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,18 +13,21 @@ from ganzoo.randomness import draws
 from ganzoo.runs.exported import Exported
 from ganzoo.training.session import Session
 
-SHOWN, PUSHED = 250, 100  # samples that are kept, and those of them whose gradient is
+PUSHED = 100  # samples whose gradient is kept
 
 
-def landscape(session: Session, product: Exported, given: Mapping[str, Tensor], real: Tensor, t: int) -> dict[str, Any]:
+def landscape(session: Session, product: Exported, t: int) -> dict[str, Any]:
     """Samples, D's logits at the places that the medium names, minus the gradient of G's terms at the samples; empty where there is none.
 
-    given: what the product is called with, as in `Exported.outputs`, at least SHOWN rows. real: stored rows of the data. Wanted is one
+    Wanted is a product that takes nothing of the data but classes, of which each is tried in turn, and one
     discriminator that gives logits and takes nothing but "x". The samples are those of the network as it plays, not of its average. The
     gradient is that of the loss alone, times the number of samples, so that it is each sample's own; it is left out where samples have
     none, as words, and where the loss asks for more than samples. Nothing of the run is changed.
     """
     strategy, field, kind = session.strategy, product.field, product.medium
+    if product.asks or not product.key or not kind.in_game:
+        return {}
+    real = kind.stored(session.batches.peek(kind.in_game)[product.key], field)
     judges = [D for name, D in strategy.named_modules() if isinstance(D, Network) and not name.startswith("averages.")]
     judges = [D for D in judges if D.record.role == "discriminator"]
     places = kind.places(real, field)
@@ -33,7 +35,7 @@ def landscape(session: Session, product: Exported, given: Mapping[str, Tensor], 
         return {}
     network = strategy.get_submodule(product.export.network)
     assert isinstance(network, Network)
-    x = torch.cat(list(replace(product, network=network).outputs(SHOWN, session.seed, given)))
+    x = torch.cat(list(replace(product, network=network).outputs(kind.in_game, session.seed)))
     D, device = judges[0], strategy.device
     training = D.training
     try:
@@ -43,7 +45,7 @@ def landscape(session: Session, product: Exported, given: Mapping[str, Tensor], 
             push = _push(session, D, kind.to_batch(x[:PUSHED]).to(device), kind.to_batch(real[:PUSHED]).to(device), t)
     finally:
         D.train(training)
-    shown = {"real": real[:SHOWN], "samples": x, "logits": logits.flatten(1).mean(1) if logits.dim() > 1 else logits, "push": push}
+    shown = {"real": real, "samples": x, "logits": logits.flatten(1).mean(1) if logits.dim() > 1 else logits, "push": push}
     return {name: _rounded(value) for name, value in shown.items() if value is not None} | {"anchored": strategy.loss.record.anchored}
 
 

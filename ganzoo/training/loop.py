@@ -239,10 +239,10 @@ class _Preview:
 
     def _landscape(self, run: Run, t: int, watch: Watch, exported: Exported) -> None:
         """Write what D thinks of every place, where that can be looked at."""
-        if not self.main or self.real is None or exported.asks:
+        if not self.main:
             return
         try:
-            seen = landscape(self.session, exported, self.given, self.real, t)
+            seen = landscape(self.session, exported, t)
         except Exception as e:  # a loss of somebody's that wants more than samples: no reason to end a run
             _warn(run, watch, t, f"the report will not show the game of step {t}: {type(e).__name__}: {e}")
             return
