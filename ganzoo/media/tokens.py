@@ -42,6 +42,7 @@ class Tokens(Medium):
     dtype = torch.int64
     lines = True
     per_sheet = 16
+    way = 4
     unit = "counts of words"
     toys: ClassVar[tuple[Field, ...]] = (Field("tokens", (8,), len(TOY_WORDS), TOY_WORDS),)
 
