@@ -84,11 +84,11 @@ def captions(place: Path, seed: int) -> Rows:
     folder.mkdir(parents=True)
     for name, file in (("train", "image_coco.txt"), ("test", "test_coco.txt")):
         (folder / f"{name}.txt").symlink_to(DATA / "text" / file)
-    mle, judge, play = 3000, 400, 60
+    mle, judge, play = 1500, 200, 60
     run = ganzoo.train(
         "seqgan", out=place / "seqgan", seed=seed, dataset=folder, length=20, vocabulary=10_000, steps=mle + judge + play,
         save_every=mle + judge, sample_every=10_000,
-        options={"strategy.mle_steps": mle, "strategy.judge_steps": judge, "strategy.d_steps": 10, "strategy.lr_g": 0.001},
+        options={"strategy.mle_steps": mle, "strategy.judge_steps": judge, "strategy.d_steps": 10, "strategy.rollouts": 2},
     )  # fmt: skip
     for name, path in (("MLE", run / "checkpoints" / f"{mle + judge:06d}.safetensors"), ("SeqGAN", run)):
         yield name, figures(path, "bleu,nll-test,unique", 2000)

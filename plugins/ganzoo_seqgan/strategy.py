@@ -102,7 +102,7 @@ class PolicyGradient(TextGame):
     The roll-out policy is a G that lags behind: after a step of G, it moves a part of the way; its embeddings are G's.
     """
 
-    options: PolicyOptions  # type: ignore[assignment]
+    options: PolicyOptions
 
     def __init__(self, build: Builders, options: PolicyOptions) -> None:
         super().__init__(build, options)

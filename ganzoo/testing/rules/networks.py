@@ -134,8 +134,9 @@ def networks_give_what_they_say(case: Case) -> None:
         for name in record.may_take:
             known = {name: session.batches.peek(n)[network.names.get(name, name)]}
             for more in (known, inputs | known):
-                got = [tuple(output.shape) for output in called(deepcopy(network), more)]
-                assert got == [tuple(output.shape) for output in outputs], f"{path}, called with {' and '.join(more)}: it gives {got}"
+                again = [tuple(output.shape) for output in called(deepcopy(network), more)]
+                far = f"{path}, called with {' and '.join(more)}: it gives {again}"
+                assert again == [tuple(output.shape) for output in outputs], far
         if record.per_sample:
             other = {key: value[:1].expand_as(value) for key, value in inputs.items()}  # all rows become the first one
             for name, a, b in zip(record.gives, outputs, called(second, other), strict=True):
