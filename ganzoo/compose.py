@@ -230,7 +230,10 @@ class DataSource:
     def held_out(self) -> DataSource | None:
         """What the data holds out for tests: another data set, or a split of its folder; None where it holds nothing out."""
         if self.record is not None:
-            return replace(self, entry=self.test, options=None).asking(dataset=self.test.stored, labelled=0) if self.test else None
+            # Where both are made as the user says, they are made alike.
+            alike = self.test is not None and getattr(self.test.record, "options", None) is self.record.options
+            own = self.options if alike else None
+            return replace(self, entry=self.test, options=own).asking(dataset=self.test.stored, labelled=0) if self.test else None
         from ganzoo.data import splits_at
 
         places = list(domains_of(self.name).values()) or [self.name]

@@ -27,6 +27,7 @@ class FeatureBatch:
         logits: (N, K) where the extractor classifies, else None.
         truth: of outputs, the rows of the data that they should have been, as they are stored; else None.
         inputs: of outputs, the rows that they were made of, by key, as they are stored.
+        likelihood: of real samples, log p of each under the generator, in nats; float64 (N,). x are those samples then.
     """
 
     x: Tensor
@@ -34,6 +35,7 @@ class FeatureBatch:
     logits: Tensor | None = None
     truth: Tensor | None = None
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    likelihood: Tensor | None = None
 
 
 class Accumulator(ABC):

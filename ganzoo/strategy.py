@@ -77,7 +77,9 @@ class Game:
         return self._play(Turn("g", t, _logits(D), x_real, x_fake, given, self.record.anchored), D)
 
     def _play(self, turn: Turn, D: View) -> Terms:
-        passed = {**{key: turn.given[key] for key in self.record.given}, **self.scheduled}
+        # What a strategy brings for G alone, as rewards, is not there while D learns.
+        given = [key for key in self.record.given if turn.side == "g" or key in turn.given]
+        passed = {**{key: turn.given[key] for key in given}, **self.scheduled}
         D.turn = turn
         try:
             if turn.side == "d":
@@ -220,8 +222,9 @@ class Strategy(nn.Module, ABC):
         if not isinstance(network, Network) or not any(True for _ in network.parameters()):
             raise GanzooError(f"{what}: wanted a network with parameters that is an attribute of the strategy; {export.network!r} is none.")
         record, known = network.record, {*self.spec.fields, *network.latents()}
-        if set(export.names) != set(record.parameters):
-            takes = ", ".join(record.parameters)
+        called = set(export.names)
+        if called - {*record.may_take} != set(record.parameters) and not (called and called <= {*record.may_take}):
+            takes = ", ".join((*record.parameters, *(f"perhaps {name}" for name in record.may_take)))
             raise GanzooError(f"{what}: {export.network} is called with {takes}; the export names {', '.join(export.names)}.")
         if unknown := [value for value in export.names.values() if value not in known]:
             raise GanzooError(f"{what}: there is no field and no latent {unknown[0]!r}; there is {', '.join(sorted(known))}.")

@@ -23,6 +23,8 @@ KINDS: tuple[str, ...] = ("generator", "discriminator", "loss", "strategy")
 """The parts that every recipe binds, by their kind. A recipe may bind further networks, by roles of their own."""
 JUDGES: tuple[str, ...] = ("metric", "features")
 """The parts that judge samples."""
+END = "<end>"
+"""The first word of a vocabulary of texts of different lengths: what stands after their last word."""
 QUICK = "quick"
 """The preset of a recipe that is taken where the user names none: minutes on two processor cores."""
 
@@ -50,6 +52,12 @@ class Field:
     def numel(self) -> int:
         """Numbers in one row."""
         return prod(self.shape)
+
+    @property
+    def ends(self) -> bool:
+        """Of texts: whether 0 stands for their end, which fills up shorter ones. Where the first word is called something else, it does
+        not: all texts are of one length then."""
+        return not self.names or self.names[0] == END
 
     def to_json(self) -> dict[str, Any]:
         told = {"medium": self.medium, "shape": list(self.shape), "size": self.size, "names": list(self.names)}
@@ -236,9 +244,10 @@ class NetworkPart(Part):
         role: "generator", "discriminator", or a name of its own, as "encoder". It is the part's kind: `--encoder NAME` exchanges it.
         latents: the parameters that are drawn; `Network.latents` says from which priors.
         takes: the parameters that are fields of the data, as this network knows it: "x", "y", "source", ...
+        may_take: fields that it may be called with as well, beside its parameters or alone: a generator of texts that also reads them.
         needs: further fields that the data must have, though it is not called with them: "y" where it has an output a class.
-        gives: its outputs, in their order: of a generator fields ("x"), of a discriminator "logits", "class_logits", "reconstruction",
-            "features".
+        gives: its outputs, in their order: of a generator fields ("x"), and perhaps "log_likelihood", (N, ...), how probable each part of x
+            was; of a discriminator "logits", "class_logits", "reconstruction", "features".
         media: what its fields may hold, those that are labels aside.
         sizes: the picture sizes, in pixels; empty: any.
         multiple: it takes pictures of other sizes than it was trained with, if height and width are multiples of this; 0: it does not.
@@ -249,6 +258,7 @@ class NetworkPart(Part):
     role: str
     latents: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    may_take: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     gives: tuple[str, ...] = ()
     media: tuple[str, ...] = ("image",)
@@ -273,7 +283,8 @@ class LossPart(Part):
 
     Attributes:
         needs: the outputs that it wants from a discriminator; it gets them in this order.
-        given: the fields of the batch and the latents that it is called with, beside the samples.
+        given: the fields of the batch and the latents that it is called with, beside the samples; what the strategy brings for G alone, as
+            rewards, in G's turn.
         per_sample: it needs a discriminator whose outputs do not depend on other samples of the batch (gradient penalties do).
         anchored: real samples have logits above 0 and fake ones below; False where only differences count, as Wasserstein's.
         weighed_by: what a strategy must do with its terms beyond minimising them ("balance": weigh them, as BEGAN's are); "": nothing.
@@ -345,7 +356,7 @@ class MetricPart(Part):
     Attributes:
         figures: by name, whether "lower" or "higher" is better, or "".
         looks_at: its input: "features", "logits" (of a classifying extractor), "modes" (of toy data), "truth" (what the data has, row by
-            row, for each output), "inputs", "outputs".
+            row, for each output), "inputs", "outputs", "likelihood" (real samples, with how probable the generator finds them).
         media: what it judges; empty: any kind of data, as where it looks at features alone.
     """
 

@@ -496,3 +496,23 @@ def test_self_bleu_tells_repetition_and_leaves_a_text_out_of_its_own_references(
     assert bleu(alike, apart)["self-bleu"] == 1
     assert bleu(apart, alike)["self-bleu"] == 0
     assert bleu(texts([2, 3, 4, 5], [2, 3, 9, 9]), apart, order=1)["self-bleu"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_bleu_is_that_of_nltk(order):
+    """Digit by digit, on texts of 4 to 12 words of 6, so that many n-grams are there and many are not."""
+    from nltk.translate.bleu_score import corpus_bleu
+
+    g = torch.Generator().manual_seed(order)
+    sides = []
+    for n in (30, 40):
+        rows = torch.randint(1, 7, (n, 12), generator=g)
+        lengths = torch.randint(4, 13, (n, 1), generator=g)
+        sides.append(torch.where(torch.arange(12) < lengths, rows, 0))
+    fake, real = sides
+    words = [[[k for k in row if k] for row in side.tolist()] for side in sides]
+    weights = [1 / order] * order
+    told = bleu(fake, real, order=order)
+    assert told["bleu"] == pytest.approx(corpus_bleu([words[1]] * len(words[0]), words[0], weights), abs=1e-12)
+    others = [words[0][:i] + words[0][i + 1 :] for i in range(len(words[0]))]
+    assert told["self-bleu"] == pytest.approx(corpus_bleu(others, words[0], weights), abs=1e-12)

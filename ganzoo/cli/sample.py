@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ganzoo.cli.ui import warn
-from ganzoo.errors import UsageError, clean
+from ganzoo.errors import UsageError, clean, one_line
 from ganzoo.files import free_name
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.types import Field
@@ -20,7 +20,9 @@ MAX_SEEDS = 10_000
 @click.command("sample")
 @click.argument("source", metavar="RUN|FILE", type=click.Path(path_type=Path))
 @click.option("-n", "n", type=click.IntRange(1), help="How many.  [64; one a label with --labels]")
-@click.option("--grid/--folder", "grid", default=True, help="One sheet (the default), or a folder with a file a sample.")
+@click.option(
+    "--grid/--folder", "grid", default=None, help="One sheet (the default), or a folder with a file a sample; texts are printed otherwise."
+)
 @click.option("--labels", metavar="3,3,7", multiple=True, help="Classes to draw, by name or number; taken in turn until there are n.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed, other samples.  [0]")
 @click.option("--seeds", metavar="1-9,42", help="One sample of each of these seeds: its number 0.")
@@ -28,10 +30,11 @@ MAX_SEEDS = 10_000
 @click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
 @click.option("--out", type=click.Path(path_type=Path), help="A .png, .jpg, .webp, .bmp, .gif; or the folder.  [new, beside the run]")
 def sample_command(
-    source: Path, n: int | None, grid: bool, labels: tuple[str, ...], seed: int | None, seeds: str | None, interpolate: bool,
+    source: Path, n: int | None, grid: bool | None, labels: tuple[str, ...], seed: int | None, seeds: str | None, interpolate: bool,
     network: str | None, out: Path | None,
 ) -> None:  # fmt: skip
-    """Draw samples from a RUN folder or a product's FILE, as generator.safetensors.
+    """Draw samples from a RUN folder or a product's FILE, as generator.safetensors. Texts are printed, a line each, unless --grid, --folder
+    or --out says otherwise.
 
     Sample number i depends on the seed and i alone, however many are drawn.
     """
@@ -44,7 +47,7 @@ def sample_command(
     each = seeds_of(seeds) if seeds is not None else []
     if each and (n is not None or seed is not None or interpolate):
         raise UsageError("--seeds draws one sample of each seed: leave -n, --seed and --interpolate out.")
-    if grid and out is not None:
+    if grid is not False and out is not None:
         pictures.check_name(out)
     machine.set_threads()
     product = load(catalogue(), source, network or "", warn)
@@ -62,6 +65,8 @@ def sample_command(
         # What is not a point in space, as the number of a code, stays as it is at the left end.
         ends = product.latents(n // STEPS * 2, seed)
         smooth = {name for name, prior in product.network.latents().items() if prior.law in ("normal", "uniform")}
+        if not smooth:
+            raise UsageError(f"--interpolate: no latent of {product.name} is a point in space, so there is no way from one to another.")
         given = {name: between(z, STEPS) if name in smooth else z[::2].repeat_interleave(STEPS, 0) for name, z in ends.items()}
     y = torch.zeros(n, dtype=torch.long) if each and not chosen else torch.arange(n) // (STEPS if interpolate else 1)
     if classes is not None:
@@ -72,10 +77,15 @@ def sample_command(
         x = torch.cat(one)
     else:
         x = torch.cat(list(product.outputs(n, seed, given)))
+    if kind.lines and grid is None and out is None:
+        for i, line in enumerate(kind.objects(x, product.field)):
+            click.echo(one_line(line) if classes is None else f"{_class_name(int(y[i]), classes)}\t{one_line(line)}")
+        click.echo(f"{_count(n)} of step {product.step}.", err=True)
+        return
     beside = source if source.is_dir() else source.parent
     drawn = re.sub("[^0-9]+", "-", seeds)[:40] if seeds else str(seed)
     ending = f"-{drawn}" if network is None else f"-{product.name}-{drawn}"
-    if grid:
+    if grid is not False:
         path = out or free_name(beside / f"sample{ending}.png")
         make(path.parent)
         pictures.save(kind.sheet(x, product.field, min(columns, n)), path)

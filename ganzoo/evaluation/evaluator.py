@@ -20,7 +20,7 @@ from ganzoo.data.batches import degraded
 from ganzoo.data.cache import cache_dir, data_folder
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.record import Evaluation
-from ganzoo.evaluation.request import EvaluationRequest, Reference, needs_features
+from ganzoo.evaluation.request import EvaluationRequest, Reference, needs_features, needs_likelihood
 from ganzoo.metrics import Accumulator, ExtractorContext, FeatureBatch, FeatureExtractor, Metric
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import Entry, medium
@@ -37,11 +37,12 @@ BATCH = 50  # samples that an extractor is given at once
 
 @dataclass(frozen=True)
 class Lot:
-    """Some samples, as they are stored, with what they should be and what they were made of, where there is such."""
+    """Some samples, as they are stored, with what they should be, what they were made of, how probable they are, where there is such."""
 
     x: Tensor
     truth: Tensor | None = None
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    likelihood: Tensor | None = None
 
 
 def hash_of(protocol: Mapping[str, Any]) -> str:
@@ -95,12 +96,12 @@ class Evaluator:
         if not product.asks:
             given = self._labels(product, n)
             samples = (Lot(x) for x in product.outputs(n, self.request.seed, given))
-            return self._measured(samples, n, product.step, of, {})
+            return self._measured(samples, n, product.step, of, {}, product)
         count = self.reference.data.counts[self.reference.data.spec.set_of(self._source(product))]
         n, made_of = min(n, count), {"inputs": f"{', '.join(product.asks)} of {self.reference.split}"}
         if degradation := product.meta.get("degradation"):
             made_of["degradation"] = json.dumps(degradation, sort_keys=True)
-        return self._measured(self._applied(product, n, count), n, product.step, of, made_of)
+        return self._measured(self._applied(product, n, count), n, product.step, of, made_of, product)
 
     def measure(self, samples: Iterable[Tensor], n: int, of: str = "") -> list[Evaluation]:
         """One evaluation a metric, of samples that are there already: n in all, as they are stored, in batches of any size."""
@@ -135,9 +136,17 @@ class Evaluator:
                 done += len(x)
                 yield Lot(x, None if truth is None else truth[part], {key: value[part] for key, value in stored.items()})
 
-    def _measured(self, samples: Iterable[Lot], n: int, step: int | None, of: str, made_of: dict[str, str]) -> list[Evaluation]:
+    def _measured(
+        self, samples: Iterable[Lot], n: int, step: int | None, of: str, made_of: dict[str, str], product: Exported | None = None
+    ) -> list[Evaluation]:
         start = time.monotonic()
-        fake = self._accumulated([metric.accumulator(n) for _, metric in self.metrics], samples, n, "looking at samples")
+        counts = [self.n_real if needs_likelihood(entry) else n for entry, _ in self.metrics]
+        kept: dict[bool, list[Accumulator]] = {True: [], False: []}
+        for (entry, metric), count in zip(self.metrics, counts, strict=True):
+            kept[needs_likelihood(entry)].append(metric.accumulator(count))
+        fake = self._accumulated(kept[False], samples, n, "looking at samples") if kept[False] else {}
+        if kept[True]:
+            fake |= self._accumulated(kept[True], self._likely(product), self.n_real, "reading real samples")
         self.look_at_real()
         evaluations = []
         for i, (entry, metric) in enumerate(self.metrics):
@@ -148,8 +157,8 @@ class Evaluator:
             real = self._real[metric.accumulator(self.n_real).key] if metric.compares else None
             if self.extractor is not None and self.extractor.note and needs_features(entry):
                 metric.note(self.extractor.note)
-            figures = metric.compute(fake[metric.accumulator(n).key], real)
-            protocol = self.protocol(entry, metric, n) | made_of
+            figures = metric.compute(fake[metric.accumulator(counts[i]).key], real)
+            protocol = self.protocol(entry, metric, counts[i]) | made_of
             record = entry.record
             assert isinstance(record, MetricPart)
             names = {name: self._figure_name(name, entry) for name in figures}
@@ -238,6 +247,15 @@ class Evaluator:
         decisive = [__version__, key, self.extractor_protocol, data.checksum, own, self.reference.field.to_json(), self.n_real]
         return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:20]}"
 
+    def _likely(self, product: Exported | None) -> Iterator[Lot]:
+        """The real samples, with how probable the generator finds each."""
+        if product is None or not product.reads:
+            name = next(entry.name for entry, _ in self.metrics if needs_likelihood(entry))
+            whose = f"{product.name} cannot" if product is not None else "these are samples without one, which cannot"
+            raise UsageError(f"metric {name!r} asks the generator how probable real samples are; {whose} tell.")
+        for lot in self._real_samples():
+            yield replace(lot, likelihood=product.log_likelihood(lot.x))
+
     def _real_samples(self) -> Iterator[Lot]:
         """The reference, or n_real of it, always the same ones."""
         x = self.reference.data.load()[self.reference.own(self.reference.key)]
@@ -257,6 +275,7 @@ class Evaluator:
                     batch = self._extracted(lot.x[part])
                 inputs = {key: value[part] for key, value in lot.inputs.items()}
                 batch = replace(batch, truth=None if lot.truth is None else lot.truth[part], inputs=inputs)
+                batch = batch if lot.likelihood is None else replace(batch, likelihood=lot.likelihood[part])
                 for accumulator in filled.values():
                     accumulator.add(batch)
                 done += len(batch.x)

@@ -104,6 +104,12 @@ def needs_features(metric: Entry) -> bool:
     return bool({"features", "logits"} & set(metric.record.looks_at))
 
 
+def needs_likelihood(metric: Entry) -> bool:
+    """Whether the metric looks at real samples, and at how probable the generator finds them."""
+    assert isinstance(metric.record, MetricPart)
+    return "likelihood" in metric.record.looks_at
+
+
 def requested(
     zoo: Catalogue, reference: Reference, named: Measures | None = None, n: int | None = None, n_real: int | None = None, seed: int = 0,
     settings: Mapping[str, Mapping[str, Any]] | None = None,

@@ -13,6 +13,6 @@ def ganzoo_register() -> list[MediumPart]:
     return [
         MediumPart("image", "ganzoo.media.image:Image", "pictures of one size, grey or in colour", dataset="fashion-10k"),
         MediumPart("points", "ganzoo.media.points:Points", "vectors of numbers", dataset="ring"),
-        MediumPart("tokens", "ganzoo.media.tokens:Tokens", "texts, as numbers of the words of a vocabulary"),
+        MediumPart("tokens", "ganzoo.media.tokens:Tokens", "texts, as numbers of the words of a vocabulary", dataset="seqgan-oracle"),
         MediumPart("label", "ganzoo.media.label:Label", "classes"),
     ]

@@ -30,6 +30,8 @@ class Medium(ABC):
     """Of stored rows."""
     pictures: ClassVar[bool] = False
     """Whether rows are pictures (C, H, W), so that sizes in pixels, crops and mirroring mean something."""
+    lines: ClassVar[bool] = False
+    """Whether rows are lines of text, which a terminal shows as they are."""
     bf16: ClassVar[bool] = False
     """Whether networks may compute with the 8 bits of bf16's fractions where nobody asked: enough for 256 grey levels, not for points."""
     per_sheet: ClassVar[int] = 64

@@ -2,7 +2,7 @@
 
 A line becomes words, runs of letters and digits (with the apostrophes inside) or single other signs, in small letters. The vocabulary holds
 the most frequent words of the training lines; 0 stands for the end of a text, which fills up the shorter ones, and 1 for a word that is not
-in it.
+in it. A vocabulary of somebody's own whose first word is called otherwise has no end: all texts are as long as the field says.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ganzoo.files import write_text
 from ganzoo.media.medium import Medium
 from ganzoo.pictures import text_cell
 from ganzoo.randomness import generator
-from ganzoo.types import DataSet, Field
+from ganzoo.types import END, DataSet, Field
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-END, UNKNOWN = "<end>", "<unknown>"
+UNKNOWN = "<unknown>"
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}%'’")
 WIDTH = 60  # letters on a line of a sheet
@@ -41,8 +41,10 @@ class Tokens(Medium):
 
     name = "tokens"
     dtype = torch.int64
+    lines = True
     per_sheet = 16
     in_game = 2000
+    way = 4
     unit = "counts of words"
     toys: ClassVar[tuple[Field, ...]] = (Field("tokens", (8,), len(TOY_WORDS), TOY_WORDS),)
 
@@ -155,7 +157,7 @@ def decoded(row: Tensor, field: Field) -> str:
     """A text (T,) as a line, up to its end."""
     text = ""
     for k in row.tolist():
-        if k == 0:
+        if k == 0 and field.ends:
             break
         word = field.names[k] if k < len(field.names) else f"#{k}"
         text += word if not text or word in NO_SPACE_BEFORE else f" {word}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROWS = 6  # ways between latents
 SAMPLES, NEAREST = 8, 4
 CHUNK = 2048  # real samples that are compared at once
-BETWEEN, APPLIED = "Between latents", "Applied to the data"
+BETWEEN, DRAWN, APPLIED = "Between latents", "More samples", "Applied to the data"
 SMALL = 8000  # bytes of a PNG that is kept as it is
 
 
@@ -80,15 +80,20 @@ def generate(exported: Exported, batches: Batches | None = None, no_data: str = 
         name: between(z[: 2 * ROWS], kind.way) if name in smooth else z[: 2 * ROWS : 2].repeat_interleave(kind.way, 0)
         for name, z in latents.items()
     }
+    if not smooth:
+        way = exported.latents(ROWS * kind.way, seed + 1)
     rows = torch.cat(list(exported.outputs(ROWS * kind.way, seed, way | _each(exported, torch.arange(ROWS * kind.way) // kind.way))))
     picture = packed(kind.sheet(rows, field, kind.way, None if real is None else real[: kind.per_sheet]))
     caption = f"{ROWS} ways of {kind.way} samples, each from one latent to another" + (", of one class" if classes else "")
+    heading = BETWEEN
+    if not smooth:
+        heading, caption = DRAWN, f"{ROWS * kind.way} samples: between its latents there is no way"
     if real is None:
-        return Generated(exported.step, picture, caption, no_neighbours=no_data)
+        return Generated(exported.step, picture, caption, no_neighbours=no_data, heading=heading)
     shown = {name: z[2 * ROWS :] for name, z in latents.items()} | _each(exported, torch.arange(SAMPLES))
     x = torch.cat(list(exported.outputs(SAMPLES, seed, shown)))
     captions = [_class_name(classes.names, i % max(classes.size, 1)) if classes else "" for i in range(SAMPLES)]
-    return Generated(exported.step, picture, caption, neighbours(x, real, captions, field), kind.unit)
+    return Generated(exported.step, picture, caption, neighbours(x, real, captions, field), kind.unit, heading=heading)
 
 
 def _each(exported: Exported, y: Tensor) -> dict[str, Tensor]:

@@ -105,6 +105,12 @@ class Exported:
         """Whether the data holds, row by row, what it should have made: what it asks for and what it gives lie in one set."""
         return bool(self.asks and self.key) and {self.data.set_of(key) for key in self.asks} == {self.data.set_of(self.key)}
 
+    @property
+    def reads(self) -> bool:
+        """Whether it can be asked how probable it finds somebody's samples: its network takes x alone and gives a "log_likelihood"."""
+        record = self.network.record
+        return self.key == "x" and "x" in record.may_take and "log_likelihood" in record.gives
+
     # --- What comes out of it ---
 
     def latents(self, n: int, seed: int) -> dict[str, Tensor]:
@@ -188,6 +194,18 @@ class Exported:
             if len(x) != at_once:
                 raise GanzooError(f"{self.name} gives {len(x)} rows for {at_once}.")
             yield x[: n - start].cpu()
+
+    def log_likelihood(self, rows: Tensor) -> Tensor:
+        """log p of samples, stored, in nats; float64 (N,), on the CPU. Only of what `reads`."""
+        device, place = next(self.network.parameters()).device, self.network.record.gives.index("log_likelihood")
+        training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad(), machine.exact():
+                lots = [self.network(x=self.medium.to_batch(lot).to(device))[place] for lot in rows.split(BATCH)]
+        finally:
+            self.network.train(training)
+        return torch.cat([lot.double().flatten(1).sum(1).cpu() for lot in lots])
 
     def differentiable(self, seed: int, given: Mapping[str, Tensor] | None = None) -> bool:
         """Whether gradients go through its output, or it is made of whole numbers, through which none can."""

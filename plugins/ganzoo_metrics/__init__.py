@@ -69,4 +69,8 @@ def ganzoo_register() -> list[MetricPart]:
                    figures={"accuracy": "higher"}, looks_at=("truth",), media=("label",)),
         MetricPart("bleu", "ganzoo_metrics.texts:BLEU", "n-grams that texts share with real ones, and with each other", BLEUOptions,
                    figures={"bleu": "higher", "self-bleu": "lower"}, looks_at=("outputs",), media=("tokens",)),
+        MetricPart("unique", "ganzoo_metrics.texts:Unique", "share of texts that are different ones", figures={"unique": "higher"},
+                   looks_at=("outputs",), media=("tokens",)),
+        MetricPart("nll-test", "ganzoo_metrics.texts:NLL", "how improbable the generator finds real texts: --against test",
+                   figures={"nll-test": "lower"}, looks_at=("likelihood",), media=("tokens",)),
     ]  # fmt: skip

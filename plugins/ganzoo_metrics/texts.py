@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import torch
+
 from ganzoo import Accumulator, FeatureBatch, Metric
 from ganzoo_metrics import BLEUOptions
 from ganzoo_metrics.model import check_samples
 
 
 class Texts(Accumulator):
-    """state: the "texts" (n, T), int64."""
+    """state: the "texts" (n, T), int64. ends: whether 0 stands for their end."""
 
     place = 0
+
+    def __init__(self, n: int, ends: bool = True) -> None:
+        super().__init__(n)
+        self.ends = ends
 
     def add(self, batch: FeatureBatch) -> None:
         if not self.state:
@@ -25,7 +31,7 @@ class Texts(Accumulator):
     def words(self) -> list[tuple[int, ...]]:
         """The words of each text, up to its end."""
         rows = self.state["texts"].tolist()
-        return [tuple(row[: row.index(0)] if 0 in row else row) for row in rows]
+        return [tuple(row[: row.index(0)] if self.ends and 0 in row else row) for row in rows]
 
 
 def grams(text: tuple[int, ...], order: int) -> Counter[tuple[int, ...]]:
@@ -44,7 +50,7 @@ class BLEU(Metric):
     options: BLEUOptions
 
     def accumulator(self, n: int) -> Accumulator:
-        return Texts(n)
+        return Texts(n, self.spec.x.ends)
 
     def compute(self, fake: Texts, real: Texts) -> dict[str, float]:
         check_samples(2, generated=fake, real=real)
@@ -73,3 +79,45 @@ class BLEU(Metric):
         nearest = sum(min(lengths, key=lambda length: (abs(length - len(text)), length)) for text in texts)
         written = sum(map(len, texts))
         return math.exp(sum(logs) / len(logs)) * math.exp(min(0.0, 1 - nearest / max(written, 1)))
+
+
+class Unique(Metric):
+    """The share of texts that are different ones: k of n. 1: none is there twice. Says what "self-bleu" says of phrases of whole texts."""
+
+    compares = False
+
+    def accumulator(self, n: int) -> Accumulator:
+        return Texts(n, self.spec.x.ends)
+
+    def compute(self, fake: Texts, real: None) -> dict[str, float]:
+        texts = fake.words
+        return {"unique": len(set(texts)) / len(texts)}
+
+
+class Likelihoods(Accumulator):
+    """state: the "sum" of -log p of real texts under the generator, and the number of their "words", ends among them; in float64."""
+
+    def __init__(self, n: int, ends: bool) -> None:
+        super().__init__(n)
+        self.ends, self.state = ends, {name: torch.zeros((), dtype=torch.float64) for name in ("sum", "words")}
+
+    def add(self, batch: FeatureBatch) -> None:
+        assert batch.likelihood is not None
+        length = batch.x.shape[1]
+        words = (batch.x != 0).sum(1).add(1).clamp_max(length) if self.ends else torch.full((len(batch.x),), length)
+        self.state = {"sum": self.state["sum"] - batch.likelihood.sum(), "words": self.state["words"] + words.sum()}
+
+
+class NLL(Metric):
+    """-E log p(text) under the generator a word of it, in nats: real texts that it cannot make cost much, so it tells variety.
+
+    Yu et al. 2017 have it of held-out texts; measured against those that the generator has learnt from, it tells what it remembers.
+    """
+
+    compares = False
+
+    def accumulator(self, n: int) -> Accumulator:
+        return Likelihoods(n, self.spec.x.ends)
+
+    def compute(self, fake: Likelihoods, real: None) -> dict[str, float]:
+        return {"nll-test": float(fake.state["sum"] / fake.state["words"])}

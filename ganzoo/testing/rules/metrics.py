@@ -41,7 +41,8 @@ def figures_are_of_the_samples_alone(case: Case) -> None:
         accumulator = metric.accumulator(n)
         for i in range(0, n, lot):
             lines = slice(i, i + lot)
-            accumulator.add(FeatureBatch(x[lines], features[lines], logits[lines], truth[lines], {"x": truth[lines]}))
+            inputs, likelihood = {"x": truth[lines]}, -features[lines, 0].double().square()
+            accumulator.add(FeatureBatch(x[lines], features[lines], logits[lines], truth[lines], inputs, likelihood))
         return accumulator
 
     def figures(lot: int, restored: bool = False) -> dict[str, float]:

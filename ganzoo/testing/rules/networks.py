@@ -131,6 +131,12 @@ def networks_give_what_they_say(case: Case) -> None:
             logits = called(large, inputs)[record.gives.index("logits")]
             inside = ((logits >= 0) & (logits <= 1)).all() and logits.std() != 0
             assert not inside, f"{path}: logits: all in [0, 1], as after a sigmoid; wanted raw ones"
+        for name in record.may_take:
+            known = {name: session.batches.peek(n)[network.names.get(name, name)]}
+            for more in (known, inputs | known):
+                again = [tuple(output.shape) for output in called(deepcopy(network), more)]
+                far = f"{path}, called with {' and '.join(more)}: it gives {again}"
+                assert again == [tuple(output.shape) for output in outputs], far
         if record.per_sample:
             other = {key: value[:1].expand_as(value) for key, value in inputs.items()}  # all rows become the first one
             for name, a, b in zip(record.gives, outputs, called(second, other), strict=True):
