@@ -79,7 +79,7 @@ def sample_command(
         x = torch.cat(list(product.outputs(n, seed, given)))
     if kind.lines and grid is None and out is None:
         for i, line in enumerate(kind.objects(x, product.field)):
-            click.echo(one_line(line) if classes is None else f"{_class_name(int(y[i]), classes)}\t{one_line(line)}")
+            click.echo(one_line(line) if classes is None else f"{class_name(int(y[i]), classes)}\t{one_line(line)}")
         click.echo(f"{_count(n)} of step {product.step}.", err=True)
         return
     beside = source if source.is_dir() else source.parent

@@ -97,6 +97,11 @@ class Tokens(Medium):
     def sheet(self, rows: Tensor, field: Field, columns: int, real: Tensor | None = None) -> Image:
         return super().sheet(rows, field, 1)
 
+    def vocabulary(self, lines: Iterable[str], size: int | None, length: int) -> tuple[str, ...]:
+        """The words of a field: the `size` most frequent ones among the first `length` of each line, None: all; the end and the unknown one
+        count."""
+        return vocabulary((words_of(line)[:length] for line in lines), size)
+
     def coordinates(self, rows: Tensor, field: Field) -> Tensor:
         """How often each word stands in the text: (N, size)."""
         return torch.zeros(len(rows), field.size).scatter_add_(1, rows, torch.ones(rows.shape))
@@ -132,11 +137,11 @@ def lines_of(path: Path) -> Iterator[str]:
         raise UsageError(f"{path}: wanted a text file in UTF-8: {e}.") from e
 
 
-def vocabulary(texts: Iterable[Sequence[str]], size: int) -> tuple[str, ...]:
-    """The `size` most frequent words, the end and the unknown word among them; of equally frequent ones the first in the alphabet."""
+def vocabulary(texts: Iterable[Sequence[str]], size: int | None) -> tuple[str, ...]:
+    """The `size` most frequent words, None: all, the end and the unknown one among them; of equally frequent ones the first in the alphabet."""
     counts = Counter(word for text in texts for word in text)
     frequent = sorted(counts, key=lambda word: (-counts[word], word))
-    return (END, UNKNOWN, *frequent[: size - 2])
+    return (END, UNKNOWN, *frequent[: None if size is None else size - 2])
 
 
 def encoded(lines: Sequence[str], field: Field) -> tuple[Tensor, int, int]:

@@ -73,6 +73,18 @@ class PolicyOptions(TextOptions):
 
 
 @dataclass(frozen=True)
+class SpamOptions(PolicyOptions):
+    keep_spam: bool = option(True, "while they play, David goes on seeing real spam beside Gary's mails")
+
+
+@dataclass(frozen=True)
+class MailOptions:
+    file: str = option("", "lines of ham or spam, a tab, the text; by default SMSSpamCollection in --data-dir", metavar="PATH")
+    words: int = option(2000, "most frequent words that are known; 0: all", min=0)
+    length: int = option(16, "words of a mail; longer ones are cut", min=1, max=1000)
+
+
+@dataclass(frozen=True)
 class OracleOptions:
     words: int = option(64, "words of the vocabulary; a file has its own", source="the paper has 5000", min=2)
     length: int = option(0, "words of a text; 0: 8, and 20 of a file's oracle", source="the paper has 20", min=0, max=1000)
@@ -135,6 +147,24 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
             "seqgan-oracle-test", "ganzoo_seqgan.oracle:held_out", "further texts of the same LSTM", {"x": Field("tokens")},
             summary="As many others.", options=OracleOptions, licence="none needed", source="made by code, as in arXiv:1609.05473",
         ),
+        StrategyPart(
+            "spam-game", "ganzoo_seqgan.spam:SpamGame", "Gary begins as real spam does; he learns by the verdicts of David",
+            SpamOptions, roles=ROLES, reads=("x", "x_s", "x_l", "y_l"), brings=("reward", "log_likelihood"), weighs="reward",
+        ),
+        DataSet(
+            "mails", "ganzoo_seqgan.mails:mails", "ham and spam, from a file of labelled lines", {
+                "x": Field("tokens"), "x_s": Field("tokens"), "x_l": Field("tokens"), "y_l": Field("label", (), 2, ("spam", "ham")),
+            },
+            summary="Four of five: the SMS Spam Collection in --data-dir, or your own with --dataset.file.", options=MailOptions,
+            test="mails-test", licence="CC BY 4.0", source="https://archive.ics.uci.edu/dataset/228/sms+spam+collection",
+        ),
+        DataSet(
+            "mails-test", "ganzoo_seqgan.mails:held_out", "the held-out fifth of them", {
+                "x": Field("tokens"), "y": Field("label", (), 2, ("spam", "ham")),
+            },
+            summary="One of five.", options=MailOptions, licence="CC BY 4.0",
+            source="https://archive.ics.uci.edu/dataset/228/sms+spam+collection",
+        ),
         MetricPart(
             "nll-oracle", "ganzoo_seqgan.oracle:OracleNLL", "how improbable texts are under the oracle that made the real ones",
             TruthOptions, figures={"nll-oracle": "lower", "nll-oracle-real": ""}, looks_at=("outputs",), media=("tokens",),
@@ -155,6 +185,27 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
                     "strategy.d_steps": 20, "strategy.lr_g": 0.002, "strategy.rollouts": 4, "loss.baseline": True,
                 },
                 "paper": {"steps": 42_590, "batch_size": 64},
+            },
+            check=Check(small=SMALL | {"strategy.rollouts": 2}),
+        ),
+        Recipe(
+            "spam",
+            title="The spam game with mails",
+            paper="arXiv:1609.05473",
+            paper_title="SeqGAN: Sequence Generative Adversarial Nets with Policy Gradient",
+            authors=("Lantao Yu", "Weinan Zhang", "Jun Wang", "Yong Yu"),
+            year=2017,
+            summary="Gary writes spam that is to pass, David filters it: SeqGAN on real mails; David is a filter that one can use",
+            parts={
+                "generator": "text-lstm", "discriminator": "text-cnn", "loss": "reinforce", "strategy": "spam-game",
+            },
+            presets={
+                "quick": {
+                    "dataset": "mails", "steps": 740, "batch_size": 64, "generator.width": 64,
+                    "discriminator.filters": "1x64,2x64,3x64,4x64", "strategy.mle_steps": 400, "strategy.judge_steps": 300, "strategy.d_steps": 3, "strategy.lr_d": 1e-3,
+                    "strategy.lr_g": 0.005, "strategy.rollouts": 2, "loss.baseline": True,
+                },
+                "paper": {"dataset": "mails", "steps": 42_590, "batch_size": 64},
             },
             check=Check(small=SMALL | {"strategy.rollouts": 2}),
         ),

@@ -21,6 +21,8 @@ class TextGame(ganzoo.Strategy):
     """
 
     options: TextOptions
+    learns = "x"
+    """The texts that G learns to continue at first, by their key."""
 
     def __init__(self, build: Builders, options: TextOptions) -> None:
         super().__init__(build, options)
@@ -52,7 +54,7 @@ class TextGame(ganzoo.Strategy):
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         phase = self.phase(t)
         if phase == "mle":
-            terms = {"nll": -self.G(x=next(batches)["x"])[1].mean()}
+            terms = {"nll": -self.G(x=next(batches)[self.learns])[1].mean()}
             self.update((self.opt_G, terms))
             return self.metrics(g=terms)
         if phase == "judge":
@@ -63,12 +65,16 @@ class TextGame(ganzoo.Strategy):
 
     def judged(self, batch: Batch, t: int) -> Terms:
         """One step of D, on new fakes."""
-        given = {**batch, **self.latents(len(batch["x"]))}
-        with torch.no_grad():
-            fake = self.fake(given)[0]
-        terms = self.loss.discriminator(self.view(self.D, given), batch["x"], fake, t=t, **given)
+        fake = self.fakes(batch, t)
+        terms = self.loss.discriminator(self.view(self.D, batch), batch["x"], fake, t=t, **batch)
         self.update((self.opt_D, terms))
         return terms
+
+    @torch.no_grad()
+    def fakes(self, batch: Batch, t: int) -> Tensor:
+        """Texts that D is to call fake: as many as are in the batch."""
+        texts: Tensor = self.fake({**batch, **self.latents(len(batch["x"]))})[0]
+        return texts
 
     def begin(self) -> None:
         """Before the first step of the play."""
