@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 
 import pytest
@@ -10,6 +11,9 @@ import torch
 from ganzoo_spam import WORDS
 from zoo import built, small
 
+import ganzoo
+from ganzoo import Request, medium
+from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs.exported import Exported
 from ganzoo.testing import fresh
 
@@ -68,3 +72,58 @@ def test_david_is_applied_to_mails_and_gary_is_sampled(tmp_path):
     assert len((tmp_path / "run" / "landscape.jsonl").read_text().splitlines()) == 3
     run = built(small("spam-words", "mail-words"))
     assert [Exported.of(run.strategy, name).name for name in run.strategy.exports()] == ["gary", "david"]
+
+
+def mails(path, n=200):
+    """Labelled lines, of which spam is about prizes and ham about lunch."""
+    spam, ham = ("win a prize now", "free prize call now", "call now to win"), ("are we at lunch", "lunch is at home", "see you at home")
+    path.write_text("".join(f"{'spam' if i % 4 == 0 else 'ham'}\t{(spam if i % 4 == 0 else ham)[i // 4 % 3]}\n" for i in range(n)))
+    return path
+
+
+def test_mails_of_one_s_own_are_split_by_kind_and_a_fifth_is_held_out(tmp_path):
+    zoo = catalogue()
+    lines = [line.split("\t") for line in mails(tmp_path / "m.txt").read_text().splitlines()]
+    parts = {}
+    for name in ("mails", "mails-test"):
+        record = zoo.get("dataset", name).record
+        options = record.options(file=str(tmp_path / "m.txt"), length=4)
+        samples = zoo.get("dataset", name).load()(Request(tmp_path, (), tmp_path, options))
+        kind = medium("tokens")
+        parts[name] = {
+            key: kind.objects(rows, samples.fields[key]) if key[0] == "x" else rows.tolist() for key, rows in samples.arrays().items()
+        }
+    assert parts["mails"]["x"] == [text for i, (kind, text) in enumerate(lines) if i % 5 and kind == "ham"]
+    assert parts["mails"]["x_s"] == [text for i, (kind, text) in enumerate(lines) if i % 5 and kind == "spam"]
+    assert parts["mails-test"]["x"] == [text for _, text in lines[::5]]
+    assert parts["mails-test"]["y"] == [int(kind == "ham") for kind, _ in lines[::5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("hello\n", "wanted lines of ham or spam"), ("ham\tx\n" * 40, "0 mails are spam"), ("ham\t\n", "line 1"), (None, "does not exist")],
+)
+def test_a_file_that_holds_no_mails_is_refused_with_what_is_wanted(text, said, tmp_path):
+    if text is not None:
+        (tmp_path / "m.txt").write_text(text)
+    done = fresh.ganzoo(["run", "spam", "--dataset.file", str(tmp_path / "m.txt"), "--out", str(tmp_path / "run")])
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_gary_learns_to_pass_the_filter_and_david_is_measured_on_held_out_mails(tmp_path):
+    file, run = mails(tmp_path / "m.txt"), tmp_path / "run"
+    options = ["--strategy.mle-steps=60", "--strategy.judge-steps=30", "--generator.width=16", "--discriminator.filters=1x16,2x16"]
+    more = ["--strategy.d-steps=1", "--strategy.lr-g=0.05", "--strategy.lr-d=0.002", "--batch-size=16", "--keep=0", "--save-every=90"]
+    data = ["--dataset.length=5", "--dataset.file", str(file)]
+    done = fresh.ganzoo(["run", "spam", "--steps=115", *options, *more, *data, "--out", str(run)])
+    assert done.returncode == 0, done.stderr
+    before, after = (ganzoo.load(run / "checkpoints" / f"{step:06d}.safetensors", "gary").sample(64, to="tensor") for step in (90, 115))
+    david = ganzoo.load(run / "checkpoints" / "000090.safetensors", "david")
+    passes = [float(torch.as_tensor(david.apply(texts, to="tensor")).argmax(1).double().mean()) for texts in (before, after)]
+    assert passes[0] < 0.2, "Gary begins as spam, which the filter knows"
+    assert passes[1] > 0.5, "he has learnt what passes it"
+    done = fresh.ganzoo(["evaluate", str(run), "--network", "david", "--metric", "accuracy", "--against", "test", "--json"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["figures"]["accuracy"] > 0.95

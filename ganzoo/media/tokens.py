@@ -138,7 +138,7 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def vocabulary(texts: Iterable[Sequence[str]], size: int | None) -> tuple[str, ...]:
-    """The `size` most frequent words, None: all, the end and the unknown one among them; of equally frequent ones the first in the alphabet."""
+    """The `size` most frequent words, None: all, with the end and the unknown one; of equally frequent ones the first in the alphabet."""
     counts = Counter(word for text in texts for word in text)
     frequent = sorted(counts, key=lambda word: (-counts[word], word))
     return (END, UNKNOWN, *frequent[: None if size is None else size - 2])

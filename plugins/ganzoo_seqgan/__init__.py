@@ -202,7 +202,8 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
             presets={
                 "quick": {
                     "dataset": "mails", "steps": 740, "batch_size": 64, "generator.width": 64,
-                    "discriminator.filters": "1x64,2x64,3x64,4x64", "strategy.mle_steps": 400, "strategy.judge_steps": 300, "strategy.d_steps": 3, "strategy.lr_d": 1e-3,
+                    "discriminator.filters": "1x64,2x64,3x64,4x64", "strategy.mle_steps": 400, "strategy.judge_steps": 300,
+                    "strategy.d_steps": 3, "strategy.lr_d": 1e-3,
                     "strategy.lr_g": 0.005, "strategy.rollouts": 2, "loss.baseline": True,
                 },
                 "paper": {"dataset": "mails", "steps": 42_590, "batch_size": 64},

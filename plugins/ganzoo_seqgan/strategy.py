@@ -58,7 +58,7 @@ class TextGame(ganzoo.Strategy):
             self.update((self.opt_G, terms))
             return self.metrics(g=terms)
         if phase == "judge":
-            return self.metrics(d=self.judged(next(batches), t))
+            return self.metrics(judge=self.judged(next(batches), t))  # not "d": nobody plays yet, so D may win
         if t == self.phases()["play"]:
             self.begin()
         return self.play(batches, t)
