@@ -170,7 +170,7 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
                 "generator": "text-gumbel", "discriminator": "text-cnn", "loss": "non-saturating", "strategy": "straight-through",
             },
             presets={
-                "quick": QUICK | {"strategy.d_steps": 1, "strategy.lr_g": 0.001},
+                "quick": QUICK | {"strategy.d_steps": 4, "strategy.lr_g": 0.001, "generator.temperature": 0.5},
                 "paper": {"steps": 20_000, "batch_size": 64, "strategy.mle_steps": 0, "strategy.judge_steps": 0, "strategy.d_steps": 1},
             },
             check=Check(small=SMALL),
