@@ -17,7 +17,7 @@ from zoo import built, samples, small
 import ganzoo
 from ganzoo import compose
 from ganzoo.config import Changes
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.randomness import draws
 from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.runs.exported import Exported, load
@@ -300,3 +300,18 @@ def test_rewards_that_say_nothing_only_take_variety_away():
     (oracle, own), (oracle_after, own_after) = judged("seqgan", lr_g=4e-3, rollouts=4, shuffle_rewards=True)
     assert own_after > own + 0.2
     assert oracle_after + own_after > oracle + own + 0.1
+
+
+@pytest.mark.parametrize("loss", ["hinge", "wasserstein"])
+def test_one_hot_words_play_by_algorithm_1_and_any_loss(loss):
+    exchanged = {"generator": "text-gumbel", "discriminator": "text-cnn", "loss": loss}
+    session = built(small("gan", toys.file(medium("tokens").toys[0]), exchanged))
+    assert all(value.isfinite() for value in session.step(0).values())
+    assert all(p.grad is not None for p in session.strategy.G.parameters())
+
+
+def test_drawn_words_do_not_and_that_is_told():
+    exchanged = {"generator": "text-lstm", "discriminator": "text-cnn"}
+    session = built(small("gan", toys.file(medium("tokens").toys[0]), exchanged))
+    with pytest.raises(GanzooError, match="Words that are drawn, whole numbers, pass none"):
+        session.step(0)
