@@ -35,7 +35,8 @@ import ganzoo
 DATA = Path(os.environ.get("GANZOO_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 RESULTS = Path(__file__).parent / "results" / "texts.json"
 Rows = Iterator[tuple[str, dict[str, float]]]
-JUDGE, PLAY = 390, 240  # steps of the quick presets after maximum likelihood
+JUDGE = 390  # steps of the quick presets after maximum likelihood, and
+PLAY = {"seqgan": 240, "gumbel": 720}  # then
 
 
 def figures(path: Path, metric: str, n: int, **settings: Any) -> dict[str, float]:
@@ -47,8 +48,8 @@ def figures(path: Path, metric: str, n: int, **settings: Any) -> dict[str, float
 def trained(recipe: str, place: Path, seed: int, mle: int, options: dict[str, Any]) -> tuple[Path, Path]:
     """A run on an oracle's texts, and its checkpoint where the play begins."""
     run = ganzoo.train(
-        recipe, out=place, seed=seed, steps=mle + JUDGE + PLAY, save_every=mle + JUDGE, sample_every=10_000, dataset="seqgan-oracle",
-        options={"dataset.seed": seed, "strategy.mle_steps": mle, **options},
+        recipe, out=place, seed=seed, steps=mle + JUDGE + PLAY[recipe], save_every=mle + JUDGE, sample_every=10_000,
+        dataset="seqgan-oracle", options={"dataset.seed": seed, "strategy.mle_steps": mle, **options},
     )  # fmt: skip
     return run, run / "checkpoints" / f"{mle + JUDGE:06d}.safetensors"
 

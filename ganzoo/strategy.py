@@ -159,7 +159,7 @@ class Strategy(nn.Module, ABC):
         return {name: draw(name, prior, n, self.device) for name, prior in (self.G if G is None else G).latents().items()}
 
     def fake(self, given: Mapping[str, Tensor], G: Network | None = None) -> Any:
-        """G of what it takes of the batch and the latents in `given`, which may hold more."""
+        """G of what it takes of the batch and the latents in `given`, which may hold more; all of its outputs, if it has several."""
         G = self.G if G is None else G
         return G(**{name: given[name] for name in G.record.parameters})
 
@@ -281,6 +281,12 @@ class Alternating(Strategy):
         lr = torch.tensor(o.lr_g if side == "g" else o.lr_d)  # a tensor, which `set_lr` can change under a captured step
         return torch.optim.Adam(network.parameters(), lr, (o.beta1, o.beta2), fused=True)
 
+    def made(self, given: Mapping[str, Tensor]) -> Tensor:
+        """G's samples; of a G that gives more than these, the first output."""
+        x = self.fake(given)
+        made: Tensor = x[0] if isinstance(x, tuple) else x
+        return made
+
     def after_d(self, t: int) -> None:
         """After each of D's updates."""
 
@@ -296,13 +302,13 @@ class Alternating(Strategy):
             D = self.view(self.D, given)
             reused = self.reuses and i + 1 == steps
             with torch.set_grad_enabled(reused):
-                x_fake = self.fake(given)
+                x_fake = self.made(given)
             terms_d = self.loss.discriminator(D, x_real, x_fake.detach(), t=t, **given)
             self.update((self.opt_D, terms_d))
             self.after_d(t)
         if not reused:
             given |= self.latents(len(x_real))
-            x_fake = self.fake(given)
+            x_fake = self.made(given)
         terms_g = self.loss.generator(D, x_fake, x_real, t=t, **given)
         self.update((self.opt_G, terms_g))
         return self.metrics(d=terms_d, g=terms_g)
@@ -319,6 +325,11 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
         # Several terms may share a graph (one forward of D for both), so it is kept until the last of them.
         total = torch.stack([value for value in terms.values() if value.requires_grad]).sum()
         total.backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
+        if all(p.grad is None for p in parameters):
+            raise GanzooError(
+                f"the terms {', '.join(terms)} have no gradient for the network that is to learn from them. Words that are drawn, whole "
+                "numbers, pass none: take a generator that gives them one-hot, or a strategy that learns by reward."
+            )
     for optimiser, _ in pairs:
         optimiser.step()
     # Autocast keeps bf16 copies of the weights for as long as it is entered: they are stale now.

@@ -43,7 +43,7 @@ class CNNOptions:
     embedding: int = option(64, "numbers that stand for a word", source="authors' code", min=1)
     filters: str = option(
         PAPERS_FILTERS, "sizes of the convolutions in words, and how many there are of each; longer ones than a text are left out",
-        source="table 3; authors' code", metavar="SIZExCOUNT,...", parse=written_filters,
+        source="authors' code", metavar="SIZExCOUNT,...", parse=written_filters,
     )  # fmt: skip
     dropout: float = option(0.25, "fraction of features dropped before the last layer", source="authors' code", min=0, max=0.99)
 
@@ -222,7 +222,7 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
                 "generator": "text-gumbel", "discriminator": "text-cnn", "loss": "non-saturating", "strategy": "straight-through",
             },
             presets={
-                "quick": QUICK | {"strategy.d_steps": 1, "strategy.lr_g": 0.001},
+                "quick": QUICK | {"steps": 1345, "strategy.d_steps": 4, "strategy.lr_g": 0.001, "generator.temperature": 0.5},
                 "paper": {"steps": 20_000, "batch_size": 64, "strategy.mle_steps": 0, "strategy.judge_steps": 0, "strategy.d_steps": 1},
             },
             check=Check(small=SMALL),

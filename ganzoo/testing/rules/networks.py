@@ -102,7 +102,8 @@ def called(network: Network, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]
 @rule(*COMBINATIONS, trains=True)
 def networks_give_what_they_say(case: Case) -> None:
     """A network's outputs are those that its record `gives`, in that order: raw logits (N,), or (N, ...) of patches, class_logits
-    (N, classes), a reconstruction as x. Its priors are those of its record's `latents`.
+    (N, classes), a reconstruction as x. Its priors are those of its record's `latents`. With what it `may_take`, alone or beside the
+    others, the shapes are the same.
 
     Where the record says `per_sample`, what it says of one sample does not change with the others of the batch.
     """
