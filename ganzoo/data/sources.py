@@ -259,7 +259,8 @@ def few_labelled(samples: Samples, n: int, name: str) -> Samples:
     few of a class.
     """
     if "y_l" in samples.keys:
-        return _noting(samples, f"it brings the labelled few itself: all of those, and not {n}")
+        note = f"it brings the labelled few itself: all of those, and not {n}"
+        return _noting(replace(samples, fingerprint=f"{samples.fingerprint} labelled {n}"), note)
     if "y" not in samples.keys:
         raise UsageError(f"--labelled {n}: data set '{name}' has no labels. Name one that has, or leave it out (--labelled 0).")
     label = samples.fields["y"]
