@@ -71,8 +71,8 @@ def apply_command(
     machine.set_threads()
     product = load(catalogue(), source, network or "", warn)
     if not product.asks and network is None and (source / "config.json").exists():
-        others = (load(catalogue(), source, name) for name in exports_of(source) if name != product.name)
-        product = next((other for other in others if other.asks), product)
+        every = (load(catalogue(), source, name) for name in exports_of(source) if name != product.name)
+        product = next((other for other in every if other.asks), product)
     if not product.asks:
         raise UsageError(f"{product.name} is applied to nothing: `ganzoo sample {source}` draws from it.")
     if labels and product.classes is None:

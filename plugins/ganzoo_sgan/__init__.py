@@ -81,10 +81,6 @@ def ganzoo_register() -> list[Part | Recipe]:
             presets={
                 "quick": {"steps": 10_000, "batch_size": 100, "labelled": 100, "ema": 0.999, "discriminator.width": 500},
                 "paper": {"steps": 180_000, "batch_size": 100, "labelled": 100, "ema": 0.9999},
-                "odena": {
-                    "steps": 10_000, "batch_size": 100, "labelled": 100, "ema": 0.999, "strategy.lr_g": 3e-4, "strategy.lr_d": 3e-4,
-                    "discriminator": "k-plus-1", "discriminator.width": 500, "loss": "k-plus-1",
-                },
             },
             check=Check(small={
                 "steps": 150, "batch_size": 32, "ema": 0.9, "generator.width": 64, "discriminator.width": 64,
