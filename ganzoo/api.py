@@ -248,7 +248,7 @@ def evaluate(
     for name, value in (settings or {}).items():
         of, _, option = name.partition(".")
         chosen.setdefault(of, {})[option] = value
-    subject = find_subject(zoo, Path(path).expanduser(), False, network or "")
+    subject = find_subject(zoo, Path(path).expanduser(), False, network or "", named)
 
     def request(reference: Reference) -> Any:
         return requested(zoo, reference, named, n, n_real, seed, chosen)

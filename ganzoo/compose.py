@@ -85,7 +85,9 @@ class Parts:
         """All keys that this combination reads, drawn and made ones among them."""
         reads = set(self.strategy.reads)
         if "x" in reads:  # else the strategy calls its networks with other fields than they name
-            reads |= {key for part in self.networks.values() for key in (*part.takes, *part.needs)} | {*self.loss.given}
+            stems = {key.partition("_")[0] for key in reads}  # a network may know y_l, which the strategy reads, as the y that it needs
+            reads |= {key for part in self.networks.values() for key in part.needs if key not in stems}
+            reads |= {key for part in self.networks.values() for key in part.takes} | {*self.loss.given}
         return reads
 
     @property
@@ -397,6 +399,8 @@ class Resolved:
                 advice = f"name its attributes with --labels; or {advice}" if attributes else advice
                 advice += ", and a folder with one sub-folder a class has them too"
                 advice = "--labelled gives them to the GAN apart, as 'y_l': leave it out" if "y_l" in spec.keys else advice
+            if "y_l" in missing:
+                advice = f"--labelled N keeps the labels of N rows of labelled data and gives them to the GAN apart; or {advice}"
             if "source" in missing:
                 advice += "; or a --degradation makes them, as `ganzoo list --kind degradation` says"
             wanted = " and ".join("labels `y`" if key == "y" else f"`{key}`" for key in missing)

@@ -256,7 +256,7 @@ class Strategy(nn.Module, ABC):
 class Alternating(Strategy):
     """Algorithm 1 of Goodfellow et al. 2014: some steps of D, each on fresh real samples and latents, then one of G.
 
-    Places to override: `d_steps`, `optimiser`, `after_d`, `schedule`.
+    Places to override: `d_steps`, `optimiser`, `after_d`, `schedule`, `exports`.
     """
 
     options: AlternatingOptions
@@ -265,6 +265,13 @@ class Alternating(Strategy):
         super().__init__(build, options)
         self.G, self.D = build.network("generator"), build.network("discriminator")
         self.opt_G, self.opt_D = self.optimiser(self.G, "g"), self.optimiser(self.D, "d")
+
+    def exports(self) -> dict[str, Export]:
+        """G; and "classifier", D's class_logits as they are, without an average, where D gives them of x alone and the data has labels."""
+        exports, record = super().exports(), self.D.record
+        if "class_logits" in record.gives and record.parameters == ("x",) and "y" in self.spec.fields:
+            exports["classifier"] = Export("D", ("x",), "y", "class_logits", average=False)
+        return exports
 
     @property
     def reuses(self) -> bool:

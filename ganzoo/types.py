@@ -306,7 +306,7 @@ class StrategyPart(Part):
     Attributes:
         roles: the networks that it builds, by role.
         reads: the fields that it takes from a batch itself, the main one first. A strategy that reads no "x" calls its networks with other
-            fields than they name, so the data needs only what is read.
+            fields than they name, so the data needs only what is read. One that reads "y_l" builds what `needs` a "y" with that as its y.
         brings: the latents that it draws itself and passes to the loss.
         weighs: what it does with the terms of a loss: the `weighed_by` of those that it works with.
         bf16: as of a network.

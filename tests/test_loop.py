@@ -41,7 +41,8 @@ class Told(Watch):
         self.steps.append(step)
 
     def sampled(self, step, path, x, name):
-        self.sheets.append(step)
+        if name == "generator":
+            self.sheets.append(step)
 
     def saved(self, step, path):
         self.saves.append(step)
@@ -65,7 +66,8 @@ def test_a_run_leaves_what_was_promised(images, tmp_path):
     terms = {"d/real", "d/fake", "d/class_real", "d/class_fake", "g/fake", "g/class", "g/class_accuracy"}
     assert lines[0].keys() == {"step", "time", "images_seen", "images_per_second"} | terms
     assert lines[-1]["images_seen"] == 7 * 8
-    assert sorted(p.name for p in (folder / "samples").iterdir()) == ["000000.png", "000003.png", "000006.png", "000007.png"]
+    sheets = [f"{step:06d}{of}.png" for step in told.sheets for of in ("-classifier", "")]
+    assert sorted(p.name for p in (folder / "samples").iterdir()) == sheets
     with Image.open(folder / "samples" / "000007.png") as sheet:
         assert sheet.mode == "RGB"
     with Image.open(folder / "losses.png") as chart:

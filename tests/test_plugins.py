@@ -261,7 +261,7 @@ def test_a_target_that_cannot_be_imported_names_its_plugin(site):
         ("began", {"strategy": "alternating"}, "must be weighed by its strategy ('balance'), which strategy 'alternating' does not do"),
         ("acgan", {"strategy": "equilibrium"}, "loss 'acgan' is minimised as it is, which strategy 'equilibrium' does not do"),
         ("dcgan", {"loss": "began"}, "gives 'reconstruction'; 'dcgan' gives 'logits'. Those that do: began-autoencoder, began-compact."),
-        ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: cgan, dcgan-critic, mlp,"),
+        ("dcgan", {"loss": "wgan-gp"}, "without BatchNorm; 'dcgan' has it. Those that do: cgan, dcgan-critic, k-plus-1, mlp,"),
         ("dcgan", {"loss": "acgan", "discriminator": "acgan"}, "a generator that takes 'y'; 'dcgan' takes no condition"),
         ("began", {"loss": "hinge"}, "gives 'logits'"),
     ],

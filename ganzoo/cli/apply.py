@@ -30,7 +30,7 @@ ROOM = 1 << 24  # numbers in them, at most, unless one row has more
 @click.command("apply")
 @click.argument("source", metavar="RUN|FILE", type=click.Path(path_type=Path))
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
+@click.option("--network", metavar="NAME", help="The product of the run.  [the first that is applied]")
 @click.option(
     "--mask", metavar="PATH", type=click.Path(path_type=Path), help="What to fill in: a picture, white there; or a folder of them, by name."
 )
@@ -65,11 +65,14 @@ def apply_command(
     """
     from ganzoo import machine
     from ganzoo.runs.applied import checked, files_of, works
-    from ganzoo.runs.exported import classes_of, load
+    from ganzoo.runs.exported import classes_of, exports_of, load
     from ganzoo.runs.folder import new_folder
 
     machine.set_threads()
     product = load(catalogue(), source, network or "", warn)
+    if not product.asks and network is None and (source / "config.json").exists():
+        every = (load(catalogue(), source, name) for name in exports_of(source) if name != product.name)
+        product = next((other for other in every if other.asks), product)
     if not product.asks:
         raise UsageError(f"{product.name} is applied to nothing: `ganzoo sample {source}` draws from it.")
     if labels and product.classes is None:

@@ -46,7 +46,7 @@ def settings(typed: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @click.command("evaluate", cls=Settled)
 @click.argument("source", metavar="RUN|CHECKPOINT|FILE|FOLDER", type=click.Path(path_type=Path))
-@click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
+@click.option("--network", metavar="NAME", help="The product of the run.  [the first that the metrics take]")
 @click.option("--metric", metavar="A,B", help="What to measure: `ganzoo list --kind metric`.  [what fits the data]")
 @click.option("--features", metavar="NAME[@LAYER]", help="What the metrics look at: `ganzoo list --kind features`.  [what fits the data]")
 @click.option("-n", "n", type=click.IntRange(2), help="How many samples.  [10000; 2500 of a toy]")
@@ -87,7 +87,7 @@ def evaluate_command(
         if all_checkpoints and not as_json:
             bar.say(f"step {evaluation.step}: {figures(evaluation)}")
 
-    subject = find_subject(catalogue(), source, all_checkpoints, network or "")
+    subject = find_subject(catalogue(), source, all_checkpoints, network or "", named)
     image_size = options.check_value(DataOptions, "image_size", image_size, "--image-size")
     if image_size is not None and subject.samples is None:
         raise UsageError("--image-size is for samples that are images already; a generator draws its own size.")

@@ -256,10 +256,14 @@ def _lines(path: Path, names: Sequence[str] | None = None) -> tuple[list[str], l
 def few_labelled(samples: Samples, n: int, name: str) -> Samples:
     """All rows as "x" without their labels, and n of them, as many of each class as can be, with theirs: "x_l" and "y_l".
 
-    The choice is always the same. Raises UsageError where there are no labels, or too few of a class.
+    The choice is always the same; data that has such a few already is left as it is. Raises UsageError where there are no labels, or too
+    few of a class.
     """
+    if "y_l" in samples.keys:
+        note = f"it brings the labelled few itself: all of those, and not {n}"
+        return _noting(replace(samples, fingerprint=f"{samples.fingerprint} labelled {n}"), note)
     if "y" not in samples.keys:
-        raise UsageError(f"--labelled {n}: data set '{name}' has no labels. Leave --labelled out.")
+        raise UsageError(f"--labelled {n}: data set '{name}' has no labels. Name one that has, or leave it out (--labelled 0).")
     label = samples.fields["y"]
     assert samples.arrays is not None
 

@@ -206,7 +206,8 @@ class Evaluator:
         if "degradation" in protocol:
             made = json.loads(protocol["degradation"])
             words.append(" ".join(["made by", made["part"], *(f"{key} {_said(value)}" for key, value in made["options"].items())]))
-        words += ["x".join(map(str, protocol["shape"])), f"seed {protocol['seed']}", "float64"]
+        words += ["x".join(map(str, protocol["shape"]))] if protocol["shape"] else []
+        words += [f"seed {protocol['seed']}", "float64"]
         assert isinstance(entry.record, MetricPart)
         defaults, all_ = options.fields(entry.record.options), "truth" in entry.record.looks_at  # papers differ in what they compare
         words += [f"{key} {_said(value)}" for key, value in protocol["options"].items() if all_ or value != defaults[key].default]

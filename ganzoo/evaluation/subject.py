@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from ganzoo.config import Config, DataOptions, size_of, written_size
 from ganzoo.data.batches import cropped
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.evaluation.request import EvaluationRequest, Reference, find_reference
-from ganzoo.registry.catalogue import Catalogue, medium
+from ganzoo.registry.catalogue import Catalogue, Measures, medium
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.folder import add_evaluation, read_config
+from ganzoo.types import MetricPart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +46,12 @@ class Subject:
     checksum: str = ""
 
 
-def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool, network: str = "") -> Subject:
+def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool, network: str = "", named: Measures | None = None) -> Subject:
     """The subject that a path names: a run folder, a checkpoint of one, a product's file, or else samples in a folder, zip or array.
 
-    network: the product of a run, by default the main one. What is no path may be the name of a data set: its real samples, measured,
-    tell what the best figure is. Raises UsageError where it is nothing of that, or where all checkpoints are asked for and there are none.
+    network: the product of a run, by default the first one that the metrics in `named` take. What is no path may be the name of a data
+    set: its real samples, measured, tell what the best figure is. Raises UsageError where it is nothing of that, or where all checkpoints
+    are asked for and there are none.
     """
     if not path.exists():
         if zoo.find("dataset", str(path)) and not all_checkpoints:
@@ -59,7 +61,7 @@ def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool, network: str
     described = exported.exports_of(run) if run is not None else {}
     own = {run / exported.file_of(name): name for name in described} if run is not None else {}
     if run is not None and path in (run, *own, *(run / "checkpoints").glob("*.safetensors")):
-        written, network = read_config(run), network or own.get(path) or next(iter(described))
+        written, network = read_config(run), network or own.get(path) or _measured(described, named or Measures())
         if network not in described:
             raise UsageError(f"--network: {run} has {', '.join(described)}; got {network!r}.{did_you_mean(network, described)}")
         files: tuple[Path, ...] = (run / exported.file_of(network) if path == run else path,)
@@ -78,6 +80,16 @@ def find_subject(zoo: Catalogue, path: Path, all_checkpoints: bool, network: str
         name = str(_meta(path).get("dataset", ""))
         return Subject((path,), network, source=find_data(zoo, DataOptions(dataset=name)) if zoo.find("dataset", name) else None)
     return Subject(samples=find_data(zoo, DataOptions(dataset=str(path.absolute()))))
+
+
+def _measured(described: Mapping[str, Mapping[str, Any]], named: Measures) -> str:
+    """The first product that gives what all metrics take; where there is none, the main one."""
+    limits = [metric.record.media for metric in named.metrics if isinstance(metric.record, MetricPart) and metric.record.media]
+    for name, meta in described.items():
+        gives = meta["data"]["fields"][meta["gives"]] if isinstance(meta["gives"], str) else meta["gives"]
+        if all(gives["medium"] in media for media in limits):
+            return name
+    return next(iter(described))
 
 
 def _meta(path: Path) -> dict[str, Any]:

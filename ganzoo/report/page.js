@@ -4,11 +4,11 @@
   const wantsDark = matchMedia("(prefers-color-scheme: dark)");
   const button = document.getElementById("theme");
 
-  // The sheets: all are in the page, one of each run is seen.
+  // The sheets: all of the main products are in the page, one of each run is seen; of other products the last one is.
   const slider = document.getElementById("when");
   const show = () => {
     const place = slider.max > 0 ? slider.value / slider.max : 1;
-    const figures = document.querySelectorAll(".side figure.sheets");
+    const figures = document.querySelectorAll("figure.sheets:not(.other)");
     let text = `place ${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
     for (const figure of figures) {
       const sheets = [...figure.querySelectorAll("img")];

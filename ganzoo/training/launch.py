@@ -221,7 +221,7 @@ def _train(
     error = "it was ended from outside"
     try:
         run.forget_after(t if loaded is not None else -1, watch.warned)
-        run.write_config(written)
+        run.write_config({**written, "exports": exports})  # another version of a plugin may make more
         tracked.opened(run.folder, resolved, data, session)
         train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator, whose=_whose)
         error = ""
