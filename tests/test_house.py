@@ -218,6 +218,6 @@ def test_the_readme_shows_the_figures_of_the_score_board_as_they_were_measured()
     images = [e.name for e in recipes if e.record.parts["generator"] in sampled and e.name not in others]
     assert sorted(figures) == sorted([*images, "real, held out"]), "every GAN that draws images of latents is on the board"
     for name in images:
-        (line,) = re.findall(rf"^\| \[`{re.escape(name)}`\].*$", readme, re.MULTILINE)
-        assert f"| {spread_of(figures[name], '.3g')} |" in line, name
+        lines = re.findall(rf"^\| \[`{re.escape(name)}`\].*$", readme, re.MULTILINE)
+        assert any(f"| {spread_of(figures[name], '.3g')} |" in line for line in lines), name
         assert any(spread_of(figures[name], ".3g") in result for result in catalogue().recipe(name).results), f"ganzoo show {name}"

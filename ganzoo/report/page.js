@@ -121,7 +121,7 @@
     const range = [-game.reach, game.reach];
     return [[
       {
-        type: "heatmap", x: line, y: line, z, ...(game.anchored ? { zmin: 0, zmax: 1 } : {}), zsmooth: "best", hovertemplate: "%{z:.3f}<extra></extra>",
+        type: "heatmap", x: line, y: line, z, ...(game.anchored ? { zmin: 0, zmax: 1 } : {}), zsmooth: "best", hoverinfo: "z",
         colorscale: [[0, colour("low")], [0.5, colour("paper")], [1, colour("high")]], colorbar: { thickness: 10, title: { text: "D" } },
       },
       { type: "scatter", mode: "markers", name: "data", x: game.real.map((p) => p[0]), y: game.real.map((p) => p[1]), marker: { color: colour("c7"), size: 4 }, hoverinfo: "skip" },
