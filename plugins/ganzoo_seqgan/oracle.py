@@ -164,7 +164,7 @@ class OracleNLL(Metric):
     def compute(self, fake: Sums, real: Sums) -> dict[str, float]:
         if real.mean > math.log(self.spec.x.size):
             self.note(
-                f"nll-oracle says nothing here: under this oracle the real texts are less probable, {real.mean:.3g} a word, than words drawn "
-                f"blindly, {math.log(self.spec.x.size):.3g}, so it has not made them. Name the one that has: --nll-oracle.seed or .file."
+                f"nll-oracle says nothing here: under this oracle the real texts are less probable, {real.mean:.3g} a word, than words "
+                f"drawn blindly, {math.log(self.spec.x.size):.3g}, so it has not made them. Name its own: --nll-oracle.seed, .file."
             )
         return {"nll-oracle": fake.mean, "nll-oracle-real": real.mean}
