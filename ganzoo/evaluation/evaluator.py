@@ -66,7 +66,7 @@ class Evaluator:
     ) -> None:  # fmt: skip
         self.request, self.reference, self.device, self.progress = request, reference, device, progress
         self.spec = reference.spec
-        request.check(reference.field, reference.truth)
+        request.check(reference)
         self.n_real = min(request.n_real or reference.count, reference.count)
         self.metrics: list[tuple[Entry, Metric]] = []
         for entry in request.metrics:
@@ -128,7 +128,8 @@ class Evaluator:
                 given |= {key: value.cpu() for key, value in made.items() if key in product.fields}
                 for key in given.keys() & made.keys():
                     stored[key] = medium(product.fields[key].medium).stored(given[key], product.fields[key])
-            truth = data[self.reference.own(product.key)][rows] if product.key and self.reference.truth else None
+            key = product.key or product.groups
+            truth = data[self.reference.own(key)][rows] if key and self.reference.truth else None
             done = 0
             for x in product.outputs(len(rows), seed_of(self.request.seed, start), given):
                 part = slice(done, done + len(x))
@@ -197,7 +198,8 @@ class Evaluator:
         if "degradation" in protocol:
             made = json.loads(protocol["degradation"])
             words.append(" ".join(["made by", made["part"], *(f"{key} {_said(value)}" for key, value in made["options"].items())]))
-        words += ["x".join(map(str, protocol["shape"])), f"seed {protocol['seed']}", "float64"]
+        words += ["x".join(map(str, protocol["shape"]))] if protocol["shape"] else []  # of labels there is none
+        words += [f"seed {protocol['seed']}", "float64"]
         assert isinstance(entry.record, MetricPart)
         defaults, all_ = options.fields(entry.record.options), "truth" in entry.record.looks_at  # papers differ in what they compare
         words += [f"{key} {_said(value)}" for key, value in protocol["options"].items() if all_ or value != defaults[key].default]

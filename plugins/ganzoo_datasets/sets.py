@@ -28,10 +28,12 @@ CIFAR10_FOLDER = "cifar-10-batches-bin"
 #: Bytes of one record: the label, then the 32 x 32 red, green and blue planes.
 CIFAR10_RECORD = 1 + 3 * 32 * 32
 
-#: MD5s of the unpacked training images and labels; torchvision has only those of the .gz files.
+#: MD5s of the unpacked images and labels; torchvision has only those of the .gz files.
 UNPACKED = {
-    "MNIST": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
-    "FashionMNIST": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
+    ("MNIST", "train"): ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
+    ("MNIST", "t10k"): ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+    ("FashionMNIST", "train"): ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9"),
+    ("FashionMNIST", "t10k"): ("8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
 }
 
 
@@ -55,6 +57,11 @@ def mnist(request: Request) -> Samples:
     return _idx("MNIST", "train", DIGITS, request)
 
 
+def mnist_10k(request: Request) -> Samples:
+    """The 10,000 test digits of MNIST."""
+    return _idx("MNIST", "t10k", DIGITS, request)
+
+
 def _idx(kind: str, split: str, class_names: Sequence[str], request: Request, folders: Sequence[Path] = ()) -> Samples:
     """One split, "train" or "t10k", of a data set in MNIST's IDX format. kind: the name of torchvision's class and of its folder."""
     data_dir = request.data_dir
@@ -70,7 +77,7 @@ def _idx(kind: str, split: str, class_names: Sequence[str], request: Request, fo
         unpacked: list[str] = []
         # the files are unpacked in the cache, because the data folder may be read-only
         with tempfile.TemporaryDirectory(dir=request.cache) as temporary:
-            for (name, md5), unpacked_md5 in zip(resources, UNPACKED[kind], strict=True):
+            for (name, md5), unpacked_md5 in zip(resources, UNPACKED[kind, split], strict=True):
                 source = f"{official.mirrors[0]}{name}"
                 if archive := find_file(name, folders):
                     extract_archive(str(verified(archive, md5, source)), temporary)
