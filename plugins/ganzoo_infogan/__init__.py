@@ -66,7 +66,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             presets={
                 "quick": {
                     "steps": 3000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "generator.dense": 256, "discriminator.width": 32,
-                    "discriminator.dense": 256, "strategy.lr_g": 1e-3,
+                    "discriminator.dense": 256, "loss.continuous_weight": 0.1, "strategy.lr_g": 1e-3,
                 },
                 "paper": {"steps": 5000, "batch_size": 128, "image_size": "28", "strategy.lr_g": 1e-3},
             },
