@@ -121,8 +121,12 @@ def requested(
     settings: options of the metrics and the extractor, by name. Raises UsageError where metrics, extractor, options and data do not fit.
     """
     usual_metrics, usual_features, usual_n = usual(reference.record, reference.spec, reference.truth)
-    usual_metrics = "matching" if reference.groups else usual_metrics
     named = named or Measures()
+    if reference.groups and not named.metrics:
+        raise UsageError(
+            "no data set holds the classes that it gives, so there is nothing to compare it with. Where they should be those of the data, "
+            "--metric matching says how well they are."
+        )
     metrics = named.metrics or zoo.measures(usual_metrics, "").metrics
     looks = any(needs_features(entry) for entry in metrics)
     chosen = (named if named.extractor else zoo.measures("", usual_features)) if looks else Measures()
