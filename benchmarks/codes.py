@@ -9,7 +9,6 @@ samples tell of their category, in nats, at most log 10 = 2.303; explained, the 
 
 * quick: the preset.
 * lambda 0: neither G nor D learns anything of the codes; what Q says is that of a random layer on top of D. What any network would get.
-* lambda 1: the continuous codes weigh as much as the category does, as in the authors' code.
 
 MNIST is looked for in --data-dir, GANZOO_DATA or the cache.
 """
@@ -29,7 +28,6 @@ RESULTS = Path(__file__).parent / "results" / "codes.json"
 CASES: dict[str, dict[str, Any]] = {
     "quick": {},
     "lambda 0": {"loss.category_weight": 0.0, "loss.continuous_weight": 0.0},
-    "lambda 1": {"loss.continuous_weight": 1.0},
 }
 FIGURES = ("matching", "information", "explained")
 

@@ -63,6 +63,11 @@ def ganzoo_register() -> list[Part | Recipe]:
             year=2016,
             summary="codes that Q must read in G's samples: kinds and shapes are found without labels",
             parts={"generator": "infogan", "discriminator": "infogan", "loss": "infogan", "strategy": "coded"},
+            results=(
+                "MNIST, 3000 steps, 3 seeds: matching 0.740 (0.696 to 0.787) of the 10,000 test digits; benchmarks/results/codes.json",
+                "the same with lambda 0: matching 0.293 (0.243 to 0.357)",
+                "information that Q reads of the category in G's samples: 2.283 nats of 2.303; with lambda 0, -0.016",
+            ),
             presets={
                 "quick": {
                     "steps": 3000, "batch_size": 64, "ema": 0.99, "generator.width": 32, "generator.dense": 256, "discriminator.width": 32,
