@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,18 +62,29 @@ class Model:
         use = f"applied to {', '.join(self.asks)}" if self.asks else "sampled"
         return f"<{self.name} of {self.meta.get('recipe', '?')}, step {self.step}: {use}>"
 
-    def sample(self, n: int = 1, seed: int = 0, labels: Any = None, to: To = "objects") -> Any:
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The latents that `sample` can fix, by their numbers, each with its values: ("c, 0 to 9", ...); empty: it draws noise alone."""
+        return tuple(code.said for code in self.product.codes)
+
+    def sample(
+        self, n: int = 1, seed: int = 0, labels: Any = None, to: To = "objects", codes: Mapping[int, float | Iterable[float]] | None = None
+    ) -> Any:  # fmt: skip
         """n samples, those that `ganzoo sample` draws for the same seed.
 
         labels: a class or several, by name or number, repeated until there are n; None: each class in turn. to: "objects", a list of PIL
         images or lines of text; "tensor", as they are saved: uint8 (N, C, H, W), float32 (N, D), ...; "array", the same in numpy, pictures
-        (N, H, W, C). Raises UsageError for a product that is applied.
+        (N, H, W, C). codes: by number a value, or several, of which each combination is taken before the noise changes, the last code's
+        values first: {0: 3, 1: [-2, 0, 2]}. Raises UsageError for a product that is applied.
         """
         import torch
 
         if n < 1:
             raise UsageError(f"n: wanted at least 1, got {n}.")
-        return self._given(torch.cat(list(self.product.outputs(n, seed, self._labels(labels, n)))), to)
+        fixed = self._codes(codes or {})
+        given = self._labels(labels, n, prod(map(len, fixed.values()))) or {}
+        given |= self.product.coded(n, seed, fixed) if fixed else {}
+        return self._given(torch.cat(list(self.product.outputs(n, seed, given))), to)
 
     def apply(
         self, inputs: Any, *, labels: Any = None, seed: int = 0, to: To = "objects", tile: int | None = None, **more: Any
@@ -120,18 +132,33 @@ class Model:
         kind = medium(field.medium)
         return [kind.to_batch(row) for made in objects for row in kind.rows(made, field)]
 
-    def _labels(self, labels: Any, n: int) -> dict[str, Tensor] | None:
+    def _codes(self, codes: Mapping[int, float | Iterable[float]]) -> dict[int, list[float]]:
+        """The values of codes by number, checked."""
+        from ganzoo.runs.codes import checked
+
+        if codes and not self.product.codes:
+            raise UsageError(f"codes: {self.name} has none: all that it draws is its noise, z. Leave codes out.")
+        values = {number: list(value) if isinstance(value, Iterable) else [value] for number, value in codes.items()}
+        if empty := [number for number, value in values.items() if not value]:
+            raise UsageError(f"codes: wanted a value for code {empty[0]}, or several; got none.")
+        try:
+            return checked(self.product.codes, values)
+        except UsageError as e:
+            raise UsageError(f"codes: {e}") from e
+
+    def _labels(self, labels: Any, n: int, alike: int = 1) -> dict[str, Tensor] | None:
+        """Classes by key for n samples, of which so many that follow each other are of one class."""
         import torch
 
-        if labels is None:
-            return None
         field = self.product.classes
+        if labels is None and (field is None or alike == 1):
+            return None
         if field is None:
             raise UsageError(f"labels: {self.name} takes no class. Leave labels out.")
-        words = [labels] if isinstance(labels, str | int) else list(labels)
+        words = range(field.size) if labels is None else [labels] if isinstance(labels, str | int) else list(labels)
         chosen = torch.tensor(exported.classes_of(words, field, _warn))
         key = next(key for key in self.product.fields if key not in self.asks)
-        return {key: chosen[torch.arange(n) % len(chosen)]}
+        return {key: chosen[torch.arange(n) // alike % len(chosen)]}
 
     def _given(self, rows: Tensor, to: To) -> Any:
         if to == "objects":

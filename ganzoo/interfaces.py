@@ -31,7 +31,8 @@ class Network(nn.Module, ABC):
         self.spec, self.options = spec, options
 
     def latents(self) -> dict[str, Prior]:
-        """The priors of its latents, by the names in its record: {"z": Prior("normal", (64,))}."""
+        """The priors of its latents, by the names in its record: {"z": Prior("normal", (64,))}. Those beside "z" are codes, which
+        `ganzoo sample --code` can fix."""
         return {}
 
     @abstractmethod

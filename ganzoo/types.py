@@ -356,7 +356,8 @@ class MetricPart(Part):
     Attributes:
         figures: by name, whether "lower" or "higher" is better, or "".
         looks_at: its input: "features", "logits" (of a classifying extractor), "modes" (of toy data), "truth" (what the data has, row by
-            row, for each output), "inputs", "outputs", "likelihood" (real samples, with how probable the generator finds them).
+            row, for each output), "groups" (the same, where outputs may be classes that a network has found itself), "inputs", "outputs",
+            "likelihood" (real samples, with how probable the generator finds them).
         media: what it judges; empty: any kind of data, as where it looks at features alone.
     """
 

@@ -77,18 +77,20 @@ def test_the_notice_of_the_embedded_images_lies_beside_them():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "labels"), [("mnist", "MNIST", [5, 0, 4, 1, 9]), ("fashion-mnist", "FashionMNIST", [9, 0, 0, 3, 0])]
+    ("name", "kind", "labels"),
+    [("mnist", "MNIST", [5, 0, 4, 1, 9]), ("mnist-10k", "MNIST", [7, 2, 1, 0, 4]), ("fashion-mnist", "FashionMNIST", [9, 0, 0, 3, 0])],
 )
 def test_the_official_files_are_read_where_they_lie_and_the_folder_is_left_alone(real_data, name, kind, labels):
     real(real_data / kind)
     before = everything_in(real_data / kind)
     prepared = get(name, data_dir=real_data)
     assert everything_in(real_data / kind) == before
-    assert prepared.count == 60_000
+    n, split = (10_000, "t10k") if name.endswith("-10k") else (60_000, "train")
+    assert prepared.count == n
     assert prepared.spec.shape == (1, 28, 28)
     assert prepared.load()["y"][:5].tolist() == labels
-    with gzip.open(real_data / kind / "raw" / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(60_000, 1, 28, 28)
+    with gzip.open(real_data / kind / "raw" / f"{split}-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(n, 1, 28, 28)
     assert np.array_equal(prepared.load()["x"].numpy(), images)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from zoo import built, samples, small
 
 import ganzoo
+from ganzoo import UsageError
 from ganzoo.options import make
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.strategy import update
@@ -20,7 +21,7 @@ SPEC = DataSpec.of("points", (4,), 10)
 LOG2, LOG10 = math.log(2), math.log(10)
 
 
-LOGGED = ("wasserstein", "class_accuracy")  # values that are not minimised
+LOGGED = ("wasserstein", "class_accuracy", "information", "explained")  # values that are not minimised
 
 
 @pytest.fixture(autouse=True)
@@ -363,6 +364,39 @@ def test_acgan_with_nothing_learned_has_the_value_of_guessing():
     made = loss("acgan")
     assert total(made.discriminator(zeros, torch.ones(6, 4), torch.ones(6, 4), y=y)) == pytest.approx(2 * LOG2 + 2 * LOG10)
     assert total(made.generator(zeros, torch.ones(6, 4), torch.ones(6, 4), y=y)) == pytest.approx(LOG2 + LOG10)
+
+
+@pytest.mark.parametrize(
+    ("sure", "off", "information", "explained"), [(0.0, 1 / 3**0.5, 0.0, 0.0), (50.0, 0.0, LOG10, 1.0), (50.0, 1 / 12**0.5, LOG10, 0.75)]
+)
+def test_infogans_bound_is_0_for_a_q_that_knows_nothing_and_log_k_for_one_that_knows_all(sure, off, information, explained):
+    """Equation 5, written out: H(c) + E log Q(c | x); and of N(mean, 1), -log Q is half the squared error, but for a constant."""
+    c, u = torch.arange(10), torch.linspace(-1, 1, 20).view(10, 2)
+    q = lambda x: (torch.zeros(10), sure * torch.nn.functional.one_hot(c, 10), u + off)  # noqa: E731
+    made, x = loss("infogan", category_weight=2.0, continuous_weight=0.5), torch.ones(10, 4)
+    g = made.generator(q, x, x, c=c, u=u)
+    assert float(g["information"]) == pytest.approx(information, abs=1e-5)
+    assert float(g["explained"]) == pytest.approx(explained, abs=1e-5)
+    codes = 2 * (LOG10 - information) + 0.5 * 2 * off**2 / 2
+    assert total(g) == pytest.approx(LOG2 + codes, abs=1e-5)
+    assert total(made.discriminator(q, x, x, c=c, u=u)) == pytest.approx(2 * LOG2 + codes, abs=1e-5)
+
+
+def test_infogan_learns_its_codes_and_without_lambda_they_stay_unread(images):
+    def information(**weights):
+        session = built(small("infogan", images(), batch_size=32, parts={"loss": weights}))
+        return [float(session.step(t)["g/information"]) for t in range(60)][-1]
+
+    assert information(category_weight=1.0) > 1.0
+    assert information(category_weight=0.0) < 0.1
+
+
+def test_infogan_with_another_number_of_codes_in_one_network_is_refused(images):
+    with pytest.raises(UsageError, match=r"--generator.categories is 4, and --discriminator.categories is 10"):
+        built(small("infogan", images(), parts={"generator": {"categories": 4}}))
+    session = built(small("infogan", images(), parts={"generator": {"continuous": 0}, "discriminator": {"continuous": 0}}))
+    assert list(session.strategy.exports()) == ["generator", "codes"]
+    assert {"g/information", "g/continuous"} <= session.step(0).keys()
 
 
 def test_both_acgan_players_gain_from_a_right_class():

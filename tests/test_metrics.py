@@ -463,6 +463,31 @@ def test_accuracy_counts_the_most_probable_class_and_says_when_it_is_chance():
     assert "guessing" in metric.notes[0]
 
 
+def test_matching_is_the_accuracy_of_the_best_names_for_classes():
+    spec = DataSpec({"x": Field("label", (), 4)}, {"": ("x",)})
+    y = torch.tensor([0, 1, 2, 3] * 5)
+    found = torch.tensor([2, 0, 3, 1])[y]  # the same classes by other numbers
+    value, metric = beside("matching", torch.eye(4)[found], y, spec)
+    assert (value, metric.notes) == (1, [])
+    assert beside("accuracy", torch.eye(4)[found], y, spec)[0] == 0
+    value, metric = beside("matching", torch.eye(6)[torch.zeros_like(y)], y, spec)  # all in one of six, of which one is one of four
+    assert value == 1 / 4
+    assert "5 of the 6 classes" in metric.notes[0]
+    assert beside("matching", torch.eye(2)[y % 2], y, spec)[0] == 1 / 2  # two classes are left without a match
+
+
+def test_the_largest_sum_is_that_of_scipy():
+    from ganzoo_metrics.truth import largest_sum
+
+    optimize = pytest.importorskip("scipy.optimize")
+    g = np.random.default_rng(0)
+    for _ in range(300):
+        counts = g.integers(0, 5, g.integers(1, 9, 2)).astype(float)  # small numbers: many ties
+        assert largest_sum(counts) == counts[optimize.linear_sum_assignment(-counts)].sum()
+    counts = g.random((60, 40))
+    assert largest_sum(counts) == pytest.approx(counts[optimize.linear_sum_assignment(-counts)].sum())
+
+
 def texts(*rows, length=6):
     return torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from pathlib import Path
 
 import click
@@ -26,22 +27,32 @@ MAX_SEEDS = 10_000
 @click.option("--labels", metavar="3,3,7", multiple=True, help="Classes to draw, by name or number; taken in turn until there are n.")
 @click.option("--seed", type=click.IntRange(0), help="Another seed, other samples.  [0]")
 @click.option("--seeds", metavar="1-9,42", help="One sample of each of these seeds: its number 0.")
+@click.option("--code", "codes", metavar="K=A", multiple=True, help="Latent K beside the noise is A, or goes from A to B: K=A..B.")
 @click.option("--interpolate", is_flag=True, help="Rows that go from one latent to another in 8 steps.")
 @click.option("--network", metavar="NAME", help="The product of the run.  [the main one]")
 @click.option("--out", type=click.Path(path_type=Path), help="A .png, .jpg, .webp, .bmp, .gif; or the folder.  [new, beside the run]")
 def sample_command(
-    source: Path, n: int | None, grid: bool | None, labels: tuple[str, ...], seed: int | None, seeds: str | None, interpolate: bool,
-    network: str | None, out: Path | None,
+    source: Path, n: int | None, grid: bool | None, labels: tuple[str, ...], seed: int | None, seeds: str | None, codes: tuple[str, ...],
+    interpolate: bool, network: str | None, out: Path | None,
 ) -> None:  # fmt: skip
     """Draw samples from a RUN folder or a product's FILE, as generator.safetensors. Texts are printed, a line each, unless --grid, --folder
     or --out says otherwise.
 
     Sample number i depends on the seed and i alone, however many are drawn.
+
+    \b
+    ganzoo sample runs/infogan-mnist-001 --code 0=0..9    a column a category
+    ganzoo sample runs/infogan-mnist-001 --code 0=3 --code 1=-2..2
+
+    Codes are the latents beside the noise z, numbered from 0; a number that there is not is answered with those that there are. Where a
+    code goes from A to B, all else is the same along a row, and another in each row. A category takes each value between, a number goes
+    in eight steps. Of two such codes the last one goes along the rows, and the first from row to row.
     """
     import torch
 
     from ganzoo import machine, pictures
     from ganzoo.randomness import between
+    from ganzoo.runs.codes import parsed, with_codes
     from ganzoo.runs.exported import classes_of, load
 
     each = seeds_of(seeds) if seeds is not None else []
@@ -53,14 +64,22 @@ def sample_command(
     product = load(catalogue(), source, network or "", warn)
     if product.asks:
         raise UsageError(f"{product.name} asks for {', '.join(product.asks)}: `ganzoo apply {source} FILE` gives it that.")
+    if codes and not product.codes:
+        raise UsageError(f"--code: {product.name} has no codes: all that it draws is its noise, z. Leave --code out.")
+    fixed = parsed(codes, product.codes)
+    swept = [values for values in fixed.values() if len(values) > 1]
+    if swept and (interpolate or each):
+        raise UsageError("--code K=A..B fills the rows of the sheet: leave --interpolate and --seeds out, or fix the code with --code K=A.")
     classes, kind, seed = product.classes, product.medium, seed or 0
     if labels and classes is None:
         raise UsageError(f"--labels: {product.name} takes no class. Leave --labels out.")
     chosen = classes_of(labels, classes, warn) if classes is not None else []
     columns = 8 if interpolate or each or classes is None or chosen else min(classes.size, 10)
-    n = n or len(each) or len(chosen) or (64 if columns == 8 else 8 * columns)
-    n = -(-n // STEPS) * STEPS if interpolate else n
-    given = {}
+    columns = len(swept[-1]) if swept else columns
+    alike = STEPS if interpolate else prod(map(len, swept))  # samples that follow each other, and are to be compared
+    n = n or len(each) or len(chosen) * (alike if swept else 1) or max(8 * columns // alike, 1) * alike
+    n = -(-n // alike) * alike
+    given = product.coded(n, seed, fixed) if fixed else {}
     if interpolate:
         # What is not a point in space, as the number of a code, stays as it is at the left end.
         ends = product.latents(n // STEPS * 2, seed)
@@ -68,13 +87,14 @@ def sample_command(
         if not smooth:
             raise UsageError(f"--interpolate: no latent of {product.name} is a point in space, so there is no way from one to another.")
         given = {name: between(z, STEPS) if name in smooth else z[::2].repeat_interleave(STEPS, 0) for name, z in ends.items()}
-    y = torch.zeros(n, dtype=torch.long) if each and not chosen else torch.arange(n) // (STEPS if interpolate else 1)
+        given = with_codes(given, product.codes, [{number: values[0] for number, values in fixed.items()}] * n)
+    y = torch.zeros(n, dtype=torch.long) if each and not chosen else torch.arange(n) // alike
     if classes is not None:
         y = torch.tensor(chosen)[y % len(chosen)] if chosen else y % max(classes.size, 1)
         given |= dict.fromkeys(product.fields, y)
     if each:
-        one = [next(product.outputs(1, s, {key: value[i : i + 1] for key, value in given.items()})) for i, s in enumerate(each)]
-        x = torch.cat(one)
+        own = [{key: value[i : i + 1] for key, value in given.items()} | product.coded(1, s, fixed) for i, s in enumerate(each)]
+        x = torch.cat([next(product.outputs(1, s, latents)) for s, latents in zip(each, own, strict=True)])
     else:
         x = torch.cat(list(product.outputs(n, seed, given)))
     if kind.lines and grid is None and out is None:

@@ -67,7 +67,7 @@ class Evaluator:
     ) -> None:  # fmt: skip
         self.request, self.reference, self.device, self.progress = request, reference, device, progress
         self.spec = reference.spec
-        request.check(reference.field, reference.truth)
+        request.check(reference)
         self.n_real = min(request.n_real or reference.count, reference.count)
         self.metrics: list[tuple[Entry, Metric]] = []
         for entry in request.metrics:
@@ -129,7 +129,8 @@ class Evaluator:
                 given |= {key: value.cpu() for key, value in made.items() if key in product.fields}
                 for key in given.keys() & made.keys():
                     stored[key] = medium(product.fields[key].medium).stored(given[key], product.fields[key])
-            truth = data[self.reference.own(product.key)][rows] if product.key and self.reference.truth else None
+            key = product.key or product.groups
+            truth = data[self.reference.own(key)][rows] if key and self.reference.truth else None
             done = 0
             for x in product.outputs(len(rows), seed_of(self.request.seed, start), given):
                 part = slice(done, done + len(x))

@@ -33,15 +33,21 @@ class EvaluationRequest:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self, field: Field, truth: bool) -> None:
-        """Raise UsageError where the metrics or the extractor do not take such data. truth: whether there is one, row by row."""
+    def check(self, reference: Reference) -> None:
+        """Raise UsageError where the metrics or the extractor do not take such data."""
+        field = reference.field
         for entry in (*self.metrics, *([self.extractor] if self.extractor else [])):
             record = entry.record
             assert isinstance(record, MetricPart | FeaturesPart)
             if record.media and field.medium not in record.media:
                 takes = " or ".join(record.media)
                 raise UsageError(f"{entry.kind} {record.name!r} takes {takes} data; this is {field.medium} data.")
-            if isinstance(record, MetricPart) and {"truth", "inputs"} & set(record.looks_at) and not truth:
+            if isinstance(record, MetricPart) and reference.groups and "groups" not in record.looks_at:
+                raise UsageError(
+                    f"metric {record.name!r} knows the data's classes alone; these outputs are classes that the network has found itself. "
+                    f"Take --metric matching, which matches them first."
+                )
+            if isinstance(record, MetricPart) and {"truth", "inputs"} & set(record.looks_at) and not reference.truth:
                 raise UsageError(
                     f"metric {record.name!r} compares each output with its truth: it is for what is made of rows of the data, which hold "
                     f"the truth beside them. These samples are made of nothing."
@@ -53,7 +59,8 @@ class Reference:
     """The real samples to compare with.
 
     split: "train" where they are what the generator learns from, "test" where they are held out, else the name of the data. key: of what is
-    compared, as the data of the run calls it. truth: whether each output has a row of its own here that it should be.
+    compared, as the data of the run calls it. truth: whether each output has a row of its own here that it should be. groups: whether
+    outputs are classes that a network has found itself, and the truth is a label.
     """
 
     data: Prepared
@@ -61,6 +68,7 @@ class Reference:
     record: DataSet | None = None
     key: str = "x"
     truth: bool = False
+    groups: bool = False
 
     def own(self, key: str) -> str:
         """The key of a field here: other data than the run's may know it by its stem alone, x_l as x. Raises UsageError for no such."""
@@ -120,6 +128,11 @@ def requested(
     """
     usual_metrics, usual_features, usual_n = usual(reference.record, reference.spec, reference.truth)
     named = named or Measures()
+    if reference.groups and not named.metrics:
+        raise UsageError(
+            "no data set holds the classes that it gives, so there is nothing to compare it with. Where they should be those of the data, "
+            "--metric matching says how well they are."
+        )
     metrics = named.metrics or zoo.measures(usual_metrics, "").metrics
     looks = any(needs_features(entry) for entry in metrics)
     chosen = (named if named.extractor else zoo.measures("", usual_features)) if looks else Measures()

@@ -124,13 +124,14 @@ def evaluate(
     if subject.samples is not None:
         found = subject.samples.asking(image_size=image_size or _image_size(subject.samples), data_dir=data_dir)
         samples = found.prepare(progress=progress)
-        name, data, key, truth = found.name, samples.spec, "x", False
+        name, data, key, truth, groups = found.name, samples.spec, "x", False, False
         field = data.x
     else:
         first = exported.load(zoo, subject.files[0], subject.network, warn)
-        name, data, key, truth, field = str(subject.files[0]), first.data, first.key, first.has_truth, first.field
+        name, data, key, truth, field = str(subject.files[0]), first.data, first.key or first.groups, first.has_truth, first.field
         if not key:
             raise UsageError(f"{first.name} gives what no data set holds, so there is nothing to compare it with.")
+        groups = not first.key
     sized = [f for f in (field, *data.fields.values()) if medium(f.medium).pictures]
     size = written_size(sized[0].shape) if sized else None
     source = subject.source
@@ -146,12 +147,12 @@ def evaluate(
         source.check_unchanged(data, subject.checksum)
         return data
 
-    reference = find_reference(zoo, source, training, against, size, progress, key, truth)
+    reference = replace(find_reference(zoo, source, training, against, size, progress, key, truth or groups), groups=groups)
     if crop and reference.split in ("train", "test"):  # windows, as the run had them: of each picture the one in the middle
         reference = replace(reference, data=reference.data.known_as(cropped(reference.data.spec, crop)))
     if reference.field.shape != field.shape:
         raise UsageError(f"--against: these samples are {_shape(field)}, the real ones {_shape(reference.field)}: they cannot be compared.")
-    if reference.field.names != field.names:
+    if reference.field.names != field.names and not groups:
         what = "words" if len(field.shape) else "classes"
         raise UsageError(
             f"--against: {reference.data.name} has other {what} than these samples know, or in another order. What lies in one folder, "

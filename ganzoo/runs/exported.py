@@ -17,6 +17,7 @@ from ganzoo.media.medium import Medium
 from ganzoo.randomness import draw, draws
 from ganzoo.registry.catalogue import Catalogue, Entry, medium
 from ganzoo.runs import checkpoint
+from ganzoo.runs.codes import Code, codes_of, settings, with_codes
 from ganzoo.runs.folder import read_config
 from ganzoo.runs.tiles import Tiles
 from ganzoo.types import DataSpec, Export, Field
@@ -70,6 +71,14 @@ class Exported:
         return self.data.fields[self.export.gives] if isinstance(self.export.gives, str) else self.export.gives
 
     @property
+    def groups(self) -> str:
+        """Of what sorts the data into classes of its own: the key of the labels that lie beside what it sorts; "": there are none."""
+        if self.key or self.field.medium != "label" or not self.asks:
+            return ""
+        beside = self.data.sets[self.data.set_of(self.asks[0])]
+        return next((key for key in beside if self.data.fields[key].medium == "label"), "")
+
+    @property
     def medium(self) -> Medium:
         """The medium of what it makes."""
         return medium(self.field.medium)
@@ -101,6 +110,11 @@ class Exported:
         return ("source", *(key for key in self.asks if key not in ("source", "mask")), "mask") if self.fills else self.asks
 
     @property
+    def codes(self) -> tuple[Code, ...]:
+        """The latents that can be fixed one by one, in the order of their numbers."""
+        return codes_of(self.network.latents())
+
+    @property
     def has_truth(self) -> bool:
         """Whether the data holds, row by row, what it should have made: what it asks for and what it gives lie in one set."""
         return bool(self.asks and self.key) and {self.data.set_of(key) for key in self.asks} == {self.data.set_of(self.key)}
@@ -116,6 +130,16 @@ class Exported:
     def latents(self, n: int, seed: int) -> dict[str, Tensor]:
         """The first n latents of a seed by name, on the CPU. Row i depends on the seed and i alone."""
         return self._drawn(torch.arange(n), seed)
+
+    def coded(self, n: int, seed: int, values: Mapping[int, Sequence[float]]) -> dict[str, Tensor]:
+        """Latents of n samples that go through every combination of the values of some codes, the last code's changing fastest.
+
+        Of k combinations, samples 0 to k - 1 have all else in common, the first latents of the seed, the next k the second, and so on.
+        values: as `codes.checked` gives them, by the number of the code.
+        """
+        rows = settings(values)
+        latents = {name: z.repeat_interleave(len(rows), 0)[:n] for name, z in self.latents(-(-n // len(rows)), seed).items()}
+        return with_codes(latents, self.codes, [rows[i % len(rows)] for i in range(n)])
 
     def _drawn(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
         """The latents of some rows of a seed, in ascending order."""

@@ -67,6 +67,8 @@ def ganzoo_register() -> list[MetricPart]:
                    PictureOptions, figures={"ssim": "higher", "input-ssim": ""}, looks_at=("truth",), media=("image",)),
         MetricPart("accuracy", "ganzoo_metrics.truth:Accuracy", "share of rows whose most probable class is the true one",
                    figures={"accuracy": "higher"}, looks_at=("truth",), media=("label",)),
+        MetricPart("matching", "ganzoo_metrics.truth:Matching", "accuracy of classes found without labels, after the best matching",
+                   figures={"matching": "higher"}, looks_at=("truth", "groups"), media=("label",)),
         MetricPart("bleu", "ganzoo_metrics.texts:BLEU", "n-grams that texts share with real ones, and with each other", BLEUOptions,
                    figures={"bleu": "higher", "self-bleu": "lower"}, looks_at=("outputs",), media=("tokens",)),
         MetricPart("unique", "ganzoo_metrics.texts:Unique", "share of texts that are different ones", figures={"unique": "higher"},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, one_hot
 
 from ganzoo import Accumulator, FeatureBatch, Metric, UsageError
 from ganzoo_metrics import PictureOptions
@@ -110,3 +111,60 @@ class Accuracy(Truths):
         if share <= 1.5 / max(classes, 1):
             self.note(f"an accuracy of {share:.1%} with {classes} classes is what guessing gives.")
         return figures
+
+
+class Matching(Metric):
+    """The accuracy of classes that a network has found without labels, when each true class is given one of them, and none to two, in the
+    way that is best for it. Classes that are left over, where their numbers differ, count as wrong. x: probabilities (N, K); truth (N,)."""
+
+    compares = False
+
+    def accumulator(self, n: int) -> Accumulator:
+        def counts(batch: FeatureBatch, first: int) -> dict[str, Tensor]:
+            assert batch.truth is not None, "the metric's record asks for the truth"
+            found = one_hot(batch.x.argmax(1), batch.x.shape[1]).double()
+            return {"counts": found.T @ one_hot(batch.truth, self.spec.x.size).double()}
+
+        return Sums(n, "Matching", counts)
+
+    def compute(self, fake: Sums, real: None) -> dict[str, float]:
+        check_samples(1, generated=fake)
+        counts = fake.state["counts"]
+        empty = int((counts.sum(1) == 0).sum())
+        if empty:
+            self.note(f"{empty} of the {len(counts)} classes that it knows are given to no row.")
+        return {"matching": largest_sum(counts.numpy()) / fake.n}
+
+
+def largest_sum(counts: np.ndarray) -> float:
+    """The largest sum of entries of (K, C), at most one a row and one a column: Kuhn 1955, by shortest augmenting paths, O(n^3).
+
+    Prices of rows and columns never exceed a pair's cost together, and are equal to it for pairs that are matched. A new row takes the
+    cheapest way to a free column, on which every matched row that it meets moves on to another; then the prices are put right.
+    """
+    cost = np.zeros((max(counts.shape),) * 2)
+    cost[: counts.shape[0], : counts.shape[1]] = -counts
+    n = len(cost)
+    row_price, column_price, owner = np.zeros(n), np.zeros(n), np.full(n, -1)
+    for new in range(n):
+        way, before, seen = np.full(n, np.inf), np.full(n, -1), np.zeros(n, bool)  # of columns: length, row that it leads through
+        row, length, met = int(new), 0.0, [new]
+        while True:
+            further = length + cost[row] - row_price[row] - column_price
+            shorter = ~seen & (further < way)
+            way[shorter], before[shorter] = further[shorter], row
+            column = int(np.where(seen, np.inf, way).argmin())
+            length, seen[column], row = float(way[column]), True, int(owner[column])
+            if row < 0:
+                break
+            met.append(row)
+        column_of = {int(owner[j]): int(j) for j in np.flatnonzero(seen)}
+        for other in met:
+            row_price[other] += length - (0.0 if other == new else way[column_of[other]])
+        column_price[seen] -= length - way[seen]
+        while True:
+            row = int(before[column])
+            owner[column], column = row, column_of.get(row, -1)
+            if row == new:
+                break
+    return float(-cost[owner, np.arange(n)].sum())
