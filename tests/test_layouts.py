@@ -128,7 +128,7 @@ def test_lines_become_words_and_what_is_lost_is_told(tmp_path):
     assert data.note == "3 texts of up to 6 words: 9 of 9 words are known"
     small = prepared(path, vocabulary=4, length=3)
     assert small.spec.x.size == 4
-    assert "2 of 9 words are known, 50.0% of all words are not; 2 longer texts are cut" in small.note
+    assert "2 of 6 words are known, 50.0% of all words are not; 2 longer texts are cut" in small.note
     assert int(small.load()["x"].max()) == 3
     path.write_text("")
     with pytest.raises(UsageError, match="it is empty"):
@@ -141,7 +141,7 @@ def test_a_test_text_is_told_in_the_words_of_the_training_text(tmp_path):
     train, test = prepared(tmp_path), held_out(tmp_path)
     assert train.spec == test.spec
     assert test.load()["x"].tolist() == [[2, 1], [3, 4]]
-    assert "20.0% of all words are not" in test.note
+    assert "25.0% of all words are not" in test.note  # of those that are kept
 
 
 def test_labels_before_a_tab_are_labels(tmp_path):

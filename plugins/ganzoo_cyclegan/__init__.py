@@ -59,7 +59,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 },
             },
             check=Check(small={
-                "steps": 40, "batch_size": 8, "ema": 0.9, "generator.width": 8, "generator.blocks": 1, "generator.residual": False,
+                "steps": 80, "batch_size": 8, "ema": 0.9, "generator.width": 8, "generator.blocks": 1, "generator.residual": False,
                 "discriminator.width": 8, "discriminator.layers": 1, "strategy.lr": 2e-3, "strategy.pool": 6, "strategy.decay": 80,
             }),
         ),

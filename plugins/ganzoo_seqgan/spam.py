@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganzoo import Batch, Export
+from ganzoo import Batch, Export, Field
 from ganzoo_seqgan import SpamOptions
 from ganzoo_seqgan.strategy import PolicyGradient
 
@@ -20,8 +20,9 @@ class SpamGame(PolicyGradient):
     learns = "x_s"
 
     def exports(self) -> dict[str, Export]:
-        """Gary's mails; and David's verdict on somebody's mails."""
-        return {"gary": Export("G", ("z",), "x"), "david": Export("D", {"x": "x_l"}, "y_l")}
+        """Gary's mails; and David's verdict on somebody's mails: the data's own two kinds, if it tells two."""
+        kinds: str | Field = "y_l" if self.spec.fields["y_l"].size == 2 else Field("label", size=2, names=("spam", "ham"))
+        return {"gary": Export("G", ("z",), "x"), "david": Export("D", {"x": "x_l"}, kinds)}
 
     def fakes(self, batch: Batch, t: int) -> Tensor:
         if self.phase(t) == "judge":
