@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganzoo import AlternatingOptions, Check, DataSet, Field, LossPart, MediumPart, NetworkPart, Part, Recipe, StrategyPart, hookimpl, option
+import ganzoo
+from ganzoo import AlternatingOptions, Check, DataSet, Field, LossPart, MediumPart, NetworkPart, Part, Recipe, StrategyPart, option
 
 GANZOO_API = 1
 
@@ -44,7 +45,7 @@ class ConditionedOptions(AlternatingOptions):
     pool: int = option(5000, "the last rows of the data, among which those with a wanted category are looked for", min=1)
 
 
-@hookimpl
+@ganzoo.hookimpl
 def ganzoo_register() -> list[Part | Recipe | DataSet]:
     return [
         MediumPart("table", "ganzoo_tables.medium:Table", "rows of a table with continuous and discrete columns", dataset="csv"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,8 @@ class Column:
         """Of such a text. Raises UsageError for another."""
         try:
             told = json.loads(text)
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+            values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+            return cls(**values)
         except (ValueError, TypeError, AttributeError) as e:
             raise UsageError(f"wanted columns of a table, as data set `csv` describes them; got {text[:60]!r}") from e
 
@@ -166,9 +168,8 @@ def column_of(name: str, cells: Sequence[str], modes: int, few: int, discrete: b
         decimals = max(len(text.partition(".")[2]) for text in texts) if not any("e" in text.lower() for text in texts) else DECIMALS
         decimals = min(decimals, DECIMALS)
         means, stds, shares = modes_of(x, modes, 10.0**-decimals)
-        told = {"means": means, "stds": stds, "shares": shares}
-        parts = {key: tuple(float(f"{value:.9g}") for value in part.tolist()) for key, part in told.items()}
-        return Column(name, **parts, decimals=decimals, low=float(x.min()), high=float(x.max()), missing=absent[0] if absent else None)
+        parts = (tuple(float(f"{value:.9g}") for value in part.tolist()) for part in (means, stds, shares))
+        return Column(name, (), (), next(parts), next(parts), next(parts), decimals, float(x.min()), float(x.max()), next(iter(absent), None))
     counts: dict[str, int] = {}
     for cell in cells:
         counts[cell] = counts.get(cell, 0) + 1

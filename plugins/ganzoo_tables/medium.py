@@ -105,7 +105,8 @@ class Table(ganzoo.Medium):
         """Four kinds of rows: their colour, kind and size go together."""
         g = torch.Generator().manual_seed(n)
         y, off = torch.arange(n) % 4, torch.randn(n, generator=g).clamp(-2, 2)
-        sizes = [f"{(1 if k < 2 else 5) + 0.2 * d:.2f}" if i % 16 else "?" for i, (k, d) in enumerate(zip(y.tolist(), off.tolist(), strict=True))]
+        centres = torch.where(y < 2, 1, 5) + 0.2 * off
+        sizes = [f"{centre:.2f}" if i % 16 else "?" for i, centre in enumerate(centres.tolist())]
         colours, kinds = [[labels[k] for k in y.tolist()] for labels in (("red", "blue", "red", "green"), ("a", "b", "b", "a"))]
         return {"x": encoded({"size": sizes, "colour": colours, "kind": kinds}, columns_of(field)), "y": y}
 

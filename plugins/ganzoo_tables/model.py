@@ -57,9 +57,9 @@ class Conditions(nn.Module):
 class Generator(ganzoo.Generator):
     """Section 4.4: z and the conditional vector; two layers whose outputs lie beside their inputs; tanh, and Gumbel-softmax of 0.2.
 
-    Maps z (N, z_dim + choices) and c (N, 1) in [0, 1) to rows x (N, D), and the log of the probability that it gave the category that c
-    asks for, (N,). The last `choices` numbers of z, one for each entry that is chosen from, are the noise of the choices: normal ones, which
-    their distribution function makes uniform, and then Gumbel's. So no part of a row is drawn anywhere else.
+    Maps z (N, z_dim + choices) and c (N, 1) in [0, 1) to rows x (N, D), and the log of the probability that it gave the category which c
+    asks for, (N,). The last `choices` numbers of z, one for each entry that is chosen from, are the noise of the choices: normal, made
+    uniform by their distribution function, and then Gumbel's. So no part of a row is drawn anywhere else.
     """
 
     options: GeneratorOptions
