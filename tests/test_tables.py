@@ -67,7 +67,8 @@ def test_numbers_of_a_network_stay_in_the_range_of_the_data_and_near_their_mode(
 
 def test_modes_are_those_of_a_mixture():
     g = torch.Generator().manual_seed(0)
-    x = torch.cat([mean + std * torch.randn(n, generator=g, dtype=torch.float64) for mean, std, n in ((0, 1, 2000), (50, 3, 1000))])
+    parts = ((0, 1, 2000), (50, 3, 1000))
+    x = torch.cat([mean + std * torch.randn(n, generator=g, dtype=torch.float64) for mean, std, n in parts])
     means, stds, shares = modes_of(x, 2, 1e-6)
     torch.testing.assert_close(means, torch.tensor([0.0, 50.0], dtype=torch.float64), atol=0.3, rtol=0)
     torch.testing.assert_close(stds, torch.tensor([1.0, 3.0], dtype=torch.float64), atol=0.2, rtol=0)

@@ -169,7 +169,8 @@ def column_of(name: str, cells: Sequence[str], modes: int, few: int, discrete: b
         decimals = min(decimals, DECIMALS)
         means, stds, shares = modes_of(x, modes, 10.0**-decimals)
         parts = (tuple(float(f"{value:.9g}") for value in part.tolist()) for part in (means, stds, shares))
-        return Column(name, (), (), next(parts), next(parts), next(parts), decimals, float(x.min()), float(x.max()), next(iter(absent), None))
+        missing = absent[0] if absent else None
+        return Column(name, (), (), next(parts), next(parts), next(parts), decimals, float(x.min()), float(x.max()), missing)
     counts: dict[str, int] = {}
     for cell in cells:
         counts[cell] = counts.get(cell, 0) + 1
