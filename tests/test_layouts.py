@@ -130,6 +130,8 @@ def test_lines_become_words_and_what_is_lost_is_told(tmp_path):
     assert small.spec.x.size == 4
     assert "2 of 6 words are known, 50.0% of all words are not; 2 longer texts are cut" in small.note
     assert int(small.load()["x"].max()) == 3
+    path.write_text("I\x92m here\u202e ok\x07\n", encoding="utf-8")
+    assert prepared(path).spec.x.names[2:] == ("here", "i", "m", "ok"), "a control character is no word: files show another in its place"
     path.write_text("")
     with pytest.raises(UsageError, match="it is empty"):
         prepared(path)

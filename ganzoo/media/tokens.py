@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 UNKNOWN = "<unknown>"
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+# Control characters, which files and terminals are not to be shown, are no signs.
+WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}%'’")
 WIDTH = 60  # letters on a line of a sheet
 MANY = 100  # words that are shown one by one
