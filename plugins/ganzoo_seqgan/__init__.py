@@ -204,6 +204,10 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
             parts={
                 "generator": "text-lstm", "discriminator": "text-cnn", "loss": "reinforce", "strategy": "spam-game",
             },
+            results=(
+                "SMS, 3 seeds: 6 % of Gary's mails pass David before the play, of his later ones 99 % that David; benchmarks/spam.py",
+                "David on held-out mails: accuracy 0.968 before the play, 0.924 after it",
+            ),
             presets={
                 "quick": {
                     "dataset": "mails", "steps": 740, "batch_size": 64, "generator.width": 64,
