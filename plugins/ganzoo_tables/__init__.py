@@ -30,7 +30,7 @@ class GeneratorOptions:
 class CriticOptions:
     width: int = option(256, "units of each of the two hidden layers", source="section 4.4", min=1)
     pac: int = option(10, "rows that are judged as one", source="section 4.4", min=1)
-    dropout: float = option(0.5, "fraction of units dropped in each layer", source="section 4.4 names it and no fraction", min=0, max=0.99)
+    dropout: float = option(0.5, "fraction of units dropped in each layer", min=0, max=0.99)
 
 
 @dataclass(frozen=True)
