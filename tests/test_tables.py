@@ -101,6 +101,15 @@ def test_real_rows_have_the_category_that_is_asked_for_and_what_nobody_has_is_no
         assert len(real.unique(dim=0)) > kinds, "of one category, different rows"
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+def test_fakes_are_drawn_anew_for_g_or_reused(reuse):
+    session = built(small("ctgan", TOYS, parts={"strategy": {"reuse_fakes": reuse}}))
+    seen = []
+    session.strategy.G.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs[0]))
+    session.step(0)
+    assert len(seen) == (1 if reuse else 2)
+
+
 def test_the_penalty_is_that_of_packs():
     """Against the definition, by autograd over each pack as a whole."""
     strategy = built(small("ctgan", TOYS)).strategy

@@ -30,7 +30,7 @@ class GeneratorOptions:
 class CriticOptions:
     width: int = option(256, "units of each of the two hidden layers", source="section 4.4", min=1)
     pac: int = option(10, "rows that are judged as one", source="section 4.4", min=1)
-    dropout: float = option(0.5, "fraction of units dropped in each layer", source="section 4.4 names it and no fraction", min=0, max=0.99)
+    dropout: float = option(0.5, "fraction of units dropped in each layer", min=0, max=0.99)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ def ganzoo_register() -> list[Part | Recipe | DataSet]:
             authors=("Lei Xu", "Maria Skoularidou", "Alfredo Cuesta-Infante", "Kalyan Veeramachaneni"),
             year=2019,
             summary="tables: numbers by their modes, categories that are asked for, so that rare ones are learnt",
+            results=(
+                "Adult, 2000 steps, 3 seeds: shapes 0.917, pairs 0.855; a classifier that learns of drawn rows, tested on real ones: "
+                "accuracy 0.812 (0.795 to 0.821), F1 0.610 (0.588 to 0.628); benchmarks/results/tables.json",
+                "real rows: accuracy 0.856, F1 0.679; columns shuffled, each by itself: shapes 1.000, pairs 0.926, accuracy 0.764, F1 0",
+            ),
             parts={"generator": "ctgan", "discriminator": "ctgan", "loss": "ctgan", "strategy": "conditioned"},
             presets={
                 "quick": {"dataset": "csv", "steps": 2000, "batch_size": 500},

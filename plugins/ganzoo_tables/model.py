@@ -192,18 +192,21 @@ class Conditioned(ganzoo.Alternating):
         return self.pool[torch.searchsorted(having, rank) % len(self.pool)], c
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
-        for _ in range(self.d_steps(t)):
+        steps = self.d_steps(t)
+        for i in range(steps):
             x = next(batches)["x"]
             given = self.latents(len(x))
             x_real, given["c"] = self.matching(x, given["c"])
             D = self.view(self.D, given)
-            with torch.no_grad():
-                x_fake, _ = self.fake(given)
-            terms_d = self.loss.discriminator(D, x_real, x_fake, t=t, **given)
+            reused = self.reuses and i + 1 == steps
+            with torch.set_grad_enabled(reused):
+                x_fake, told = self.fake(given)
+            terms_d = self.loss.discriminator(D, x_real, x_fake.detach(), t=t, **given)
             self.update((self.opt_D, terms_d))
-        given = self.latents(len(x))
-        D = self.view(self.D, given)
-        x_fake, told = self.fake(given)
+        if not reused:
+            given = self.latents(len(x))
+            D = self.view(self.D, given)
+            x_fake, told = self.fake(given)
         terms_g = self.loss.generator(D, x_fake, x_real, t=t, **given)
         terms_g["condition"] = -told.mean()
         self.update((self.opt_G, terms_g))
