@@ -30,7 +30,8 @@ def lines_of(path):
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_closed_terminal_saves_the_run_unless_hangups_are_ignored(images, tmp_path, ignored):
-    before = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); " if ignored else ""
+    handler = "SIG_IGN" if ignored else "SIG_DFL"  # which a child inherits, so pytest under nohup would decide
+    before = f"import signal; signal.signal(signal.SIGHUP, signal.{handler}); "
     words = [*flags(small("gan", images())), "--steps=100000", "--out", str(tmp_path / "run")]
     code = f"{before}from ganzoo.cli import main; main(['run', *{words!r}])"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
