@@ -33,7 +33,9 @@ def killed(server: chains.Server, folder: Path, n: int, seed: int) -> tuple[list
     for k, recipe in enumerate(recipes):
         rng = random.Random(f"{seed} {recipe}")
         draft = compose.draft(catalogue(), recipe)
-        data = toys.file(Field("image", (3, 16, 16)), compose.Parts.of(draft.parts, draft.wrappers.values()).keys)
+        parts = compose.Parts.of(draft.parts, draft.wrappers.values())
+        kind = next(medium for medium in toys.media() if medium.name in parts.media)
+        data = toys.file(Field("image", (3, 16, 16)) if kind.pictures else kind.toys[0], parts.keys)
         case = chains.straight(server, folder / recipe / "straight", chains.words_of(recipe, data))
         exact, kills, tried = 0, 0, n // len(recipes) + (k < n % len(recipes))
         for i in range(tried):

@@ -52,7 +52,7 @@ def numbers(cells: Sequence[str]) -> Tensor:
 def likeness(real: Rows, made: Rows) -> dict[str, float]:
     """Shapes and pairs."""
     import pandas  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    from sdmetrics.reports.single_table import QualityReport  # type: ignore[import-not-found,unused-ignore]
+    from sdmetrics.reports.single_table import QualityReport  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     frames = [pandas.DataFrame({name: numbers(x) if name in NUMBERS else x for name, x in rows.items()}) for rows in (real, made)]
     kinds = {name: {"sdtype": "numerical" if name in NUMBERS else "categorical"} for name in real}

@@ -252,3 +252,10 @@ def test_a_comparison_of_which_nothing_is_there_yet_has_a_page_and_one_with_odd_
             main(["report", str(tmp_path / "compared"), "--files-only"])
         assert ended.value.code == 2
         assert "is no comparison's" in capsys.readouterr().err
+    empty = json.loads(whole)
+    empty["plan"]["seeds"] = []
+    path.write_text(json.dumps(empty))
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / "compared"), "--files-only"])
+    assert ended.value.code == 2
+    assert "nothing is compared" in capsys.readouterr().err

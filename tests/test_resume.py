@@ -64,6 +64,15 @@ def test_a_finished_run_that_was_killed_before_its_files_finishes_them(images, t
     monkeypatch.undo()
     assert stale(tmp_path / "run", 4, ["generator"]) == ["generator"]
     assert not launch.finished(tmp_path / "run")
+
+    def killed_again(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch.pictures, "save", killed_again)
+    with pytest.raises(KeyboardInterrupt):
+        launch.resume(catalogue(), tmp_path / "run", None, Told())
+    monkeypatch.undo()
+    assert not launch.finished(tmp_path / "run"), "the products are written last, so that it is known what is missing"
     told = Told()
     launch.resume(catalogue(), tmp_path / "run", None, told)
     assert "generator, which it had not written yet, is written now" in told.warnings[0]

@@ -87,6 +87,8 @@ class Comparison:
             counts = (*plan.seeds, plan.budget.steps, plan.budget.images, plan.checkpoints, plan.jobs)
             if any(type(n) is not int or n < 0 for n in counts) or number(plan.budget.seconds) is None:
                 raise ValueError("a seed, a budget or a count is none")
+            if not plan.seeds or not plan.entrants:
+                raise ValueError("nothing is compared")
             comparison = cls(folder, plan)
             comparison.begin(lambda new: [])
         except (LookupError, TypeError, AttributeError, ValueError) as e:

@@ -205,12 +205,14 @@ def _train(
             )
     exports = exported.describe(resolved, data, strategy, str(written.get("created", "")))
     if loaded is not None and (stale := exported.stale(run.folder, t, exports)):
-        # It was killed after this checkpoint and before the files that follow it.
-        exported.save(run.folder, checkpoint.tensors_of(strategy), t, exports)
+        # It was killed after this checkpoint and before the files that follow it; the products come last, since they tell of it.
+        ended = _ended(resolved.run, t, session.batches.position)
+        if ended:
+            checkpoint.prune(run.checkpoints, resolved.run.keep, t)
         if chart := pictures.curves(run.metrics()):
             pictures.save(chart, run.folder / "losses.png")
-        if _ended(resolved.run, t, session.batches.position):
-            checkpoint.prune(run.checkpoints, resolved.run.keep, t)
+        exported.save(run.folder, checkpoint.tensors_of(strategy), t, exports)
+        if ended:
             watch.warned(f"{run.folder} is at its end, step {t}; {', '.join(stale)}, which it had not written yet, is written now.")
             return
     if _ended(resolved.run, t, session.batches.position):
