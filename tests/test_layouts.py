@@ -125,7 +125,7 @@ def test_lines_become_words_and_what_is_lost_is_told(tmp_path):
     assert data.spec.x.names[:4] == ("<end>", "<unknown>", "a", "cat")
     assert data.count == 3
     assert data.load()["x"][0].tolist()[:2] == [2, 3]
-    assert data.note == "3 texts of up to 6 words: 9 of 9 words are known"
+    assert data.note == "", "nothing is lost"
     small = prepared(path, vocabulary=4, length=3)
     assert small.spec.x.size == 4
     assert "2 of 6 words are known, 50.0% of all words are not; 2 longer texts are cut" in small.note

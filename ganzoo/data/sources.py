@@ -227,6 +227,7 @@ def texts_in_file(path: Path, training: Path, asked: DataOptions) -> Samples:
     note = f"{len(lines)} texts of up to {length} words: {len(words) - 2} of {different} words are known"
     note += f", {unknown / max(total, 1):.1%} of all words are not" if unknown else ""
     note += f"; {cut} longer texts are cut" if cut else ""
+    note = note if unknown or cut else ""  # it is a warning: where nothing is lost there is none
     fields = {"x": field} | ({"y": Field("label", (), len(names), tuple(names))} if names else {})
     status, other = path.stat(), training.stat()
     print_ = f"{status.st_size} {status.st_mtime_ns} {other.st_size} {other.st_mtime_ns} {asked.vocabulary} of the first {asked.length}"
