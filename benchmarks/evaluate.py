@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -145,7 +146,7 @@ class Rounds:
             self.timed("ganzoo, real ones cached", lambda: again.measure(lots, N))
         self.timed("drawing", lambda: list(self.samples(N)))
         accumulators = [metric.accumulator(N) for _, metric in fresh.metrics]
-        self.timed("looking", lambda: fresh._accumulated(accumulators, map(Lot, lots), N, ""))
+        self.timed("looking", lambda: fresh._accumulated(accumulators, [partial(Lot, lot) for lot in lots], N, ""))
         with torch.no_grad():
             self.timed("of that, the network", lambda: [OurFeatures.extractor(lot) for lot in x.split(BATCH)])
         for (entry, metric), accumulator in zip(fresh.metrics, accumulators, strict=True):

@@ -82,6 +82,7 @@ class RunOptions(DataOptions):
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "of the networks' arithmetic: bf16 where the device has instructions for it; gradient penalties stay in fp32"
     )
+    sync_batchnorm: bool = option(True, "of several ranks, let BatchNorm take its statistics over the whole batch, not each over its part")
     ema: float = option(0.0, "decay of an average of G, which is sampled then; alone: 0.999; 0: none", min=0, max=0.999999, bare=0.999)
     log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
     sample_every: int = option(100, "steps between sample sheets", min=1)

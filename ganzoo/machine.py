@@ -117,12 +117,15 @@ def describe() -> dict[str, Any]:
     """The machine that a run ran on, for its config.json."""
     import torch
 
+    from ganzoo import ranks
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),
         "processor": processor(),
         "threads": torch.get_num_threads(),
+        "ranks": ranks.world(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

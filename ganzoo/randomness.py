@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ganzoo import ranks
 from ganzoo.errors import GanzooError
 from ganzoo.types import Prior
 
@@ -59,7 +60,9 @@ class Draws:
         """The next draw for this purpose."""
         i = self._asked.get(purpose, 0)
         self._asked[purpose] = i + 1
-        return sample(prior, n, generator(*self.keys, purpose, i))
+        g = generator(*self.keys, purpose, i)
+        part = ranks.shared()
+        return sample(prior, n, g) if part is None else part.cut(lambda rows: sample(prior, rows, g), n)
 
 
 _scopes: list[Draws] = []
@@ -78,7 +81,8 @@ def draws(*keys: object) -> Iterator[Draws]:
 def draw(purpose: str, prior: Prior, n: int, device: torch.device | str = "cpu") -> Tensor:
     """n rows of a prior, (n, *shape): a function of the seed, the step, the purpose and how often it was asked for in this step.
 
-    So a part that draws changes nothing of what others draw. Drawn on the CPU, so that it is the same on every device.
+    So a part that draws changes nothing of what others draw. Drawn on the CPU, so that it is the same on every device; in a run of
+    several ranks, n rows of what is drawn for the whole batch.
 
     Args:
         purpose: what they are for, as the name of a latent.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ganzoo import ranks
 from ganzoo.errors import GanzooError
 from ganzoo.interfaces import Degradation, Loss, Network, Turn, View, Wrapper
 from ganzoo.options import AlternatingOptions
@@ -322,7 +323,8 @@ class Alternating(Strategy):
 
 
 def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
-    """Minimise the sum of each optimiser's terms: first all gradients, then all steps. Terms without a gradient are passed over.
+    """Minimise the sum of each optimiser's terms: first all gradients, averaged over the ranks, then all steps. Terms without a gradient
+    are passed over.
 
     Only the parameters of the optimiser that the terms come with receive a gradient, so D collects nothing while G learns.
     """
@@ -337,6 +339,7 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
                 f"the terms {', '.join(terms)} have no gradient for the network that is to learn from them. Words that are drawn, whole "
                 "numbers, pass none: take a generator that gives them one-hot, or a strategy that learns by reward."
             )
+    ranks.average([p.grad for optimiser, _ in pairs for g in optimiser.param_groups for p in g["params"] if p.grad is not None])
     for optimiser, _ in pairs:
         optimiser.step()
     # Autocast keeps bf16 copies of the weights for as long as it is entered: they are stale now.

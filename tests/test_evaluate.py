@@ -156,7 +156,7 @@ def test_samples_in_the_order_of_their_classes_are_not_judged_by_the_first(tmp_p
 
     def noted(self, accumulators, samples, n, what):
         lots = list(samples)
-        seen.append(torch.cat([lot.x for lot in lots]).float().mean().item())
+        seen.append(torch.cat([lot().x for lot in lots]).float().mean().item())
         return original(self, accumulators, lots, n, what)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -102,6 +102,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     if parent := os.environ.pop("GANZOO_PARENT", ""):
         _end_with(int(parent))
     words = list(sys.argv[1:] if args is None else args)
+    typed = tuple(words)
     before = words[: words.index("--")] if "--" in words else words
     debug = "--debug" in before
     if debug:
@@ -109,7 +110,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     try:
         _name_plugins(words)
         try:
-            status = cli.main(words, prog_name="ganzoo", standalone_mode=False, color=_colour())
+            status = cli.main(words, prog_name="ganzoo", standalone_mode=False, color=_colour(), obj=typed)
         except SystemExit as e:
             # Nothing of ours exits in the middle of a command: a status of 0 would say that all was done.
             if words and words[0] in Commands.MODULES and not e.code:

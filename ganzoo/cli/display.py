@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from ganzoo import ranks
 from ganzoo.cli.ui import SPEED, figures, is_terminal
 from ganzoo.errors import clean, one_line
 from ganzoo.pictures import grid, to_image
@@ -162,6 +164,12 @@ class Display(Watch):
         if self.picture is not None:
             shown.append(self.picture)
         return Group(*shown)
+
+
+def watching() -> contextlib.AbstractContextManager[Watch]:
+    """The display of this process's run; of several ranks, the first one's is enough."""
+    follows = ranks.launched() and os.environ["RANK"] != "0"
+    return contextlib.nullcontext(Watch()) if follows else Display()
 
 
 def blocks(x: Tensor, width: int, rows: int = 16) -> Text:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +81,20 @@ def _changes(name: str, args: list[str]) -> Changes:
     return changes
 
 
-def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | None, bool], None] | None = None) -> click.Command:
+@dataclass(frozen=True)
+class Launch:
+    """How a run is to be launched: the options of `ganzoo run` that are none of the run's own."""
+
+    out: Path | None = None
+    dry_run: bool = False
+    resume_or_start: bool = False
+    nproc: int | None = None
+
+
+def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Launch], None] | None = None) -> click.Command:
     """`ganzoo run NAME`: the run's options, the parts, and each option of the parts and wrappers that `args` choose.
 
-    then: what is done with the run, --out and --dry-run; by default it is trained.
+    then: what is done with the run; by default it is trained.
     """
     zoo, changes = catalogue(), _changes(name, args)
     draft = compose.draft(zoo, name, changes)
@@ -91,6 +104,8 @@ def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | 
         if param.name == "dataset":
             param._custom_shell_complete = _completes("dataset")
     params.append(click.Option(["--out"], type=click.Path(path_type=Path), help="The run folder itself.  [runs/RECIPE-DATASET-NNN]"))
+    params.append(click.Option(["--resume-or-start"], is_flag=True, help="Go on with the run in --out if there is one: for relaunches."))
+    params.append(click.Option(["--nproc"], type=click.IntRange(1), help="Train with so many processes of this machine, one a GPU if any."))
     params.append(click.Option(["--config"], type=click.Path(), help="Options from a JSON file, as a run's config.json; those typed win."))
     params.append(click.Option(["--dry-run"], is_flag=True, help="Show the whole configuration, parameters and shapes; train nothing."))
     around = ", ".join(e.name for e in zoo.entries("wrapper"))
@@ -104,16 +119,16 @@ def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | 
         params += options.click_options(entry.record.options, f"{of}.", draft.defaults(of) | changes.options.get(of, {}))  # type: ignore[union-attr]
 
     def callback(**typed: Any) -> None:
-        out, dry = typed["out"], typed["dry_run"]
+        launch = Launch(**{field.name: typed.pop(field.name) for field in fields(Launch)})
         for key, value in typed.items():
-            if value is None or key in ("out", "dry_run", "config", "wrappers", *(kind.replace("-", "_") for kind in draft.kinds)):
+            if value is None or key in ("config", "wrappers", *(kind.replace("-", "_") for kind in draft.kinds)):
                 continue
             of, dot, option = key.partition("__")
             if dot:
                 changes.options.setdefault(of.replace("_", "-"), {})[option] = value
             else:
                 changes.run[key] = value
-        (then or _run)(draft.resolve(), out, dry)
+        (then or _run)(draft.resolve(), launch)
 
     text = f"{recipe.title}: {recipe.summary}." if recipe.summary else f"{recipe.title}."
     sections = ("run", *draft.optioned)
@@ -123,7 +138,7 @@ def recipe_command(name: str, args: list[str], then: Callable[[Resolved, Path | 
 def configured(words: Sequence[str]) -> Resolved:
     """The run that is typed after `ganzoo run`. Raises UsageError, or click's own errors."""
     runs: list[Resolved] = []
-    command = recipe_command(words[0], list(words[1:]), lambda resolved, out, dry: runs.append(resolved))
+    command = recipe_command(words[0], list(words[1:]), lambda resolved, launch: runs.append(resolved))
     with command.make_context(f"ganzoo run {words[0]}", list(words[1:])) as ctx:
         command.invoke(ctx)
     return runs[0]
@@ -172,22 +187,53 @@ def run_command() -> None:
     """
 
 
-def _run(resolved: Resolved, out: Path | None, dry: bool) -> None:
-    from ganzoo.cli.display import Display
+def _run(resolved: Resolved, how: Launch) -> None:
+    from ganzoo.cli.display import Display, watching
     from ganzoo.training import launch
     from ganzoo.training.session import open_session
 
-    with Display() as display:
-        if dry:
+    if how.resume_or_start and how.out is None:
+        raise UsageError("--resume-or-start: wanted the folder of the run as well, which is the same each time: --out FOLDER.")
+    if how.nproc is not None and how.nproc > 1 and not how.dry_run:
+        _launch(resolved, how, how.nproc)
+        return
+    with watching() as display:
+        if how.dry_run:
+            assert isinstance(display, Display)
             resolved, data, session = open_session(resolved, display.progress)
             display.stop()
             _describe(resolved, data, session)
             return
-        folder = launch.start(resolved, out, display)
+        folder = launch.start(resolved, how.out, display, how.resume_or_start)
     _ended(folder)
 
 
+def _launch(resolved: Resolved, how: Launch, n: int) -> None:
+    """Run this command line in several processes, by torchrun's own launcher; what can be refused is refused here, once."""
+    from ganzoo import machine, ranks
+    from ganzoo.cli.display import Display
+    from ganzoo.runs.folder import Run
+
+    if ranks.launched():
+        raise UsageError("--nproc: torchrun has started this process already, and says with --nproc-per-node how many there are.")
+    ranks.part_of(resolved.run.batch_size, n)
+    with Display() as display:
+        resolved.prepare(display.progress)  # and so nobody else has to
+    if how.out is not None and not how.resume_or_start:
+        Run.create(how.out).close()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.threads() // n)))
+    words: list[str] = list(click.get_current_context().obj)
+    while (i := next((i for i, word in enumerate(words) if word.partition("=")[0] == "--nproc"), None)) is not None:
+        del words[i : i + (1 if "=" in words[i] else 2)]
+    if status := ranks.launch(n, [sys.executable, "-P", "-m", "ganzoo", *words]):
+        sys.exit(status)
+
+
 def _ended(folder: Path) -> None:
+    from ganzoo import ranks
+
+    if ranks.rank():
+        return
     from ganzoo.cli.evaluate import best_and_last
     from ganzoo.runs.exported import exports_of, file_of
 
@@ -243,9 +289,9 @@ def resume_command(run: Path, steps: int | None, device: str | None, dataset: st
 
     On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
     """
-    from ganzoo.cli.display import Display
+    from ganzoo.cli.display import watching
     from ganzoo.training import launch
 
-    with Display() as display:
+    with watching() as display:
         launch.resume(catalogue(), run, steps, display, device, dataset, data_dir)
     _ended(run)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ganzoo import ranks
 from ganzoo.randomness import draws, generator
+from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import medium
 from ganzoo.types import DataSpec
 
@@ -28,7 +30,8 @@ class Batches(Iterator[dict[str, Tensor]]):
     get one index, one mirroring and one crop a row. `position` (batches given so far) is the whole state: no random state is kept, and the
     global one is never touched.
 
-    A batch holds the fields as networks see them, on `device`: images float32 in [-1, 1], labels int64.
+    A batch holds the fields as networks see them, on `device`: images float32 in [-1, 1], labels int64. Of several ranks, each gets its
+    part of the batch.
 
     Args:
         data: the stored rows by key, as `Prepared.mapped` has them.
@@ -40,6 +43,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         crop: height and width of the windows that are cut from larger pictures, as `cropped` says; None: pictures are taken whole.
         degradation: makes "source" from "x", after mirroring and cropping; on `device`.
         position: batches given already.
+        part: of the batch, that is given; None: all of it.
         check: is called with the key and the rows that are about to be read, as `Prepared.check`; None: all of them.
 
     Raises ValueError for arrays that no field declares.
@@ -57,6 +61,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         crop: tuple[int, int] | None = None,
         degradation: Degradation | None = None,
         position: int = 0,
+        part: Part | None = None,
         check: Callable[[str, Tensor | None], None] = lambda key, rows: None,
     ) -> None:
         if batch_size < 1:
@@ -67,7 +72,7 @@ class Batches(Iterator[dict[str, Tensor]]):
         if degradation is not None:
             self.spec = self.spec.adding(degradation.fields(self.spec.x), beside="x")
         self.batch_size, self.seed, self.device, self.flip, self.crop = batch_size, seed, device, flip, crop
-        self.position = position
+        self.position, self.part = position, part or Part(batch_size)
         self._data, self._check = dict(data), check
         if device.type != "cpu" and _fits(data, device):
             for key in data:
@@ -76,7 +81,8 @@ class Batches(Iterator[dict[str, Tensor]]):
         self._orders: dict[str, tuple[int, Tensor]] = {}
 
     def __next__(self) -> dict[str, Tensor]:
-        batch = self._at(self.position, self.batch_size, preview=False)
+        with ranks.sharing(self.part):
+            batch = self._at(self.position, self.batch_size, preview=False)
         self.position += 1
         return batch
 
@@ -95,12 +101,12 @@ class Batches(Iterator[dict[str, Tensor]]):
         return self._data[key]
 
     def _at(self, position: int, n: int, preview: bool) -> dict[str, Tensor]:
-        batch = {}
+        batch, here = {}, slice(None) if preview else self.part.here
         for name, keys in self.stored.sets.items():
-            rows = self._rows(name, position * n, n)
+            rows = self._rows(name, position * n, n)[here]
             g = generator(self.seed, "flip", name, position)
-            which = torch.rand(n, generator=g) < 0.5
-            place = torch.full((n, 2), MIDDLE) if preview else torch.rand(n, 2, generator=g)
+            which = torch.rand(n, generator=g)[here] < 0.5
+            place = torch.full((n, 2), MIDDLE) if preview else torch.rand(n, 2, generator=g)[here]
             grid = self._grid(keys)
             for key in keys:
                 kind, field = medium(self.stored.fields[key].medium), self.spec.fields[key]

@@ -6,15 +6,16 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, machine, options
+from ganzoo import __version__, machine, options, ranks
 from ganzoo.compose import Progress
 from ganzoo.data.batches import degraded
 from ganzoo.data.cache import cache_dir, data_folder
@@ -25,6 +26,7 @@ from ganzoo.metrics import Accumulator, ExtractorContext, FeatureBatch, FeatureE
 from ganzoo.randomness import generator, seed_of
 from ganzoo.registry.catalogue import Entry, medium
 from ganzoo.runs import checkpoint
+from ganzoo.runs.exported import BATCH as DRAWN
 from ganzoo.runs.exported import Exported
 from ganzoo.types import FeaturesPart, MetricPart
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 READ = 250  # real samples that are read at once
 BATCH = 50  # samples that an extractor is given at once
+INPUT = "input "
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Lot:
     truth: Tensor | None = None
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     likelihood: Tensor | None = None
+
+
+#: Lots that are made when it is their turn, on whichever rank.
+Lots = Iterable[Callable[[], Lot]]
 
 
 def hash_of(protocol: Mapping[str, Any]) -> str:
@@ -95,7 +102,8 @@ class Evaluator:
         """
         if not product.asks:
             given = self._labels(product, n)
-            samples = (Lot(x) for x in product.outputs(n, self.request.seed, given))
+            starts = range(0, n, DRAWN)
+            samples = (lambda start=start: Lot(next(product.outputs(n, self.request.seed, given, first=start))) for start in starts)
             return self._measured(samples, n, product.step, of, {}, product)
         count = self.reference.data.counts[self.reference.data.spec.set_of(self._source(product))]
         n, made_of = min(n, count), {"inputs": f"{', '.join(product.asks)} of {self.reference.split}"}
@@ -105,18 +113,19 @@ class Evaluator:
 
     def measure(self, samples: Iterable[Tensor], n: int, of: str = "") -> list[Evaluation]:
         """One evaluation a metric, of samples that are there already: n in all, as they are stored, in batches of any size."""
-        return self._measured((Lot(x) for x in samples), n, None, of, {})
+        return self._measured((partial(Lot, x) for x in samples), n, None, of, {})
 
     def _source(self, product: Exported) -> str:
         """A key of the real samples whose set the inputs of a product are taken from."""
         stored = [key for key in product.asks if not (product.degradation and key in product.degradation.fields(self.reference.spec.x))]
         return self.reference.own(stored[0] if stored else "x")
 
-    def _applied(self, product: Exported, n: int, count: int) -> Iterator[Lot]:
+    def _applied(self, product: Exported, n: int, count: int) -> Lots:
         """The outputs of a product for n rows of the real samples, with what they were made of and what they should be."""
         data, spec = self.reference.data.load(), self.reference.data.spec
         chosen = torch.randperm(count, generator=generator(self.request.seed, "inputs"))[:n]
-        for start in range(0, n, READ):
+
+        def made_of(start: int) -> Lot:
             rows, stored, given = chosen[start : start + READ], dict[str, Tensor](), dict[str, Tensor]()
             for key, taken in product.fields.items():
                 own = next((own for own in (key, key.partition("_")[0]) if own in data), "")
@@ -131,14 +140,12 @@ class Evaluator:
                     stored[key] = medium(product.fields[key].medium).stored(given[key], product.fields[key])
             key = product.key or product.groups
             truth = data[self.reference.own(key)][rows] if key and self.reference.truth else None
-            done = 0
-            for x in product.outputs(len(rows), seed_of(self.request.seed, start), given):
-                part = slice(done, done + len(x))
-                done += len(x)
-                yield Lot(x, None if truth is None else truth[part], {key: value[part] for key, value in stored.items()})
+            return Lot(torch.cat(list(product.outputs(len(rows), seed_of(self.request.seed, start), given))), truth, stored)
+
+        return (partial(made_of, start) for start in range(0, n, READ))
 
     def _measured(
-        self, samples: Iterable[Lot], n: int, step: int | None, of: str, made_of: dict[str, str], product: Exported | None = None
+        self, samples: Lots, n: int, step: int | None, of: str, made_of: dict[str, str], product: Exported | None = None
     ) -> list[Evaluation]:
         start = time.monotonic()
         counts = [self.n_real if needs_likelihood(entry) else n for entry, _ in self.metrics]
@@ -149,7 +156,9 @@ class Evaluator:
         if kept[True]:
             fake |= self._accumulated(kept[True], self._likely(product), self.n_real, "reading real samples")
         self.look_at_real()
-        evaluations = []
+        evaluations: list[Evaluation] = []
+        if ranks.rank():
+            return evaluations
         for i, (entry, metric) in enumerate(self.metrics):
             self.progress("computing figures", i, len(self.metrics))
             metric.notes.clear()
@@ -227,7 +236,7 @@ class Evaluator:
     def look_at_real(self) -> None:
         """Fill the accumulators of the real samples, from the cache or by one pass over them."""
         every = [metric.accumulator(self.n_real) for _, metric in self.metrics if metric.compares]
-        missing = {one.key: one for one in every if one.key not in self._real}
+        missing = {one.key: one for one in every if one.key not in self._real and not ranks.rank()}
         files = {key: cache_dir() / "reference" / f"{self._cache_name(key)}.safetensors" for key in missing}
         for key, accumulator in list(missing.items()):
             try:
@@ -235,10 +244,12 @@ class Evaluator:
                 self._real[key] = missing.pop(key)
             except checkpoint.BadCheckpoint:
                 continue
-        if not missing:
+        wanted = ranks.told([*missing])
+        if not wanted:
             return
+        missing = missing or {one.key: one for one in every if one.key in wanted}
         filled = self._accumulated(list(missing.values()), self._real_samples(), self.n_real, "looking at real samples")
-        for key, accumulator in filled.items():
+        for key, accumulator in filled.items() if not ranks.rank() else ():
             self._real[key] = accumulator
             with contextlib.suppress(OSError, GanzooError):  # a cache that cannot be written costs time and no figure
                 files[key].parent.mkdir(parents=True, exist_ok=True)
@@ -249,46 +260,60 @@ class Evaluator:
         decisive = [__version__, key, self.extractor_protocol, data.checksum, own, self.reference.field.to_json(), self.n_real]
         return f"{self.reference.data.name}-{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:20]}"
 
-    def _likely(self, product: Exported | None) -> Iterator[Lot]:
+    def _likely(self, product: Exported | None) -> Lots:
         """The real samples, with how probable the generator finds each."""
         if product is None or not product.reads:
             name = next(entry.name for entry, _ in self.metrics if needs_likelihood(entry))
             whose = f"{product.name} cannot" if product is not None else "these are samples without one, which cannot"
             raise UsageError(f"metric {name!r} asks the generator how probable real samples are; {whose} tell.")
         for lot in self._real_samples():
-            yield replace(lot, likelihood=product.log_likelihood(lot.x))
+            yield partial(self._with_likelihood, product, lot)
 
-    def _real_samples(self) -> Iterator[Lot]:
+    @staticmethod
+    def _with_likelihood(product: Exported, lot: Callable[[], Lot]) -> Lot:
+        return Lot(x := lot().x, likelihood=product.log_likelihood(x))
+
+    def _real_samples(self) -> Lots:
         """The reference, or n_real of it, always the same ones."""
         x = self.reference.data.load()[self.reference.own(self.reference.key)]
         if self.n_real < len(x):
             x = x[torch.randperm(len(x), generator=generator("reference"))[: self.n_real].sort().values]
-        return (Lot(lot) for lot in x.split(READ))
+        return (partial(Lot, lot) for lot in x.split(READ))
 
     @torch.no_grad()
-    def _accumulated(self, accumulators: Sequence[Accumulator], samples: Iterable[Lot], n: int, what: str) -> dict[str, Accumulator]:
-        """The accumulators by key, each filled with all samples. Raises GanzooError where the extractor gives what is no number."""
+    def _accumulated(self, accumulators: Sequence[Accumulator], samples: Lots, n: int, what: str) -> dict[str, Accumulator]:
+        """The accumulators by key, each filled with all samples; those of the first rank, where several share the work.
+
+        Raises GanzooError where the extractor gives what is no number.
+        """
         filled = {accumulator.key: accumulator for accumulator in accumulators}
         done = 0
-        for lot in samples:
-            for start in range(0, len(lot.x), BATCH):
-                part = slice(start, start + BATCH)
-                with machine.exact():
-                    batch = self._extracted(lot.x[part])
-                inputs = {key: value[part] for key, value in lot.inputs.items()}
-                batch = replace(batch, truth=None if lot.truth is None else lot.truth[part], inputs=inputs)
-                batch = batch if lot.likelihood is None else replace(batch, likelihood=lot.likelihood[part])
-                for accumulator in filled.values():
-                    accumulator.add(batch)
-                done += len(batch.x)
+        for values in ranks.in_turns(partial(self._looked_at, make) for make in samples):
+            for start in range(0, len(values["x"]), BATCH):
+                rows = {name: value[start : start + BATCH] for name, value in values.items()}
+                inputs = {name.removeprefix(INPUT): rows.pop(name) for name in values if name.startswith(INPUT)}
+                for accumulator in filled.values() if not ranks.rank() else ():
+                    accumulator.add(FeatureBatch(inputs=inputs, **rows))
+                done += len(rows["x"])
                 self.progress(what, done, n)
         if done != n:
             raise GanzooError(f"wanted {n} samples, got {done}.")
         return filled
 
-    def _extracted(self, x: Tensor) -> FeatureBatch:
+    def _looked_at(self, make: Callable[[], Lot]) -> dict[str, Tensor]:
+        """The rows of a lot with their features, by the names in `FeatureBatch`; what they were made of as INPUT and the key."""
+        lot = make()
+        with machine.exact():
+            features, logits = zip(*(self._extracted(x) for x in lot.x.split(BATCH)), strict=True)
+        every = {"x": lot.x.cpu(), "features": torch.cat(features), "truth": lot.truth, "likelihood": lot.likelihood}
+        every |= {"logits": torch.cat(logits)} if logits[0] is not None else {}
+        every |= {f"{INPUT}{key}": value for key, value in lot.inputs.items()}
+        return {name: value for name, value in every.items() if value is not None}
+
+    def _extracted(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features and, where the extractor classifies, logits."""
         if self.extractor is None or self.request.extractor is None:
-            return FeatureBatch(x, x.flatten(1).float())
+            return x.flatten(1).float(), None
         features, logits = self.extractor(x.to(self.device))
         name = self.request.extractor.name
         for numbers in (features, logits):
@@ -297,7 +322,7 @@ class Evaluator:
         if logits is None and any("logits" in getattr(entry.record, "looks_at", ()) for entry in self.request.metrics):
             able = "of images, inception2015 (with all of its weights) or classifier"
             raise UsageError(f"--metric: it needs an extractor that classifies, and {name} gives no logits: {able}.")
-        return FeatureBatch(x.cpu(), features.float().cpu(), None if logits is None else logits.float().cpu())
+        return features.float().cpu(), None if logits is None else logits.float().cpu()
 
     def _labels(self, product: Exported, n: int) -> dict[str, Tensor]:
         """Classes for n samples by key, drawn as often as the reference has them; none where it has others than the product takes."""

@@ -192,9 +192,10 @@ class Exported:
         return torch.where(given["mask"] > 0, made, source) if source.shape[1] in (1, made.shape[1]) else made
 
     def raw(
-        self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, tiles: Tiles | None = None
+        self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, tiles: Tiles | None = None, first: int = 0
     ) -> Iterator[Tensor]:  # fmt: skip
         """The network's own outputs, on the CPU, some rows at a time. given: as in `inputs`. tiles: as `tiles` gives them; None: whole.
+        first: the row to begin at, a multiple of what comes at a time.
 
         In eval mode, without gradients, on the network's device, and always with as many rows at once, the last ones filled up: so the bits
         of a row do not depend on how many are asked for. Pictures of another size than the trained one are padded to the network's
@@ -202,7 +203,7 @@ class Exported:
         """
         known = self._known(n, given)
         device, at_once = next(self.network.parameters()).device, self._at_once(known)
-        for start in range(0, n, at_once):
+        for start in range(first, n, at_once):
             rows = torch.arange(start, start + at_once).clamp_max(n - 1)
             values = {key: value[rows] for key, value in known.items()}
             if self.network.latents().keys() - known.keys():
@@ -325,13 +326,13 @@ class Exported:
             self.network.train(training)
 
     def outputs(
-        self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, tiles: Tiles | None = None
+        self, n: int, seed: int = 0, given: Mapping[str, Tensor] | None = None, tiles: Tiles | None = None, first: int = 0
     ) -> Iterator[Tensor]:  # fmt: skip
-        """n rows as they would be saved: uint8 images, probabilities of classes, ...; some at a time. given, tiles: as in `raw`.
+        """n rows as they would be saved: uint8 images, probabilities of classes, ...; some at a time. given, tiles, first: as in `raw`.
 
         Raises GanzooError where an output is not a finite number.
         """
-        return map(self._stored, self.raw(n, seed, given, tiles))
+        return map(self._stored, self.raw(n, seed, given, tiles, first))
 
     def _stored(self, x: Tensor) -> Tensor:
         if not bool(x.isfinite().all()):

@@ -18,15 +18,15 @@ from ganzoo.runs.checkpoint import BadCheckpoint
 class Run:
     """An open run folder, held by this process until `close`.
 
-    config: what config.json said when it was opened; empty for a new run. Raises UsageError where another process holds the folder, or
-    where it is no run.
+    config: what config.json said when it was opened; empty for a new run. writes: False for the ranks that leave that to the first one:
+    they know of the folder only what it is called. Raises UsageError where another process holds the folder, or where it is no run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.config = folder, dict[str, Any]()
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self.folder, self.config, self.writes = folder, dict[str, Any](), writes
         self.checkpoints, self.samples = folder / "checkpoints", folder / "samples"
-        self._lock = hold(folder / "LOCK")
-        for place in (folder, self.checkpoints, self.samples):
+        self._lock = hold(folder / "LOCK") if writes else None
+        for place in (folder, self.checkpoints, self.samples) if writes else ():
             remove_unfinished(place)
 
     @classmethod
@@ -34,11 +34,11 @@ class Run:
         """A new run in a folder that does not exist or is empty. Raises UsageError where it holds anything."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            if any(folder.iterdir()) and not _empty(folder):
                 what = "is a run already: `ganzoo resume` goes on with it" if (folder / "config.json").exists() else "is not empty"
                 raise UsageError(f"--out: {folder} {what}. Name a new folder.")
             for part in ("samples", "checkpoints"):
-                (folder / part).mkdir()
+                (folder / part).mkdir(exist_ok=True)
             return cls(folder)
         except OSError as e:
             raise UsageError(f"--out: {folder} cannot be made: {e.strerror or e}. Name a folder that can be written.") from e
@@ -144,13 +144,19 @@ class Run:
         return None
 
     def close(self) -> None:
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _empty(folder: Path) -> bool:
+    """Whether it holds no more than a run that was killed before it had written anything."""
+    return not [p for p in folder.rglob("*") if p.relative_to(folder).as_posix() not in ("LOCK", "samples", "checkpoints")]
 
 
 def sheet_path(samples: Path, step: int, name: str = "") -> Path:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, compose, machine, options, pictures
+from ganzoo import __version__, compose, machine, options, pictures, ranks
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
-from ganzoo.errors import GanzooError, NoSuchData, UsageError
+from ganzoo.errors import GanzooError, NoSuchData, RunStopped, UsageError
 from ganzoo.interfaces import Network
 from ganzoo.randomness import draws
 from ganzoo.registry.catalogue import Catalogue, medium
@@ -32,13 +33,17 @@ from ganzoo.types import RunInfo
 if TYPE_CHECKING:
     from ganzoo.data import Prepared
     from ganzoo.evaluation.evaluator import Evaluator
+    from ganzoo.strategy import Strategy
 
 
 FEW_IMAGES = 1000
 
 
-def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
-    """Train a new run to its end; returns its folder: `out`, or the next free one under runs/."""
+def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = False) -> Path:
+    """Train a new run to its end; returns its folder: `out`, or the next free one under runs/.
+
+    resumes: go on with the run that is in `out` already, if there is one, which must be of the same configuration; at its end, do nothing.
+    """
     if idle := resolved.records.idle:
         watch.warned(f"no part of {resolved.recipe.name} takes {' or '.join(idle)}: the degradation changes nothing.")
     resolved, data, session = open_session(resolved, watch.progress)
@@ -46,16 +51,35 @@ def start(resolved: Resolved, out: Path | None, watch: Watch) -> Path:
     evaluator = _evaluator(resolved, data, session, watch.progress)
     for text in advice(resolved, data):
         watch.warned(text)
-    folder = out or new_folder(Path("runs"), f"{resolved.recipe.name.replace('/', '-')}-{data.name}")
-    with Run.create(folder) as run:
+    folder = out or Path(ranks.told(str(ranks.first(lambda: new_folder(Path("runs"), f"{_stem(resolved)}-{data.name}")))))
+    if resumes and ranks.told((folder / "config.json").exists()):
+        with _opened(Run.open, folder) as run:
+            if ranks.told(run.writes and finished(folder)):
+                watch.warned(f"{folder} is at its end: there is nothing left to do.")
+                return folder
+            written = ranks.told(run.config)
+            if Config.from_json(written).fingerprint() != resolved.config.fingerprint():
+                raise UsageError(f"--resume-or-start: {folder} is a run with other options. Bring them back, or name another folder.")
+            _go_on(resolved, data, session, run, watch, written, evaluator)
+        return folder
+    with _opened(Run.create, folder) as run:
         try:
-            written = describe(resolved, data, session, machine.now().isoformat(timespec="seconds")) | {"machine": machine.describe()}
-            _train(resolved, data, session, run, watch, written, evaluator)
+            written = describe(resolved, data, session, machine.now().isoformat(timespec="seconds"))
+            _train(resolved, data, session, run, watch, written | {"machine": machine.describe()}, evaluator)
         except UsageError:
-            if not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
+            if run.writes and not any(run.samples.iterdir()):  # a tracker refused it before anything was computed
                 shutil.rmtree(folder)
             raise
     return folder
+
+
+def _stem(resolved: Resolved) -> str:
+    return resolved.recipe.name.replace("/", "-")
+
+
+def _opened(opened: Callable[[Path], Run], folder: Path) -> Run:
+    """The folder of a run, on the first rank; on the others what stands for it there."""
+    return ranks.first(lambda: opened(folder)) or Run(folder, writes=False)
 
 
 def advice(resolved: Resolved, data: Prepared) -> list[str]:
@@ -143,8 +167,9 @@ def resume(
 
     Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
-    with Run.open(folder) as run:
-        written = run.config
+    ranks.join()
+    with _opened(Run.open, folder) as run:
+        written = run.config or read_config(folder)
         config = Config.from_json(written)
         changed = ({"steps": steps, "images": 0} if steps is not None else {}) | ({"device": device} if device is not None else {})
         changed |= ({"dataset": dataset} if dataset is not None else {}) | ({"data_dir": data_dir} if data_dir is not None else {})
@@ -156,18 +181,25 @@ def resume(
             resolved, data, session = open_session(compose.from_config(zoo, config, watch.warned), watch.progress)
         except NoSuchData as e:
             raise UsageError(f"{e} If it was moved: `ganzoo resume {shlex.quote(str(folder))} --dataset PATH`.") from e
-        resolved.data.check_unchanged(data, written["data"]["checksum"])
-        _warn_of_changes(written, resolved.run.device, watch)
-        now = {"run": asdict(resolved.run), "ganzoo": __version__, "plugins": resolved.plugins(session.strategy.spec)}
-        evaluator = _evaluator(resolved, data, session, watch.progress)
-        _train(resolved, data, session, run, watch, written | now, evaluator)
+        _go_on(resolved, data, session, run, watch, written, _evaluator(resolved, data, session, watch.progress))
+
+
+def _go_on(
+    resolved: Resolved, data: Prepared, session: Session, run: Run, watch: Watch, written: dict[str, Any], evaluator: Evaluator | None
+) -> None:
+    """Train on from what is in the folder. written: what its config.json says."""
+    resolved.data.check_unchanged(data, written["data"]["checksum"])
+    _warn_of_changes(written, resolved.run.device, watch)
+    now = {"run": asdict(resolved.run), "ganzoo": __version__, "plugins": resolved.plugins(session.strategy.spec)}
+    _train(resolved, data, session, run, watch, written | now, evaluator)
 
 
 def _warn_of_changes(written: Mapping[str, Any], device: str, watch: Watch) -> None:
     """Warn of changes of the machine that decide the bits of a step."""
-    before = written.get("machine", {}) | {"device": written["run"].get("device")}
+    before = {"ranks": 1} | written.get("machine", {}) | {"device": written["run"].get("device")}
     now = machine.describe() | {"device": device}
-    if changes := [f"{key} {now[key]} (was {before.get(key)})" for key in ("torch", "threads", "device") if now[key] != before.get(key)]:
+    decisive = ("torch", "threads", "device", "ranks")
+    if changes := [f"{key} {now[key]} (was {before.get(key)})" for key in decisive if now[key] != before.get(key)]:
         watch.warned(f"not bit for bit as if it had never stopped: {', '.join(changes)}.")
 
 
@@ -191,11 +223,12 @@ def _train(
 ) -> None:
     """Bring the session to where the run folder stands, and train on from there. written: what config.json is to say."""
     strategy, fingerprint = session.strategy, resolved.config.fingerprint()
+    if data.checksum != ranks.told(data.checksum):
+        raise GanzooError(f"rank {ranks.rank()} has other data ({data.checksum[:12]}) than the first: wanted the same on every machine.")
     t = 0
-    loaded = run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned)
-    if loaded is not None:
-        tensors, meta = loaded
-        checkpoint.restore(strategy, tensors)
+    loaded = ranks.first(lambda: run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned))
+    if (meta := ranks.told(loaded[1] if loaded else None)) is not None:
+        checkpoint.restore(strategy, ranks.tensors_of(0, loaded[0] if loaded else None))
         t, session.batches.position = meta["step"], meta["position"]
         if meta.get("config") != fingerprint:
             file = run.folder / "config.json"
@@ -204,34 +237,44 @@ def _train(
                 f"Bring it back, or start a new run with `ganzoo run {resolved.config.recipe} --config {file}`."
             )
     exports = exported.describe(resolved, data, strategy, str(written.get("created", "")))
-    if loaded is not None and (stale := exported.stale(run.folder, t, exports)):
+    if stale := ranks.told(exported.stale(run.folder, t, exports) if loaded is not None else []):
         # It was killed after this checkpoint and before the files that follow it; the products come last, since they tell of it.
         ended = _ended(resolved.run, t, session.batches.position)
-        if ended:
-            checkpoint.prune(run.checkpoints, resolved.run.keep, t)
-        if chart := pictures.curves(run.metrics()):
-            pictures.save(chart, run.folder / "losses.png")
-        exported.save(run.folder, checkpoint.tensors_of(strategy), t, exports)
+        ranks.first(partial(_finish, resolved, strategy, run, t, exports, ended))
         if ended:
             watch.warned(f"{run.folder} is at its end, step {t}; {', '.join(stale)}, which it had not written yet, is written now.")
             return
     if _ended(resolved.run, t, session.batches.position):
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
-    tracked = Tracked(watch, list(resolved.trackers), RunInfo(run.folder, written, strategy.spec, t))
-    tracked.started()  # a tracker may refuse the run: nothing in its folder has been changed until then
+    tracked = Tracked(watch, list(resolved.trackers) if run.writes else [], RunInfo(run.folder, written, strategy.spec, t))
+    ranks.first(tracked.started)  # a tracker may refuse the run: nothing in its folder has been changed until then
+    ranks.agree(checkpoint.tensors_of(strategy))
     made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
     error = "it was ended from outside"
     try:
-        run.forget_after(t if loaded is not None else -1, watch.warned)
-        run.write_config({**written, "exports": exports})  # another version of a plugin may make more
+        if run.writes:
+            run.forget_after(t if loaded is not None else -1, watch.warned)
+            run.write_config({**written, "exports": exports})  # another version of a plugin may make more
         tracked.opened(run.folder, resolved, data, session)
         train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator, whose=_whose)
         error = ""
+    except RunStopped as e:
+        error = str(e)
+        raise e if run.writes else ranks.Followed(e.exit_code) from e
     except Exception as e:
         error = str(e)
         raise
     finally:
         tracked.finished(error)
+
+
+def _finish(resolved: Resolved, strategy: Strategy, run: Run, t: int, exports: Mapping[str, Any], ended: bool) -> None:
+    """Write what follows the checkpoint of step t."""
+    if ended:
+        checkpoint.prune(run.checkpoints, resolved.run.keep, t)
+    if chart := pictures.curves(run.metrics()):
+        pictures.save(chart, run.folder / "losses.png")
+    exported.save(run.folder, checkpoint.tensors_of(strategy), t, exports)
 
 
 def _whose(error: BaseException) -> str:

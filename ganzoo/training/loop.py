@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import pictures
+from ganzoo import pictures, ranks
 from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.evaluation.record import Evaluation, best, parsed
 from ganzoo.files import read_lines
@@ -29,7 +30,7 @@ from ganzoo.training.session import Session
 if TYPE_CHECKING:
     from ganzoo.compose import Resolved
     from ganzoo.config import RunOptions
-    from ganzoo.data import Prepared
+    from ganzoo.data import Batches, Prepared
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.strategy import Strategy
 
@@ -59,33 +60,37 @@ def train(
     made_with: the metadata of checkpoints. exports: that of the products' files, by name. evaluator: measures the samples
     every --eval-every steps. whose: names the plugin whose code raised an error, or gives "".
 
+    Of several ranks all come here, take the same steps and measure together; what is written and said is the first one's.
+
     Raises RunStopped after a signal or a term that is not finite, when the state that was reached is saved; GanzooError where a plugin's
     code raised an error in a step, when the last healthy state is.
     """
     batches, clock = session.batches, _Clock(run, session, watch)
-    previews = [_Preview(session, name, main=i == 0) for i, name in enumerate(exports)]
+    previews = [_Preview(session, name, main=i == 0) for i, name in enumerate(exports) if run.writes]
     saver = _Saver(session, run, watch, options.keep, made_with, exports)
     health = Health(session.strategy.loss.d_won)
-    health.replay(t, run.metrics(), run.health())
+    if run.writes:
+        health.replay(t, run.metrics(), run.health())
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught:
         if not saver.saved:
             for preview in previews:
                 preview.take(run, 0, watch, health)
-            saver.products(0)
+            if run.writes:
+                saver.products(0)
         saver.remember(t)
-        last = stops = False
+        last, stops = False, 0
         while not last and not stops:
             with _blaming(session, saver, whose):
                 values = session.step(t)
             t += 1
             watch.stepped(t)
             # Looked at once a step: a signal that comes while this one is logged or sampled stops after the next.
-            last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), bool(caught)
+            last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), ranks.largest(*caught[:1])
             measures = evaluator is not None and (t % options.eval_every == 0 or last)
             logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or stops or measures
             if logs or saves:
-                numbers = _read(values)
+                numbers = _read(values, batches)
                 bad = not_finite(numbers) or ("" if _finite(parameters) else "a weight")
                 if bad:
                     good = saver.save_remembered()
@@ -96,22 +101,31 @@ def train(
             if logs:
                 saver.remember(t)
                 watch.logged(t, numbers, clock.log(t, numbers))
-                for warning in health.logged(t, numbers):
+                for warning in health.logged(t, numbers) if run.writes else ():
                     _warn(run, watch, t, warning)
             sheets = t % options.sample_every == 0 or last
             for preview in previews if sheets else ():
                 preview.take(run, t, watch, health)
-            if sheets and not saves and not saver.saved:
+            if sheets and not saves and not saver.saved and run.writes:
                 saver.products(t)
             # Before the checkpoint: a run that is killed in between goes on from the one before, and measures again.
             if evaluator is not None and measures:
                 with clock.stopped():
                     _evaluate(evaluator, session.strategy, exports, run, watch, t, options.eval_n)
             if saves:
-                saver.save(t, must=last or stops)
+                ranks.agree(_common(session))
+                ranks.first(partial(saver.save, t, must=last or bool(stops)))
+            elif sheets:
+                ranks.first(lambda: None)  # the others wait for the first
     if stops and not last:
-        name = signal.Signals(caught[0]).name
-        raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + caught[0])
+        name = signal.Signals(stops).name
+        raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + stops)
+
+
+def _common(session: Session) -> dict[str, Tensor]:
+    """The tensors that are the same on all ranks: all but the statistics of a BatchNorm that looks at each rank's part alone."""
+    own = ("running_mean", "running_var") if not session.sync_batchnorm else ()
+    return {name: value for name, value in checkpoint.tensors_of(session.strategy).items() if not name.endswith(own)}
 
 
 def _evaluate(
@@ -121,7 +135,7 @@ def _evaluate(
     try:
         product = Exported.of(strategy, step=t, meta=next(iter(exports.values())))
         evaluations = evaluator(product, n, str(checkpoint.path_of(Path("checkpoints"), t)))
-        for evaluation in evaluations:
+        for evaluation in evaluations if run.writes else ():
             add_evaluation(run.folder, evaluation.to_json())
         watch.evaluated(t, evaluations)
     except Exception as e:  # out of memory, a metric of somebody's: no reason to end a run
@@ -130,7 +144,8 @@ def _evaluate(
 
 def _warn(run: Run, watch: Watch, t: int, text: str) -> None:
     with _best_effort(watch):
-        run.warn(t, text)
+        if run.writes:
+            run.warn(t, text)
     watch.warned(text)
 
 
@@ -149,13 +164,15 @@ class _Saver:
 
     def remember(self, t: int) -> None:
         """Keep a copy of this state."""
+        self._place = {"step": t, "position": self.session.batches.position}
+        if not self.run.writes:
+            return
         live = {name: value.detach() for name, value in checkpoint.tensors_of(self.session.strategy).items()}
         if self._remembered.keys() == live.keys():
             for name, value in live.items():
                 self._remembered[name].copy_(value)
         else:
             self._remembered = {name: value.clone() for name, value in live.items()}
-        self._place = {"step": t, "position": self.session.batches.position}
 
     def save(self, t: int, must: bool) -> None:
         """Write a checkpoint of this state, and the products' files. Where the disk refuses, training goes on, unless it `must`."""
@@ -186,8 +203,9 @@ class _Saver:
     def save_remembered(self) -> int:
         """Write a checkpoint of the remembered state; returns its step. Checkpoints after it are put aside."""
         step = self._place["step"]
-        self.run.forget_after(step)
-        self._write(step, self._remembered, self._place["position"])
+        if self.run.writes:
+            self.run.forget_after(step)
+            self._write(step, self._remembered, self._place["position"])
         return step
 
     def _write(self, t: int, tensors: Mapping[str, Tensor], position: int) -> None:
@@ -276,14 +294,17 @@ class _Clock:
         rate = (position - self.mark[1]) * self.batches.batch_size / max(now - self.mark[0], 1e-9)
         self.mark = (now, position)
         with _best_effort(self.watch):
+            if not self.run.writes:
+                return rate
             line = {"step": t, "time": round(now - self.start, 3), "images_seen": self.batches.seen, "images_per_second": round(rate, 1)}
             self.run.log({**line, **values})
         return rate
 
 
-def _read(values: Mapping[str, Tensor]) -> dict[str, float]:
+def _read(values: Mapping[str, Tensor], batches: Batches) -> dict[str, float]:
     # All together: one wait for the device and not one a term.
-    numbers = torch.stack([value.float() for value in values.values()]).tolist()
+    with ranks.sharing(batches.part):
+        numbers = ranks.over_ranks(torch.stack([value.float() for value in values.values()])).tolist()
     return dict(zip(values, numbers, strict=True))
 
 
@@ -305,6 +326,8 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
             saved = f"The last healthy state, of step {saver.save_remembered()}, is saved."
         except GanzooError as failed:
             saved = f"The last healthy state could not be saved: {failed}"
+        if ranks.lost(e):
+            raise GanzooError(f"rank {ranks.rank()} has lost another one: {str(e).splitlines()[0]} {saved}") from e
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
                 f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: tell its author. {saved}"

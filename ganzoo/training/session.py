@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import machine
+from ganzoo import machine, ranks
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import size_of, written_size
 from ganzoo.data import Batches, Prepared
 from ganzoo.errors import GanzooError
 from ganzoo.interfaces import Network
 from ganzoo.randomness import draws, seed_step
+from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import medium
 
 if TYPE_CHECKING:
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """Networks with their optimisers, batches, and what else decides a step: the seed, the precision, the decay of the averages."""
+    """Networks with their optimisers, batches, and what else decides a step: the seed, the precision, the decay of the averages, whether
+    BatchNorm looks at all ranks."""
 
     strategy: Strategy
     batches: Batches
     seed: int = 0
     precision: str = "fp32"
     ema: float = 0.0
+    sync_batchnorm: bool = True
 
     @classmethod
     def of(cls, resolved: Resolved, data: Prepared) -> Session:
@@ -42,13 +45,15 @@ class Session:
         machine.keep_memory()
         torch.backends.cudnn.deterministic = True
         run, device = resolved.run, machine.pick_device(resolved.run.device)
-        batches = batches_of(resolved, data, device)
+        batches = batches_of(resolved, data, device, ranks.part_of(run.batch_size))
         strategy, precision = resolved.build(batches.spec, device, batches.degradation), resolved.precision(batches.spec, device)
         if precision == "bf16":
             for network in strategy.modules():
                 if isinstance(network, Network):
                     network.register_forward_hook(lambda module, inputs, outputs: _fp32(outputs))
-        return cls(strategy, batches, run.seed, precision, run.ema)
+        if run.sync_batchnorm:
+            ranks.join_batchnorm(strategy)
+        return cls(strategy, batches, run.seed, precision, run.ema, run.sync_batchnorm)
 
     def step(self, t: int) -> Terms:
         """Step t, from 0: a function of the strategy's tensors, the seed, t and the position in the data, and of nothing else.
@@ -60,7 +65,8 @@ class Session:
         seed_step(self.seed, t)
         strategy.schedule(t)
         game.scheduled = {name: torch.tensor(value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
-        with draws(self.seed, "step", t), torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        cast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with ranks.sharing(self.batches.part), draws(self.seed, "step", t), cast:
             terms = strategy.step(self.batches, t)
         if game.turns:
             raise GanzooError(f"strategy {type(strategy).__name__}: its step asks the loss for terms that it never passes to self.update.")
@@ -76,12 +82,12 @@ def _fp32(outputs: Any) -> Any:
     return outputs.float() if isinstance(outputs, Tensor) and outputs.dtype == torch.bfloat16 else outputs
 
 
-def batches_of(resolved: Resolved, data: Prepared, device: torch.device) -> Batches:
-    """The batches of a run, at the first one."""
+def batches_of(resolved: Resolved, data: Prepared, device: torch.device, part: Part | None = None) -> Batches:
+    """The batches of a run, or a rank's part of them, at the first one."""
     run, degradation = resolved.run, resolved.degradation(resolved.cropped(data.spec), device)
     return Batches(
         data.mapped, data.spec, run.batch_size, seed=run.seed, device=device, flip=run.flip, crop=size_of(run.crop),
-        degradation=degradation, check=data.check,
+        degradation=degradation, part=part, check=data.check,
     )  # fmt: skip
 
 
@@ -89,6 +95,7 @@ def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[
     """A run ready for step 0: with its device, precision and image size settled, its data, its session."""
     device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
     resolved, data = resolved.prepared(progress)
+    ranks.join()  # not before: a rank may prepare for longer than the others wait
     field = data.spec.fields[resolved.records.main]
     if medium(field.medium).pictures and resolved.run.crop is None:
         resolved = resolved.settled(image_size=written_size(field.shape))

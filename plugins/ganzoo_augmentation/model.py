@@ -151,7 +151,7 @@ class Ada(ganzoo.Wrapper):
         real, fake = turn.logits["real"].float(), turn.logits["fake"].float()
         middle = 0.0 if turn.anchored else ganzoo.over_ranks((real.mean() + fake.mean()) / 2)
         r = ganzoo.over_ranks((real - middle).sign().mean())
-        step = len(turn.x_real) / self.options.images
+        step = len(ganzoo.gather(real)) / self.options.images
         self.p.add_((r - self.options.target).sign() * step).clamp_(0, self.options.limit)
         return {"p": self.p.clone(), "r": r}
 

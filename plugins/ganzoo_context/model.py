@@ -76,5 +76,6 @@ class ContextLoss(ganzoo.Loss):
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int, mask: Tensor) -> Terms:
         o, missing = self.options, (mask > 0).to(x_fake.dtype)
         weight = missing + o.around * (1 - missing)
-        error = (weight * (x_fake - x_real).square()).sum() / (missing.sum() * x_fake.shape[1]).clamp_min(1)
+        n, hole = len(missing), ganzoo.over_ranks(missing.sum() / len(missing))  # pixels of a picture, on average
+        error = (weight * (x_fake - x_real).square()).sum() / n / (hole * x_fake.shape[1]).clamp_min(1 / n)
         return {"fake": o.adversarial * softplus(-D(x_fake)).mean(), "l2": o.l2 * error}

@@ -120,8 +120,8 @@ class CycleGAN(ganzoo.Strategy):
     def pooled(self, name: str, fakes: Tensor) -> Tensor:
         """Section 4, after Shrivastava et al. 2017: once the pool is full, every second fake is exchanged for an old one of it."""
         pool, held = self.get_buffer(f"pool_{name}"), self.get_buffer(f"held_{name}")
+        choices, shown = ganzoo.gather(ganzoo.draw(f"pool-{name}", Prior("unit", (2,)), len(fakes))).tolist(), []
         fakes = ganzoo.gather(fakes)
-        choices, shown = ganzoo.draw(f"pool-{name}", Prior("unit", (2,)), len(fakes)).tolist(), []
         for fake, (exchange, place) in zip(fakes, choices, strict=True):
             i = int(held) if held < len(pool) else int(place * len(pool))
             if held < len(pool):

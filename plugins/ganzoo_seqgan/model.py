@@ -149,5 +149,5 @@ class Reinforce(ganzoo.Loss):
         return {"real": softplus(-D(x_real)).mean(), "fake": softplus(D(x_fake)).mean()}
 
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int, reward: Tensor, log_likelihood: Tensor) -> Terms:
-        gain = reward - reward.mean(0) if self.options.baseline else reward
+        gain = reward - ganzoo.over_ranks(reward.mean(0)) if self.options.baseline else reward
         return {"policy": -(gain * log_likelihood).sum(1).mean(), "reward": reward.mean()}

@@ -124,7 +124,8 @@ class PolicyGradient(TextGame):
         texts, likelihood = self.fake(given)
         reward = self.rewards(texts, given)
         if self.options.shuffle_rewards:
-            reward = reward[ganzoo.draw("shuffle", Prior("unit"), len(texts)).argsort().to(reward.device)]
+            order = ganzoo.gather(ganzoo.draw("shuffle", Prior("unit"), len(texts), reward.device)).argsort()
+            reward = ganzoo.mine(ganzoo.gather(reward)[order])
         given |= {"reward": reward, "log_likelihood": likelihood}
         terms = self.loss.generator(self.view(self.D, given), texts, batch["x"], t=t, **given)
         self.update((self.opt_G, terms))

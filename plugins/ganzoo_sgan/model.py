@@ -141,8 +141,8 @@ class FeatureMatching(ganzoo.Loss):
 
     def generator(self, D: View, x_fake: Tensor, x_real: Tensor, *, t: int, x_l: Tensor, y_l: Tensor) -> Terms:
         with torch.no_grad():
-            wanted = D(x_real)[2].mean(0)
-        return {"features": (D(x_fake)[2].mean(0) - wanted).square().mean()}
+            wanted = ganzoo.overall(D(x_real)[2]).mean(0)
+        return {"features": (ganzoo.overall(D(x_fake)[2]).mean(0) - wanted).square().mean()}
 
 
 class KPlusOneLoss(ganzoo.Loss):

@@ -174,10 +174,12 @@ class Conditioned(ganzoo.Alternating):
     def matching(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Real rows (N, D), each drawn among those of the pool that have the category which c (N, 1) asks for; and c, where none has it
         that of another row. x: new rows, which come into the pool."""
+        drawn = ganzoo.gather(ganzoo.draw("row", Prior("unit"), len(c), c.device))
+        x, c = ganzoo.gather(x), ganzoo.gather(c)  # all of it is of the whole batch
         self.pool.copy_(torch.cat([x, self.pool])[: len(self.pool)])
         conditions: Conditions = self.G.conditions
         if not conditions.size:
-            return x, c
+            return ganzoo.mine(x), ganzoo.mine(c)
         having = (self.pool[:, conditions.places].T > 0.5).flatten().long().cumsum(0)  # categories after each other, rows within
         ends = having.view(conditions.size, -1)[:, -1]
         starts = torch.cat([ends.new_zeros(1), ends[:-1]])
@@ -187,9 +189,8 @@ class Conditioned(ganzoo.Alternating):
         rows = torch.arange(len(c), device=c.device)
         taken = torch.where(there, rows, able[rows % there.sum().clamp_min(1)])
         c, number = c[taken], number[taken]
-        drawn = ganzoo.draw("row", Prior("unit"), len(c), c.device)
         rank = starts[number] + (drawn * (ends - starts)[number]).long() + 1
-        return self.pool[torch.searchsorted(having, rank) % len(self.pool)], c
+        return ganzoo.mine(self.pool[torch.searchsorted(having, rank) % len(self.pool)]), ganzoo.mine(c)
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         steps = self.d_steps(t)
