@@ -13,15 +13,20 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -29,8 +34,9 @@ from ganzoo.errors import GanzooError, UsageError
 
 T = TypeVar("T")
 
-#: How long a rank waits for the others in a step; GANZOO_TIMEOUT, in seconds, says otherwise. And while rank 0 writes or measures.
+#: How long a rank waits for the others in a step; GANZOO_TIMEOUT, in seconds, says otherwise. And while rank 0 writes, or prepares data.
 TIMEOUT, PATIENCE = timedelta(seconds=60), timedelta(minutes=30)
+MEETING = timedelta(minutes=5)  # to find each other
 
 
 def rank() -> int:
@@ -129,7 +135,7 @@ def over_ranks(x: Tensor) -> Tensor:
     if (part := shared()) is None:
         return x
     y = x * part.share
-    dist.all_reduce(y, group=_group())
+    dist.all_reduce(y)
     return y
 
 
@@ -146,7 +152,7 @@ def gather(x: Tensor) -> Tensor:
     sizes = part.sizes(len(x))
     padded = torch.cat([x, x.new_zeros(max(sizes) - len(x), *x.shape[1:])]).contiguous()
     lots = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(lots, padded, group=_group())
+    dist.all_gather(lots, padded)
     return torch.cat([lot[:size] for lot, size in zip(lots, sizes, strict=True)])
 
 
@@ -162,7 +168,7 @@ def average(tensors: Sequence[Tensor]) -> None:
     for dtype in dict.fromkeys(t.dtype for t in tensors):
         own = [t for t in tensors if t.dtype == dtype]
         flat = torch.cat([t.reshape(-1) for t in own]).mul_(part.share)
-        dist.all_reduce(flat, group=_group())
+        dist.all_reduce(flat)
         torch._foreach_copy_(own, [lot.view(t.shape) for lot, t in zip(flat.split([t.numel() for t in own]), own, strict=True)])
 
 
@@ -173,7 +179,7 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
         ctx.share = share
         y = x.clone()
-        dist.all_reduce(y, group=_group())
+        dist.all_reduce(y)
         return y
 
     @staticmethod
@@ -265,12 +271,8 @@ class Followed(SystemExit):
     """Rank 0 has failed, and says why; the others end with the same status and are silent."""
 
 
-_groups: list[Any] = []
-
-
-def _group() -> Any:
-    """The ranks, in a step: they wait for each other no longer than TIMEOUT."""
-    return _groups[0] if _groups else None
+_stores: list[Any] = []  # torchrun's, where ranks leave each other notes: those who wait ask again and again, so they notice if it is gone
+_waits = count()
 
 
 def launched() -> bool:
@@ -286,15 +288,44 @@ def join() -> None:
     if not launched() or dist.is_initialized() or int(os.environ["WORLD_SIZE"]) == 1:
         return
     _end_with_parent()
-    given, cuda = os.environ.get("GANZOO_TIMEOUT", ""), torch.cuda.is_available()
+    cuda = torch.cuda.is_available()
     try:
         if cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
-        _groups[:] = [dist.new_group(timeout=timedelta(seconds=float(given)) if given.replace(".", "", 1).isdigit() else TIMEOUT)]
+        store, number, n = next(rendezvous("env://", timeout=MEETING))
+        store = distributed_c10d.PrefixStore(_meeting(store, number, n), store)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=number, world_size=n, timeout=_timeout())
+        _stores[:] = [store]
     except (RuntimeError, ValueError) as e:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise GanzooError(f"the {os.environ['WORLD_SIZE']} ranks of the run have not found each other at {place}: {e}") from e
+
+
+def _timeout() -> timedelta:
+    given = os.environ.get("GANZOO_TIMEOUT", "")
+    return timedelta(seconds=float(given)) if given.replace(".", "", 1).isdigit() else TIMEOUT
+
+
+def _meeting(store: Any, number: int, n: int) -> str:
+    """A name that the ranks which start now have in common, and those before a restart had not.
+
+    torchrun's store outlives a restart: under the same names, ranks would find the addresses of those before them. So each writes a name
+    that is new; the first one lists those it finds until each of them has seen itself in its list.
+    """
+    own, end = uuid.uuid4().hex, time.monotonic() + MEETING.total_seconds()
+    store.set(f"ganzoo/{number}", own)
+    while time.monotonic() < end:
+        if number == 0:
+            found = [store.get(f"ganzoo/{r}").decode() for r in range(1, n)]
+            store.set("ganzoo/list", " ".join([own, *found]))
+            if all(store.check([f"ganzoo/{own}/{other}"]) for other in found):
+                return own
+        elif store.check(["ganzoo/list"]) and own in (listed := store.get("ganzoo/list").decode().split()):
+            store.set(f"ganzoo/{listed[0]}/{own}", "seen")
+            return listed[0]
+        time.sleep(0.05)
+    raise RuntimeError(f"after {MEETING.total_seconds():.0f} s some were missing")
 
 
 def launch(n: int, command: Sequence[str]) -> int:
@@ -319,7 +350,7 @@ def launch(n: int, command: Sequence[str]) -> int:
 def leave() -> None:
     """The run is over, on all ranks."""
     if dist.is_initialized():
-        _groups.clear()
+        _stores.clear()
         dist.destroy_process_group()
 
 
@@ -335,14 +366,16 @@ def largest(number: int = 0) -> int:
     if world() == 1:
         return number
     said = torch.tensor(number)
-    dist.all_reduce(said, dist.ReduceOp.MAX, group=_group())
+    dist.all_reduce(said, dist.ReduceOp.MAX)
     return int(said)
 
 
-def lost(error: BaseException) -> bool:
-    """Whether an error says that another rank is gone or does not answer."""
+def lost(error: BaseException) -> str:
+    """What to say where an error means that another rank is gone or does not answer; else ""."""
     words = ("gloo", "nccl", "connection", "timed out", "peer")
-    return world() > 1 and isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    if world() == 1 or not isinstance(error, RuntimeError) or not any(word in str(error).lower() for word in words):
+        return ""
+    return f"rank {rank()}: another one is gone, or has not answered in time ({str(error).partition('] ')[2].partition('. ')[0]})."
 
 
 def told(value: Any, by: int = 0) -> Any:
@@ -357,19 +390,62 @@ def told(value: Any, by: int = 0) -> Any:
     return json.loads(bytes(data.tolist()))
 
 
+def _ask(f: Callable[..., T], *words: Any) -> T:
+    """What torchrun's store answers; where the link to it is broken it never would, so then the process ends."""
+
+    def end() -> None:
+        print(f"Error: rank {rank()}: torchrun's store has not answered for {_timeout()}.", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(_timeout().total_seconds(), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        return f(*words)
+    finally:
+        timer.cancel()
+
+
 def first(f: Callable[[], T]) -> T | None:
-    """f on rank 0 alone, while the others wait; they get None. Where it raises, they end as well."""
+    """f on rank 0 alone, while the others wait, for as long as PATIENCE; they get None. Where it raises, they end as well."""
+    if world() == 1:
+        return f()
+    (store,), note = _stores, f"ganzoo/first/{next(_waits)}"
     if rank() == 0:
+        status = "1"
         try:
             value = f()
+            status = "0"
         except BaseException as e:
-            told(getattr(e, "exit_code", 1))
+            status = str(getattr(e, "exit_code", 1))
             raise
-        told(0)
+        finally:
+            _ask(store.set, note, status)
         return value
-    if status := told(None):
-        raise Followed(status)
+    end = time.monotonic() + PATIENCE.total_seconds()
+    while not _ask(store.check, [note]):
+        if time.monotonic() > end:
+            raise RuntimeError(f"timed out: the first rank has been busy for {PATIENCE}")
+        time.sleep(0.02)
+    if failed := int(_ask(store.get, note)):
+        raise Followed(failed)
     return None
+
+
+def meet() -> None:
+    """Wait until all ranks are here, for as long as PATIENCE: a rank may have had data to prepare."""
+    if world() > 1:
+        place = f"ganzoo/meet/{next(_waits)}"
+        _ask(_stores[0].add, place, 1)
+        first(lambda: _all_at(place))
+
+
+def _all_at(place: str) -> None:
+    end = time.monotonic() + PATIENCE.total_seconds()
+    while _ask(_stores[0].add, place, 0) < world():
+        if time.monotonic() > end:
+            raise GanzooError(f"some of the {world()} ranks were not ready after {PATIENCE}.")
+        time.sleep(0.02)
 
 
 def tensors_of(by: int, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:

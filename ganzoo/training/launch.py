@@ -51,6 +51,7 @@ def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = Fa
     evaluator = _evaluator(resolved, data, session, watch.progress)
     for text in advice(resolved, data):
         watch.warned(text)
+    ranks.meet()
     folder = out or Path(ranks.told(str(ranks.first(lambda: new_folder(Path("runs"), f"{_stem(resolved)}-{data.name}")))))
     if resumes and ranks.told((folder / "config.json").exists()):
         with _opened(Run.open, folder) as run:
@@ -223,6 +224,7 @@ def _train(
 ) -> None:
     """Bring the session to where the run folder stands, and train on from there. written: what config.json is to say."""
     strategy, fingerprint = session.strategy, resolved.config.fingerprint()
+    ranks.meet()
     if data.checksum != ranks.told(data.checksum):
         raise GanzooError(f"rank {ranks.rank()} has other data ({data.checksum[:12]}) than the first: wanted the same on every machine.")
     t = 0
@@ -262,7 +264,9 @@ def _train(
         error = str(e)
         raise e if run.writes else ranks.Followed(e.exit_code) from e
     except Exception as e:
-        error = str(e)
+        error = ranks.lost(e) or str(e)
+        if ranks.lost(e):
+            raise GanzooError(error) from e
         raise
     finally:
         tracked.finished(error)

@@ -112,11 +112,11 @@ def train(
             if evaluator is not None and measures:
                 with clock.stopped():
                     _evaluate(evaluator, session.strategy, exports, run, watch, t, options.eval_n)
+            if sheets or saves:
+                ranks.meet()  # the first one may have drawn and measured
             if saves:
                 ranks.agree(_common(session))
                 ranks.first(partial(saver.save, t, must=last or bool(stops)))
-            elif sheets:
-                ranks.first(lambda: None)  # the others wait for the first
     if stops and not last:
         name = signal.Signals(stops).name
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + stops)
@@ -326,8 +326,8 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
             saved = f"The last healthy state, of step {saver.save_remembered()}, is saved."
         except GanzooError as failed:
             saved = f"The last healthy state could not be saved: {failed}"
-        if ranks.lost(e):
-            raise GanzooError(f"rank {ranks.rank()} has lost another one: {str(e).splitlines()[0]} {saved}") from e
+        if lost := ranks.lost(e):
+            raise GanzooError(f"{lost} {saved}") from e
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
                 f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: tell its author. {saved}"
