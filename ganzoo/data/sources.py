@@ -16,6 +16,7 @@ from typing import Any
 
 from ganzoo.config import DataOptions
 from ganzoo.data.classes import HELD_OUT, STYLEGAN, TRAIN, Classes, classes_of_images, some, top_of
+from ganzoo.data.mapped import DTYPES, Mapped
 from ganzoo.data.samples import Files, Samples
 from ganzoo.errors import NoSuchData, UsageError
 from ganzoo.files import IMAGE_FORMATS, IMAGE_SUFFIXES, check_file, safetensors_header
@@ -590,21 +591,14 @@ def _load_npz(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
 def _describe_safetensors(path: Path) -> tuple[Shapes, DataSpec | None]:
     header = safetensors_header(path, MAX_HEADER_BYTES)
     own = json.loads(header.pop("__metadata__", {}).get("ganzoo", "{}"))
-    shapes = {key: (tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"])) for key, entry in header.items()}
+    shapes = {key: (tuple(entry["shape"]), DTYPES.get(entry["dtype"], entry["dtype"])) for key, entry in header.items()}
     return shapes, DataSpec.from_json(own["spec"]) if "spec" in own else None
 
 
 def _load_safetensors(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
-    from safetensors import safe_open
+    rows = Mapped(path).rows
+    return {key: rows[key] for key in keys}
 
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in keys}
-
-
-_DTYPES = {
-    "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32", "I64": "int64", "F16": "float16",
-    "BF16": "bfloat16", "F32": "float32", "F64": "float64",
-}  # fmt: skip
 
 _ARRAYS: dict[str, tuple[Callable[[Path], tuple[Shapes, DataSpec | None]], Callable[[Path, Sequence[str]], Mapping[str, Any]]]] = {
     ".npy": (_describe_npy, _load_npy),
