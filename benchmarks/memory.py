@@ -1,11 +1,11 @@
 """How much memory it takes to prepare data and to train on it: that must not grow with the data.
 
     python benchmarks/memory.py                        1, 2 and 4 times the data
-    python benchmarks/memory.py --limit 700            in a control group that may use so many MB, pages of files too; root, cgroup v1
-    python benchmarks/memory.py 195787d --limit 700    of a commit
+    python benchmarks/memory.py . --limit 800          in a control group that may use so many MB, pages of files too; root, cgroup v1
+    python benchmarks/memory.py 195787d --limit 800    of a commit
 
-`folder`: a folder of JPEGs of 64 pixels in grey (links to one file), which decoding stores in colour first; `array` a .npy in colour. Each
-is prepared and trained on for 5 steps by `ganzoo run dcgan`, whose anonymous memory, which no file stands behind, is looked at every 10 ms.
+`folder`: JPEGs of 64 pixels in grey (links to one file), which decoding stores in colour first; `array`: a .npy in colour. Each is prepared,
+then read by `ganzoo run gan` for 5 steps. The anonymous memory of the command, which no file stands behind, is looked at every 10 ms.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 from same_tensors import unpack
 
+PREPARE = "import sys; from ganzoo.config import DataOptions; from ganzoo.data import prepare; prepare(DataOptions(sys.argv[1]))"
 GROUPS = Path("/sys/fs/cgroup/memory")
 
 
@@ -42,8 +43,9 @@ def folder(place: Path, n: int) -> Path:
 def array(place: Path, n: int) -> Path:
     """A file of n pictures."""
     rows = np.lib.format.open_memmap(place.with_suffix(".npy"), "w+", np.uint8, (n, 3, 64, 64))
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), np.uint8)
     for start in range(0, n, 1000):
-        rows[start : start + 1000] = np.random.default_rng(start).integers(0, 256, rows[start : start + 1000].shape, np.uint8)
+        rows[start : start + 1000] = noise[: n - start]
     return place.with_suffix(".npy")
 
 
@@ -80,22 +82,22 @@ def peak(command: list[str], env: dict[str, str], group: Path | None) -> tuple[i
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("side", nargs="?", default=str(Path(__file__).parents[1]))
-    parser.add_argument("--rows", type=int, default=50_000, help="once the data")
+    parser.add_argument("--rows", type=int, default=40_000, help="once the data")
     parser.add_argument("--limit", type=int, default=0, metavar="MB")
     args = parser.parse_args()
-    print("| data | rows | stored, MB | anonymous memory, MB | |\n|---|---|---|---|---|")
+    print("| data | rows | stored, MB | preparing, MB | training, MB |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as place, limited(args.limit) as group:
         env = unpack(args.side, Path(place) / "code")
         for kind, channels in ((folder, 1), (array, 3)):
             for times in (1, 2, 4):
-                n = times * args.rows
+                n, cells = times * args.rows, []
                 with tempfile.TemporaryDirectory(dir=place) as own:
-                    data = kind(Path(own) / "data", n)
-                    words = ["run", "dcgan", "--dataset", str(data), "--image-size", "64", "--steps", "5", "--batch-size", "16", "--out"]
-                    command = [sys.executable, "-m", "ganzoo", *words, f"{own}/run"]
-                    most, status = peak(command, env | {"GANZOO_CACHE": f"{own}/cache"}, group)
-                told = "" if not status else "killed: it needs more" if status == -9 else f"status {status}"
-                print(f"| {kind.__name__} | {n} | {n * channels * 64 * 64 >> 20} | {most} | {told} |", flush=True)
+                    data = str(kind(Path(own) / "data", n))
+                    train = ["run", "gan", "--dataset", data, "--image-size", "64", "--steps", "5", "--out", f"{own}/run"]
+                    for words in (["-c", PREPARE, data], ["-m", "ganzoo", *train]):
+                        most, status = peak([sys.executable, *words], env | {"GANZOO_CACHE": f"{own}/cache"}, group)
+                        cells.append(f"{most}" + ("" if not status else ", killed" if status == -9 else f", status {status}"))
+                print(f"| {kind.__name__} | {n} | {n * channels * 64 * 64 >> 20} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -901,3 +901,62 @@ print(prepare(DataOptions(sys.argv[2])).spec.shape, most - before)
     shape, _, growth = subprocess.run(words, capture_output=True, text=True, check=True).stdout.rpartition(" ")
     assert shape == "(1, 64, 64)"
     assert int(growth) < 24
+
+
+# --- parts
+
+
+def in_parts(source: Path | str, out: Path, n: int, order=None, record: DataSet | None = None, **asked) -> list[Prepared]:
+    from ganzoo import data as package
+    from ganzoo.config import DataOptions
+
+    options = DataOptions(str(source), **asked)
+    return [package.prepare(options, record, part=(k, n), out=out) for k in order or range(1, n + 1)]
+
+
+def photos(folder: Path) -> Path:
+    """13 pictures of two classes: ants in grey, bees in colour, and one that cannot be read."""
+    files = {f"ant/{i}.png": encoded(Image.new("L", (8, 8), 20 * i)) for i in range(7)}
+    return folder_of(folder, files | {f"bee/{i}.png": encoded(colour(8, 8, (i, 9, 40 * i))) for i in range(6)} | {"bee/x.png": b"x"})
+
+
+def numbered(path: Path) -> Path:
+    """31 points, and classes of which only the last row tells how many there are."""
+    save_file({"x": torch.arange(62.0).view(31, 2), "y": torch.tensor([0, 1] * 14 + [2, 2, 3])}, path)
+    return path
+
+
+@pytest.mark.parametrize(("make", "asked"), [(photos, {"image_size": "4"}), (numbered, {})])
+@pytest.mark.parametrize("n", [1, 3, 4])
+def test_parts_end_to_end_are_the_whole(make, asked, n, tmp_path):
+    source = make(tmp_path / "d.safetensors")
+    whole = prepare(source, None, **asked)
+    in_parts(source, tmp_path / "parts", n, order=range(n, 0, -1), **asked)  # in any order, by anyone
+    joined = prepare(tmp_path / "parts", None)
+    assert (joined.spec, joined.checksum, joined.count) == (whole.spec, whole.checksum, whole.count)
+    assert all(torch.equal(joined.load()[key], rows) for key, rows in whole.load().items())
+    assert ("1 images of the parts could not be read" in joined.note) == (make is photos)
+
+
+def test_parts_of_a_data_set_of_a_plugin_are_the_whole(tmp_path):
+    in_parts("counted", tmp_path / "parts", 2, record=RECORD)
+    assert prepare(tmp_path / "parts", None).checksum == prepare("counted", RECORD).checksum
+
+
+def test_parts_that_are_missing_damaged_or_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="fewer rows than 40"):
+        in_parts(numbered(tmp_path / "d.safetensors"), tmp_path / "none", 40)
+    parts = [part.path for part in in_parts(tmp_path / "d.safetensors", tmp_path / "parts", 3)]
+    content = parts[1].read_bytes()
+    parts[1].unlink()
+    with pytest.raises(UsageError, match=r"wanted the 3 parts of d-.*-0002-of-0003\.safetensors"):
+        prepare(tmp_path / "parts", None)
+    parts[1].write_bytes(content[:-1] + b"\x01")
+    with pytest.raises(UsageError, match=r"-0002-of-0003\.safetensors: wanted data as `ganzoo prepare --part` writes it"):
+        prepare(tmp_path / "parts", None)
+    assert parts[1].exists()  # it is the user's
+    save_file({"x": torch.zeros(4, 3)}, tmp_path / "other.safetensors")
+    other = in_parts(tmp_path / "other.safetensors", tmp_path / "others", 3)[1].path
+    parts[1].write_bytes(other.read_bytes())
+    with pytest.raises(UsageError, match="wanted parts of one kind, prepared with the same options"):
+        prepare(tmp_path / "parts", None)

@@ -20,6 +20,7 @@ from ganzoo.config import DataOptions, domains_of, size_of, written_size
 from ganzoo.data.cache import ADVICE, cache_dir, data_folder
 from ganzoo.data.classes import some
 from ganzoo.data.mapped import MAX_HEADER_BYTES, Mapped, mapping
+from ganzoo.data.parts import joined, part_name, part_of, parts_in
 from ganzoo.data.samples import Files, Request, Samples
 from ganzoo.data.sources import domains, dtype_name, few_labelled, samples_at
 from ganzoo.errors import GanzooError, TooSmall, UsageError
@@ -168,6 +169,8 @@ def prepare(
     split: str = "train",
     sizes: tuple[int, ...] = (),
     progress: Progress | None = None,
+    part: tuple[int, int] | None = None,
+    out: Path | None = None,
 ) -> Prepared:
     """The data set from the cache, which is filled first where it must be.
 
@@ -179,6 +182,8 @@ def prepare(
         split: "train", or "test" for what a folder holds out.
         sizes: the sides in pixels to choose from; empty: any.
         progress: called with (what, done, total) now and then.
+        part: (k, n), of which part k of n is prepared, k from 1 on, into a file in the folder `out`: see `parts_in`.
+        out: the folder of such parts.
 
     Raises UsageError for a request that cannot be met, GanzooError if the data cannot be read or the cache not written.
     """
@@ -196,6 +201,13 @@ def prepare(
             repr((FORMAT, source, samples.fingerprint, size, labels, *own)).encode(errors="surrogateescape"), digest_size=8
         )
         shown = written_size((0, *size)) if size else next(iter(samples.keys))
+        if part is not None and out is not None:
+            path = out / f"{name}-{shown}-{part_name(*part)}.safetensors"
+            with writing(path, ADVICE):
+                out.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(out)
+            _write(path, name, part_of(samples, *part), size, scaled, report)
+            return _part_at(path)
         path = cache_dir() / "prepared" / f"{name}-{shown}-{key.hexdigest()}.safetensors"
         if found := _read(path, name):
             return found
@@ -231,6 +243,8 @@ def _samples(asked: DataOptions, record: DataSet | None, labels: tuple[str, ...]
             assert own is None or isinstance(own, DataSet)
             parts[letter] = _samples(replace(asked, dataset=place, labelled=0), own, (), None, split)
         samples = domains(parts)
+    elif record is None and split == "train" and (files := parts_in(Path(asked.dataset).expanduser())):
+        samples = joined([_part_at(file) for file in files])
     elif record is None:
         samples = samples_at(Path(asked.dataset).expanduser(), asked, split)
     else:
@@ -292,6 +306,24 @@ def _common_size(samples: Samples, crop: tuple[int, int]) -> tuple[int, int]:
 
 def _read(path: Path, name: str) -> Prepared | None:
     """The prepared data in the file; None if there is none, or a damaged one."""
+    found = _opened(path, name)
+    with suppress(GanzooError):
+        if found is not None and len(found.file) <= SMALL_BYTES:
+            found.load()
+        return found
+    return None
+
+
+def _part_at(path: Path) -> Prepared:
+    """The prepared data in a user's file, all of it compared with its hashes. Raises UsageError where there is none, or a damaged one."""
+    found = _opened(path, path.stem)
+    if found is None or any(hashes_of(rows) != found.blocks[key] for key, rows in found.mapped.items()):
+        raise UsageError(f"{path}: wanted data as `ganzoo prepare --part` writes it; it is something else, or damaged.")
+    return found
+
+
+def _opened(path: Path, name: str) -> Prepared | None:
+    """The prepared data in the file, of which only the header has been looked at; None if there is none, or another header."""
     try:
         header = safetensors_header(path, limit=MAX_HEADER_BYTES)
         meta = json.loads(header["__metadata__"]["ganzoo"])
@@ -308,14 +340,8 @@ def _read(path: Path, name: str) -> Prepared | None:
             whole = len(blocks[key]) == DIGITS * -(-len(rows) // rows_a_block(rows))
             if not whole or tuple(rows.shape) != wanted or rows.dtype != medium(own.medium).dtype:
                 return None
-        if path.stat().st_size <= SMALL_BYTES:
-            found.load()
         return found
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, GanzooError):
-        return None
-    except Exception as e:
-        if type(e).__name__ != "SafetensorError":
-            raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
