@@ -4,8 +4,8 @@
     python benchmarks/memory.py . --limit 800          in a control group that may use so many MB, pages of files too; root, cgroup v1
     python benchmarks/memory.py 195787d --limit 800    of a commit
 
-`folder`: JPEGs of 64 pixels in grey (links to one file), which decoding stores in colour first; `array`: a .npy in colour. Each is prepared,
-then read by `ganzoo run gan` for 5 steps. The anonymous memory of the command, which no file stands behind, is looked at every 10 ms.
+`folder`: JPEGs of 64 pixels in grey (links to one file), which decoding stores in colour first; `array`: a .npy in colour. Each is
+prepared, then read by `ganzoo run dcgan` for 5 steps. The anonymous memory, which no file stands behind, is looked at every 10 ms.
 """
 
 from __future__ import annotations
@@ -93,7 +93,20 @@ def main() -> None:
                 n, cells = times * args.rows, []
                 with tempfile.TemporaryDirectory(dir=place) as own:
                     data = str(kind(Path(own) / "data", n))
-                    train = ["run", "gan", "--dataset", data, "--image-size", "64", "--steps", "5", "--out", f"{own}/run"]
+                    train = [
+                        "run",
+                        "dcgan",
+                        "--dataset",
+                        data,
+                        "--image-size",
+                        "64",
+                        "--steps",
+                        "5",
+                        "--batch-size",
+                        "16",
+                        "--out",
+                        f"{own}/run",
+                    ]
                     for words in (["-c", PREPARE, data], ["-m", "ganzoo", *train]):
                         most, status = peak([sys.executable, *words], env | {"GANZOO_CACHE": f"{own}/cache"}, group)
                         cells.append(f"{most}" + ("" if not status else ", killed" if status == -9 else f", status {status}"))

@@ -319,7 +319,7 @@ def images_in_folder(path: Path) -> Samples:
 
     classes = classes_of_images(names, sorted(files.keys() - set(names)), lambda name: _content(path / name), _empty(folders, names))
     names = [name for name in names if name not in classes.left_out]
-    print_ = _digest(f"{name}\0{files[name].st_size}\0{files[name].st_mtime_ns}" for name in names)
+    print_ = _digest(f"{name}\0{files[name][0]}\0{files[name][1]}" for name in names)
     return _labelled(print_, names, read, classes, (note, *classes.notes, links))
 
 
@@ -344,12 +344,12 @@ def _begin(path: Path) -> bytes:
     return b""
 
 
-def _walk(path: Path) -> tuple[dict[str, os.stat_result], str, list[str]]:
-    """All files under a folder by name, what could not be followed, and the names of all folders.
+def _walk(path: Path) -> tuple[dict[str, tuple[int, int]], str, list[str]]:
+    """All files under a folder by name, with size and time, what could not be followed, and the names of all folders.
 
     Each folder is walked once, so links cannot lead in circles. Pipes and devices are no files: reading one would wait for ever.
     """
-    files, folders, passed = dict[str, os.stat_result](), list[str](), list[str]()
+    files, folders, passed = dict[str, tuple[int, int]](), list[str](), list[str]()
     seen, links = set[tuple[int, int]](), list[str]()
 
     def unread(error: OSError) -> None:
@@ -374,7 +374,7 @@ def _walk(path: Path) -> tuple[dict[str, os.stat_result], str, list[str]]:
                 except OSError:  # a link to nothing: reading it will fail, and say so
                     status = os.lstat(path / full)
                 if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                    files[full] = status
+                    files[full] = status.st_size, status.st_mtime_ns
                 else:
                     passed.append(f"{full}, which is a pipe or a device")
 
