@@ -157,29 +157,30 @@ def table() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], usage="%(prog)s NAME [OPTIONS] -- RECIPE ...")
     parser.add_argument("name", nargs="?")
-    parser.add_argument("words", nargs="*", help="after --: what is typed after `ganzoo run`")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="the track")
     parser.add_argument("--work", type=Path, default=Path("runs/speedrun"))
     parser.add_argument("--try", dest="look", action="store_true", help="write no record")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--train", metavar="FOLDER", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    typed = sys.argv[1:]
+    cut = typed.index("--") if "--" in typed else len(typed)
+    args, words = parser.parse_args(typed[:cut]), typed[cut + 1 :]
     if args.table:
         print(table())
         return
     if args.train:
-        train(args.words, args.train, args.device)
+        train(words, args.train, args.device)
         return
-    if not args.name or not args.words:
+    if not args.name or not words:
         parser.error("wanted a name, and after -- what is typed after `ganzoo run`")
-    check_words(args.words)
+    check_words(words)
     made_by = "" if args.look else commit()
     runs = []
     for seed in range(args.seeds):
-        runs.append(run(args.words, seed, args.work / args.name, args.device))
+        runs.append(run(words, seed, args.work / args.name, args.device))
         print(f"{args.name}, seed {seed}: {runs[-1]['seconds']} s, cFID {runs[-1]['cFID']} [{runs[-1]['protocol']}]", flush=True)
     seconds, values = ([run[key] for run in runs] for key in ("seconds", "cFID"))
     print(f"{args.name}: {statistics.fmean(seconds):.1f} s, cFID {statistics.fmean(values):.2f}, p {p_value(values, TARGET):.3g}")
@@ -187,7 +188,7 @@ def main() -> None:
         return
     record = {
         "name": args.name, "track": args.device, "date": machine.now().date().isoformat(), "commit": made_by,
-        "command": ["ganzoo", "run", *args.words, *DATA], "seconds": round(statistics.fmean(seconds), 2),
+        "command": ["ganzoo", "run", *words, *DATA], "seconds": round(statistics.fmean(seconds), 2),
         "cFID": round(statistics.fmean(values), 3), "p": check_runs(runs), "target": TARGET, "conditional": runs[0]["conditional"],
         "protocol": runs[0]["line"], "precision": runs[0]["precision"], "machine": runs[0]["machine"], "plugins": runs[0]["plugins"],
         "runs": [{key: r[key] for key in ("seed", "seconds", "cFID", "step")} for r in runs],
