@@ -36,7 +36,7 @@ TARGET, LEVEL, LEAST = 50.0, 0.01, 3
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 JUDGE = ["--metric", "fid", "--features", "classifier", "-n", "10000"]
 #: Of the judgement: the weights of the judge, its layer, 10,000 samples of seed 0, the 60,000 training images.
-PROTOCOL = "?"
+PROTOCOL = "b30d14bfd2"
 #: What the rules decide, or what would end the clock's work early or elsewhere.
 FIXED = ("--dataset", "--data-dir", "--image-size", "--seed", "--device", "--out", "--config", "--dry-run", "--eval-every", "--labelled")
 

@@ -92,6 +92,11 @@ class Prepared:
         """The stored rows by key. The file is mapped, not read: ask `check` for what is about to be used."""
         return self.file.rows
 
+    def expect(self, key: str, rows: Tensor) -> None:
+        """Have rows of `mapped` read that are about to be used. Those of small files are in memory since they were opened."""
+        if len(self.file) > SMALL_BYTES:
+            self.file.expect(key, rows)
+
     @cached_property
     def check(self) -> Checker:
         """Checks rows of `mapped`, each block once."""
@@ -129,8 +134,8 @@ class Checker:
     def __call__(self, key: str, rows: Tensor | None = None) -> None:
         """Check the blocks of these rows, by default all. Raises GanzooError for a damaged one; the file is removed then."""
         known, each = self._known[key], rows_a_block(self.data[key])
-        if rows is not None and len(self.prepared.file) > SMALL_BYTES:  # smaller ones are in memory since they were opened
-            self.prepared.file.expect(key, rows)
+        if rows is not None:
+            self.prepared.expect(key, rows)
         for k in range(len(known)) if rows is None else sorted({row // each for row in rows.tolist()}):
             if known[k]:
                 continue
@@ -332,7 +337,7 @@ def _opened(path: Path, name: str) -> Prepared | None:
         skipped = tuple((str(image), str(reason)) for image, reason in meta["skipped"])
         spec = DataSpec.from_json(meta["spec"])
         counts = {group: header[keys[0]]["shape"][0] for group, keys in spec.sets.items()}
-        blocks = {str(key): "".join(hashes) for key, hashes in meta["blocks"].items()}  # they were lists once
+        blocks = {str(key): hashes if isinstance(hashes, str) else "".join(hashes) for key, hashes in meta["blocks"].items()}  # once lists
         found = Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"], blocks)
         for key, own in spec.fields.items():
             rows = found.mapped[key]
