@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from torch import Tensor
 from ganzoo import ranks
 from ganzoo.errors import GanzooError
 from ganzoo.types import Prior
+
+#: Of `shuffled`; an even number.
+ROUNDS = 8
 
 
 def seed_of(*keys: object) -> int:
@@ -31,6 +35,34 @@ def seed_step(seed: int, t: int) -> None:
 def generator(*keys: object) -> torch.Generator:
     """A new CPU generator, seeded from the keys."""
     return torch.Generator().manual_seed(seed_of(*keys))
+
+
+def shuffled(places: Tensor, n: int, *keys: object) -> Tensor:
+    """What a random permutation of n, a function of the keys, has at these places: int64 (m,), each from 0 to n - 1.
+
+    Each is computed by itself, in no time that depends on n: a place is written as a pair of digits a < A and b < B with A B >= n, and in
+    each round one digit has a hash of the other added, which can be undone (a Feistel network: Luby and Rackoff 1988). What falls on n or
+    more, at most one in sqrt(n), goes on until it does not (cycle walking: Black and Rogaway 2002).
+    """
+    size_a = math.isqrt(n - 1) + 1
+    size_b = -(-n // size_a)
+    secrets = torch.randint(1 << 31, (ROUNDS,), generator=generator(*keys)).tolist()
+    out, left = places.clone(), torch.arange(len(places))
+    while len(left):
+        a, b = out[left] // size_b, out[left] % size_b
+        for secret in secrets:
+            a, b, size_a, size_b = b, (a + _mixed(b, secret)) % size_a, size_b, size_a
+        out[left] = a * size_b + b
+        left = left[out[left] >= n]
+    return out
+
+
+def _mixed(x: Tensor, secret: int) -> Tensor:
+    """A hash of numbers below 2**31: int64, from 0 up to 2**31; no product is larger than 2**62."""
+    for factor in (0x45D9F3B3, 0x7ED55D17):
+        x = ((x ^ (x >> 15) ^ secret) & 0x7FFFFFFF) * factor
+        x = (x ^ (x >> 31)) & 0x7FFFFFFF
+    return x
 
 
 def sample(prior: Prior, n: int, g: torch.Generator) -> Tensor:

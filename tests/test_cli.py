@@ -21,7 +21,7 @@ HEAVY = ("torch", "torchvision", "numpy")
     [
         ["--help"], ["--version"], ["list"], ["list", "--kind", "all"], ["list", "--json"], ["show", "dcgan"], ["show", "wgan-gp"],
         ["show", "celeba"], ["plugins"], ["run", "--help"], ["run", "wgan", "--help"], ["run", "dcgan", "--loss", "hinge", "--help"],
-        ["resume", "--help"], ["sample", "--help"], ["augment", "--help"],
+        ["resume", "--help"], ["sample", "--help"], ["augment", "--help"], ["prepare", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -373,6 +373,17 @@ def test_every_recipe_of_ganzoo_can_be_cited():
 
     recipes = [e.record for e in catalogue().entries("recipe") if e.plugin.distribution == "pyganzoo"]
     assert all(bibtex(recipe).count("{") == bibtex(recipe).count("}") > 5 for recipe in recipes)
+
+
+def test_prepare_fills_the_cache_and_writes_parts(ganzoo, images, tmp_path):
+    whole = ganzoo("prepare", images(), "--image-size", "8")
+    assert whole.returncode == 0
+    for k in (1, 2):
+        assert ganzoo("prepare", images(), "--image-size", "8", "--part", f"{k}/2", "--out", tmp_path / "parts").returncode == 0
+    assert ganzoo("prepare", tmp_path / "parts").stdout.splitlines()[0] == whole.stdout.splitlines()[0]
+    for words, told in ((["--part", "3/2", "--out", tmp_path], "wanted K/N"), (["--part", "1/2"], "belong together")):
+        refused = ganzoo("prepare", images(), *words)
+        assert (refused.returncode, told in refused.stderr) == (2, True)
 
 
 def test_augment_writes_pictures_of_each_class_that_read_back_as_a_labelled_folder(ganzoo, finished, images, tmp_path):

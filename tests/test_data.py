@@ -22,7 +22,9 @@ from safetensors.torch import save_file
 from zoo import prepare
 
 from ganzoo.data import Batches, Prepared, Request, Samples, cache_dir
+from ganzoo.data.mapped import Mapped
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.randomness import generator, shuffled
 from ganzoo.types import DataSet, DataSpec, Field
 
 CPU = torch.device("cpu")
@@ -179,6 +181,7 @@ def test_prepared_data_that_was_damaged_is_never_trained_on(tmp_path, monkeypatc
     from ganzoo.data import prepared as module
 
     monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(module, "PAGE_BYTES", 64)
     if large:
         monkeypatch.setattr(module, "SMALL_BYTES", 0)
     folder = str(folder_of(tmp_path / "d", {f"{kind}/{name}": data for name, data in good(30).items() for kind in ("ant", "bee")}))
@@ -206,6 +209,7 @@ def test_only_blocks_that_are_read_are_checked(tmp_path, monkeypatch):
     from ganzoo.data import prepared as module
 
     monkeypatch.setattr(module, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(module, "PAGE_BYTES", 64)
     monkeypatch.setattr(module, "SMALL_BYTES", 0)
     folder = str(folder_of(tmp_path / "d", good(30)))
     first = prepare(folder, None, image_size=4)
@@ -787,3 +791,172 @@ def test_batches_leave_the_mapped_data_alone():
     next(Batches({"x": points}, DataSpec.of("points", (2,)), 4, seed=0, device=CPU))["x"].zero_()
     assert torch.equal(held["x"], before)
     assert (points == 1).all()
+
+
+def test_up_to_ten_million_rows_are_in_the_order_of_torchs_permutation():
+    batches = Batches(data(13), IMAGES, 5, seed=3, device=CPU)
+    wanted = torch.cat([torch.randperm(13, generator=generator(3, "order", "", epoch)) for epoch in range(2)])
+    assert torch.equal(batches._rows("", 0, 26), wanted)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 15, 16, 17, 100, 255, 256, 257, 1000, 1023, 1025, 65_536, 65_537, 99_991])
+def test_an_order_computed_row_by_row_has_every_row_once(n):
+    order = shuffled(torch.arange(n), n, 0, "order", 1)
+    assert torch.equal(order.sort().values, torch.arange(n))
+    places = torch.arange(n)[::3]
+    assert torch.equal(shuffled(places, n, 0, "order", 1), order[places])
+    assert n < 15 or not torch.equal(order, shuffled(torch.arange(n), n, 0, "order", 2))
+
+
+def test_an_order_computed_row_by_row_favours_no_place_and_no_distance():
+    n, seeds = 30, 2000
+    orders = torch.stack([shuffled(torch.arange(n), n, seed) for seed in range(seeds)])
+    lands = torch.stack([orders[:, place].bincount(minlength=n) for place in range(n)]).double()
+    steps = ((orders[:, 1:] - orders[:, :-1]) % n).flatten().bincount(minlength=n)[1:].double()  # from one row to the next
+    for counts, free in ((lands, (n - 1) ** 2), (steps, n - 2)):
+        chi2 = float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
+        assert abs(chi2 - free) < 4 * (2 * free) ** 0.5  # four standard deviations
+
+
+def test_a_batch_of_more_rows_than_could_be_ordered_costs_no_more():
+    n = 10**12  # a permutation of them would take 8 TB
+    batches = Batches({"x": torch.ones(1, 2).expand(n, 2)}, DataSpec.of("points", (2,)), 64, seed=0, device=CPU, position=3 * n // 64 - 1)
+    rows = batches._rows("", 3 * n - 32, 64)
+    assert rows[:32].tolist() == shuffled(torch.arange(n - 32, n), n, 0, "order", "", 2).tolist()
+    assert rows[32:].tolist() == shuffled(torch.arange(32), n, 0, "order", "", 3).tolist()
+    assert next(batches)["x"].shape == (64, 2)
+
+
+# --- data that outgrows memory
+
+
+def test_a_file_larger_than_the_memory_can_be_opened(tmp_path):
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    n = 4 * memory // 3
+    header = json.dumps({"x": {"dtype": "U8", "shape": [n, 3], "data_offsets": [0, 3 * n]}}).encode()
+    with open(tmp_path / "large.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        try:
+            file.truncate(8 + len(header) + 3 * n)  # a hole takes no room
+        except OSError as e:
+            pytest.skip(f"no file of {3 * n} bytes can be made here: {e}")
+    x = Mapped(tmp_path / "large.safetensors").rows["x"]
+    x[n - 1] = 7
+    assert x[n - 2 :].tolist() == [[0, 0, 0], [7, 7, 7]]
+    assert Mapped(tmp_path / "large.safetensors").rows["x"][n - 1].tolist() == [0, 0, 0]  # what is written stays in the process
+
+
+def bytes_read() -> int:
+    """By this process, from the disk."""
+    return int(next(line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("read_bytes")).split()[1])
+
+
+def test_a_cold_batch_reads_its_own_rows_and_nothing_around_them(tmp_path, monkeypatch):
+    from ganzoo.data import prepared as module
+
+    if not Path("/proc/self/io").exists():
+        pytest.skip("needs Linux, which counts what is read")
+    monkeypatch.setattr(module, "SMALL_BYTES", 1 << 20)
+    path = tmp_path / "a.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (3000, 3, 64, 64), np.uint8))
+    found = prepare(str(path), None)
+    descriptor = os.open(found.path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    again = prepare(str(path), None)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+    batches, before = Batches(again.mapped, again.spec, 8, seed=0, device=CPU, check=again.check), bytes_read()
+    for _ in range(4):
+        next(batches)
+    read = bytes_read() - before
+    again.load()
+    if bytes_read() - before < 3000 * 12288 * 0.9:
+        pytest.skip("the files of this folder stay in memory")
+    assert 32 * 12288 <= read <= 1.5 * 32 * 12288
+
+
+def test_preparing_takes_no_memory_that_grows_with_the_data(tmp_path):
+    if "RssAnon" not in Path("/proc/self/status").read_text():
+        pytest.skip("needs Linux's RssAnon")
+    program = """
+import re, sys, threading, time
+from pathlib import Path
+from ganzoo.config import DataOptions
+from ganzoo.data import prepare
+anonymous = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+most = 0
+def watch():
+    global most
+    while True:
+        most = max(most, anonymous())
+        time.sleep(0.002)
+prepare(DataOptions(sys.argv[1]))  # what the libraries take
+before = most = anonymous()
+threading.Thread(target=watch, daemon=True).start()
+print(prepare(DataOptions(sys.argv[2])).spec.shape, most - before)
+"""
+    for name, n in (("few", 300), ("many", 12_000)):  # grey, in colour: 144 MB, of which 48 are kept
+        np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.uint8, (n, 3, 64, 64)).flush()
+    words = [sys.executable, "-c", program, str(tmp_path / "few.npy"), str(tmp_path / "many.npy")]
+    shape, _, growth = subprocess.run(words, capture_output=True, text=True, check=True).stdout.rpartition(" ")
+    assert shape == "(1, 64, 64)"
+    assert int(growth) < 24
+
+
+# --- parts
+
+
+def in_parts(source: Path | str, out: Path, n: int, order=None, record: DataSet | None = None, **asked) -> list[Prepared]:
+    from ganzoo import data as package
+    from ganzoo.config import DataOptions
+
+    options = DataOptions(str(source), **asked)
+    return [package.prepare(options, record, part=(k, n), out=out) for k in order or range(1, n + 1)]
+
+
+def photos(folder: Path) -> Path:
+    """13 pictures of two classes: ants in grey, bees in colour, and one that cannot be read."""
+    files = {f"ant/{i}.png": encoded(Image.new("L", (8, 8), 20 * i)) for i in range(7)}
+    return folder_of(folder, files | {f"bee/{i}.png": encoded(colour(8, 8, (i, 9, 40 * i))) for i in range(6)} | {"bee/x.png": b"x"})
+
+
+def numbered(path: Path) -> Path:
+    """31 points, and classes of which only the last row tells how many there are."""
+    save_file({"x": torch.arange(62.0).view(31, 2), "y": torch.tensor([0, 1] * 14 + [2, 2, 3])}, path)
+    return path
+
+
+@pytest.mark.parametrize(("make", "asked"), [(photos, {"image_size": "4"}), (numbered, {})])
+@pytest.mark.parametrize("n", [1, 3, 4])
+def test_parts_end_to_end_are_the_whole(make, asked, n, tmp_path):
+    source = make(tmp_path / "d.safetensors")
+    whole = prepare(source, None, **asked)
+    in_parts(source, tmp_path / "parts", n, order=range(n, 0, -1), **asked)  # in any order, by anyone
+    joined = prepare(tmp_path / "parts", None)
+    assert (joined.spec, joined.checksum, joined.count) == (whole.spec, whole.checksum, whole.count)
+    assert all(torch.equal(joined.load()[key], rows) for key, rows in whole.load().items())
+    assert ("1 images of the parts could not be read" in joined.note) == (make is photos)
+
+
+def test_parts_of_a_data_set_of_a_plugin_are_the_whole(tmp_path):
+    in_parts("counted", tmp_path / "parts", 2, record=RECORD)
+    assert prepare(tmp_path / "parts", None).checksum == prepare("counted", RECORD).checksum
+
+
+def test_parts_that_are_missing_damaged_or_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="fewer rows than 40"):
+        in_parts(numbered(tmp_path / "d.safetensors"), tmp_path / "none", 40)
+    parts = [part.path for part in in_parts(tmp_path / "d.safetensors", tmp_path / "parts", 3)]
+    content = parts[1].read_bytes()
+    parts[1].unlink()
+    with pytest.raises(UsageError, match=r"wanted the 3 parts of d-.*-0002-of-0003\.safetensors"):
+        prepare(tmp_path / "parts", None)
+    parts[1].write_bytes(content[:-1] + b"\x01")
+    with pytest.raises(UsageError, match=r"-0002-of-0003\.safetensors: wanted data as `ganzoo prepare --part` writes it"):
+        prepare(tmp_path / "parts", None)
+    assert parts[1].exists()  # it is the user's
+    save_file({"x": torch.zeros(4, 3)}, tmp_path / "other.safetensors")
+    other = in_parts(tmp_path / "other.safetensors", tmp_path / "others", 3)[1].path
+    parts[1].write_bytes(other.read_bytes())
+    with pytest.raises(UsageError, match="wanted parts of one kind, prepared with the same options"):
+        prepare(tmp_path / "parts", None)

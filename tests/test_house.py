@@ -186,9 +186,10 @@ def test_dependencies_have_no_upper_pins_and_each_is_explained():
         assert f"**{re.split('[><=[]', requirement)[0]}**" in text, requirement
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
-def test_every_benchmark_can_be_started(path):
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda p: p.stem)
+def test_every_benchmark_can_be_started(path, monkeypatch):
     """Nothing else runs them when a name that they use is changed."""
+    monkeypatch.syspath_prepend(str(path.parent))
     spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -20,8 +20,8 @@ class Commands(click.Group):
 
     MODULES: ClassVar[dict[str, str]] = {
         "list": "browse", "show": "browse", "plugins": "browse", "run": "train", "resume": "train", "sample": "sample", "apply": "apply",
-        "augment": "augment", "check": "check", "evaluate": "evaluate", "compare": "compare", "report": "report", "doctor": "doctor",
-        "new": "new",
+        "augment": "augment", "check": "check", "evaluate": "evaluate", "compare": "compare", "report": "report", "prepare": "prepare",
+        "doctor": "doctor", "new": "new",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganzoo import ranks
-from ganzoo.randomness import draws, generator
+from ganzoo.randomness import draws, generator, shuffled
 from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import medium
 from ganzoo.types import DataSpec
@@ -18,6 +18,8 @@ from ganzoo.types import DataSpec
 if TYPE_CHECKING:
     from ganzoo.interfaces import Degradation
 
+#: Of more rows the order is computed row by row: a permutation of them all takes seconds, and 8 bytes each.
+MANY = 10_000_000
 #: Where a window is cut in previews: in the middle.
 MIDDLE = 0.5
 
@@ -78,6 +80,7 @@ class Batches(Iterator[dict[str, Tensor]]):
             for key in data:
                 check(key, None)
             self._data = {key: tensor.to(device) for key, tensor in data.items()}
+            self._check = lambda key, rows: None  # they are not read from there again
         self._orders: dict[str, tuple[int, Tensor]] = {}
 
     def __next__(self) -> dict[str, Tensor]:
@@ -134,9 +137,12 @@ class Batches(Iterator[dict[str, Tensor]]):
         total, parts = len(self._data[self.stored.sets[name][0]]), []
         while left:
             epoch, place = divmod(k, total)
-            if self._orders.get(name, (-1,))[0] != epoch:
-                self._orders[name] = epoch, torch.randperm(total, generator=generator(self.seed, "order", name, epoch))
-            parts.append(self._orders[name][1][place : place + left])
+            if total > MANY:
+                parts.append(shuffled(torch.arange(place, min(place + left, total)), total, self.seed, "order", name, epoch))
+            else:
+                if self._orders.get(name, (-1,))[0] != epoch:
+                    self._orders[name] = epoch, torch.randperm(total, generator=generator(self.seed, "order", name, epoch))
+                parts.append(self._orders[name][1][place : place + left])
             k, left = k + len(parts[-1]), left - len(parts[-1])
         return torch.cat(parts)
 

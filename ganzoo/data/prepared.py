@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ganzoo import options
 from ganzoo.config import DataOptions, domains_of, size_of, written_size
 from ganzoo.data.cache import ADVICE, cache_dir, data_folder
 from ganzoo.data.classes import some
+from ganzoo.data.mapped import MAX_HEADER_BYTES, Mapped, mapping
+from ganzoo.data.parts import joined, part_name, part_of, parts_in
 from ganzoo.data.samples import Files, Request, Samples
 from ganzoo.data.sources import domains, dtype_name, few_labelled, samples_at
 from ganzoo.errors import GanzooError, TooSmall, UsageError
@@ -28,6 +30,7 @@ from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.types import DataSet, DataSpec, Field
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 #: Part of every key: raise it when the same input is prepared into something else.
@@ -44,9 +47,15 @@ MAX_SMALL = 32767
 MAX_BAD, FEW_BAD = 0.01, 3
 #: What is hashed together; and the largest file that is checked whole when it is opened, in a fraction of a second.
 BLOCK_BYTES, SMALL_BYTES = 1 << 20, 256 << 20
-#: Rows prepared between two looks at the progress; bounds what is in memory.
-CHUNK = 256
+#: Of larger fields each row has a hash, so that a batch reads no more than itself; if rows are smaller than a page, or if there are more
+#: than the header of a file can tell of, a few together have one.
+PAGE_BYTES, MOST_BLOCKS = 4096, 1 << 21
+#: Of a hash, in hexadecimal digits.
+DIGITS = 16
+#: Rows prepared between two looks at the progress, and their bytes: what is in memory.
+CHUNK, CHUNK_BYTES = 256, 64 << 20
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 
@@ -55,8 +64,8 @@ class Prepared:
     """A data set in the cache.
 
     path: the file. name: of the data set, or of the file, fit for a folder's name. checksum: SHA-256 of the content. counts: of rows, by
-    set. skipped: (image, reason) for each that could not be read. note: a warning for the user, or "". blocks: by key, a hash of each
-    block of rows.
+    set. skipped: (image, reason) for each that could not be read. note: a warning for the user, or "". blocks: by key, the hashes of all
+    blocks of rows, end to end.
     """
 
     path: Path
@@ -66,7 +75,7 @@ class Prepared:
     counts: Mapping[str, int]
     skipped: tuple[tuple[str, str], ...] = ()
     note: str = ""
-    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    blocks: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def count(self) -> int:
@@ -74,11 +83,19 @@ class Prepared:
         return max(self.counts.values())
 
     @cached_property
+    def file(self) -> Mapped:
+        """The file that all of this is about."""
+        return Mapped(self.path)
+
+    @property
     def mapped(self) -> dict[str, Tensor]:
         """The stored rows by key. The file is mapped, not read: ask `check` for what is about to be used."""
-        from safetensors.torch import load_file
+        return self.file.rows
 
-        return load_file(self.path)
+    def expect(self, key: str, rows: Tensor) -> None:
+        """Have rows of `mapped` read that are about to be used. Those of small files are in memory since they were opened."""
+        if len(self.file) > SMALL_BYTES:
+            self.file.expect(key, rows)
 
     @cached_property
     def check(self) -> Checker:
@@ -112,15 +129,17 @@ class Checker:
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared, self.data = prepared, prepared.mapped
-        self._known = {key: bytearray(len(hashes)) for key, hashes in prepared.blocks.items()}
+        self._known = {key: bytearray(len(hashes) // DIGITS) for key, hashes in prepared.blocks.items()}
 
     def __call__(self, key: str, rows: Tensor | None = None) -> None:
         """Check the blocks of these rows, by default all. Raises GanzooError for a damaged one; the file is removed then."""
         known, each = self._known[key], rows_a_block(self.data[key])
+        if rows is not None:
+            self.prepared.expect(key, rows)
         for k in range(len(known)) if rows is None else sorted({row // each for row in rows.tolist()}):
             if known[k]:
                 continue
-            if hash_of_block(self.data[key], k) != self.prepared.blocks[key][k]:
+            if hash_of_block(self.data[key], k) != self.prepared.blocks[key][k * DIGITS : (k + 1) * DIGITS]:
                 with suppress(OSError):
                     self.prepared.path.unlink()
                 raise GanzooError(
@@ -132,18 +151,19 @@ class Checker:
 
 def rows_a_block(rows: Tensor) -> int:
     """How many rows are hashed together."""
-    return max(1, BLOCK_BYTES // max(rows[:1].nbytes, 1))
+    size = BLOCK_BYTES if rows.nbytes <= SMALL_BYTES else max(PAGE_BYTES, rows.nbytes // MOST_BLOCKS)
+    return max(1, size // max(rows[:1].nbytes, 1))
 
 
 def hash_of_block(rows: Tensor, k: int) -> str:
     """The hash of block number k of some rows."""
     each = rows_a_block(rows)
-    return hashlib.blake2b(rows[k * each : (k + 1) * each].contiguous().numpy().data, digest_size=8).hexdigest()
+    return hashlib.blake2b(rows[k * each : (k + 1) * each].contiguous().numpy().data, digest_size=DIGITS // 2).hexdigest()
 
 
-def hashes_of(rows: Tensor) -> tuple[str, ...]:
-    """The hashes of all blocks."""
-    return tuple(hash_of_block(rows, k) for k in range(-(-len(rows) // rows_a_block(rows))))
+def hashes_of(rows: Tensor) -> str:
+    """The hashes of all blocks, end to end."""
+    return "".join(hash_of_block(rows, k) for k in range(-(-len(rows) // rows_a_block(rows))))
 
 
 def prepare(
@@ -154,6 +174,8 @@ def prepare(
     split: str = "train",
     sizes: tuple[int, ...] = (),
     progress: Progress | None = None,
+    part: tuple[int, int] | None = None,
+    out: Path | None = None,
 ) -> Prepared:
     """The data set from the cache, which is filled first where it must be.
 
@@ -165,6 +187,8 @@ def prepare(
         split: "train", or "test" for what a folder holds out.
         sizes: the sides in pixels to choose from; empty: any.
         progress: called with (what, done, total) now and then.
+        part: (k, n), of which part k of n is prepared, k from 1 on, into a file in the folder `out`: see `parts_in`.
+        out: the folder of such parts.
 
     Raises UsageError for a request that cannot be met, GanzooError if the data cannot be read or the cache not written.
     """
@@ -182,6 +206,13 @@ def prepare(
             repr((FORMAT, source, samples.fingerprint, size, labels, *own)).encode(errors="surrogateescape"), digest_size=8
         )
         shown = written_size((0, *size)) if size else next(iter(samples.keys))
+        if part is not None and out is not None:
+            path = out / f"{name}-{shown}-{part_name(*part)}.safetensors"
+            with writing(path, ADVICE):
+                out.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(out)
+            _write(path, name, part_of(samples, *part), size, scaled, report)
+            return _part_at(path)
         path = cache_dir() / "prepared" / f"{name}-{shown}-{key.hexdigest()}.safetensors"
         if found := _read(path, name):
             return found
@@ -217,6 +248,8 @@ def _samples(asked: DataOptions, record: DataSet | None, labels: tuple[str, ...]
             assert own is None or isinstance(own, DataSet)
             parts[letter] = _samples(replace(asked, dataset=place, labelled=0), own, (), None, split)
         samples = domains(parts)
+    elif record is None and split == "train" and (files := parts_in(Path(asked.dataset).expanduser())):
+        samples = joined([_part_at(file) for file in files])
     elif record is None:
         samples = samples_at(Path(asked.dataset).expanduser(), asked, split)
     else:
@@ -269,8 +302,8 @@ def _common_size(samples: Samples, crop: tuple[int, int]) -> tuple[int, int]:
         except Exception:  # told of when it is decoded
             return None
 
-    with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
-        found = [s for s in pool.map(size, range(len(files.names))) if s is not None and s[0] >= crop[0] and s[1] >= crop[1]]
+    with _quiet_pillow():
+        found = [s for s in _of_each(size, len(files.names)) if s is not None and s[0] >= crop[0] and s[1] >= crop[1]]
     if not found:
         raise TooSmall(f"--crop: no picture has {crop[1]} x {crop[0]} pixels. Name a smaller window.")
     return min(height for height, _ in found), min(width for _, width in found)
@@ -278,30 +311,42 @@ def _common_size(samples: Samples, crop: tuple[int, int]) -> tuple[int, int]:
 
 def _read(path: Path, name: str) -> Prepared | None:
     """The prepared data in the file; None if there is none, or a damaged one."""
+    found = _opened(path, name)
+    with suppress(GanzooError):
+        if found is not None and len(found.file) <= SMALL_BYTES:
+            found.load()
+        return found
+    return None
+
+
+def _part_at(path: Path) -> Prepared:
+    """The prepared data in a user's file, all of it compared with its hashes. Raises UsageError where there is none, or a damaged one."""
+    found = _opened(path, path.stem)
+    if found is None or any(hashes_of(rows) != found.blocks[key] for key, rows in found.mapped.items()):
+        raise UsageError(f"{path}: wanted data as `ganzoo prepare --part` writes it; it is something else, or damaged.")
+    return found
+
+
+def _opened(path: Path, name: str) -> Prepared | None:
+    """The prepared data in the file, of which only the header has been looked at; None if there is none, or another header."""
     try:
-        header = safetensors_header(path, limit=100 * 1024**2)
+        header = safetensors_header(path, limit=MAX_HEADER_BYTES)
         meta = json.loads(header["__metadata__"]["ganzoo"])
         if meta.pop("self") != _hash_of_meta(meta):
             return None
         skipped = tuple((str(image), str(reason)) for image, reason in meta["skipped"])
         spec = DataSpec.from_json(meta["spec"])
         counts = {group: header[keys[0]]["shape"][0] for group, keys in spec.sets.items()}
-        blocks = {str(key): tuple(hashes) for key, hashes in meta["blocks"].items()}
+        blocks = {str(key): hashes if isinstance(hashes, str) else "".join(hashes) for key, hashes in meta["blocks"].items()}  # once lists
         found = Prepared(path, name, spec, meta["checksum"], counts, skipped, meta["note"], blocks)
         for key, own in spec.fields.items():
             rows = found.mapped[key]
             wanted = (counts[spec.set_of(key)], *own.shape)
-            whole = len(blocks[key]) == -(-len(rows) // rows_a_block(rows))
+            whole = len(blocks[key]) == DIGITS * -(-len(rows) // rows_a_block(rows))
             if not whole or tuple(rows.shape) != wanted or rows.dtype != medium(own.medium).dtype:
                 return None
-        if path.stat().st_size <= SMALL_BYTES:
-            found.load()
         return found
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, GanzooError):
-        return None
-    except Exception as e:
-        if type(e).__name__ != "SafetensorError":
-            raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
@@ -375,13 +420,21 @@ class _Column:
 
     def all(self, field: Field) -> tuple[Tensor, Field]:
         """All rows, mapped, and their field."""
+        kind = medium(field.medium)
+        stored, field = kind.settle(self._mapped(kind.dtype), field)
+        if stored.is_contiguous():
+            return stored, field
+        with _Column(self.path, f"{self.key}.settled") as column:  # a part of each row: it is not made in memory
+            for lot in stored.split(CHUNK):
+                column.add(lot.contiguous().numpy())
+            return column._mapped(kind.dtype), field
+
+    def _mapped(self, dtype: torch.dtype) -> Tensor:
         import torch
 
         with writing(self.path, ADVICE):
             self.file.flush()
-        kind = medium(field.medium)
-        numel = self.count * int(torch.Size(self.shape).numel())
-        return kind.settle(torch.from_file(str(self.raw), shared=False, size=numel, dtype=kind.dtype).view(self.count, *self.shape), field)
+        return torch.frombuffer(mapping(self.raw), dtype=dtype).view(self.count, *self.shape)
 
 
 def _add_files(
@@ -401,6 +454,7 @@ def _add_files(
         raise UsageError(f"data set '{name}' has no images.")
 
     coloured, small, deep = list[str](), list[str](), list[str]()
+    each = max(1, min(CHUNK, CHUNK_BYTES // (3 * size[0] * size[1])))
 
     def decode(i: int) -> Any:
         rows = {}
@@ -417,8 +471,8 @@ def _add_files(
         return rows
 
     with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
-        for start in range(0, total, CHUNK):
-            chunk = range(start, min(start + CHUNK, total))
+        for start in range(0, total, each):
+            chunk = range(start, min(start + each, total))
             for i, result in zip(chunk, pool.map(decode, chunk), strict=True):
                 if isinstance(result, tuple):
                     skipped.append(result)
@@ -458,7 +512,7 @@ def _peak(files: Mapping[str, Files], name: str, notes: list[str]) -> int:
     from ganzoo.media.decode import range_of
 
     ranges: list[tuple[int, int]] = []
-    with _quiet_pillow(), ThreadPoolExecutor(_threads()) as pool:
+    with _quiet_pillow():
         for column in files.values():
 
             def values(i: int, column: Files = column) -> tuple[int, int] | None:
@@ -468,7 +522,7 @@ def _peak(files: Mapping[str, Files], name: str, notes: list[str]) -> int:
                     return None
 
             if any(values(i) for i in range(0, len(column.names), max(1, len(column.names) // SPREAD))):
-                ranges += [found for found in pool.map(values, range(len(column.names))) if found]
+                ranges += [found for found in _of_each(values, len(column.names)) if found]
     if not ranges or len(ranges) * FEW < sum(len(column.names) for column in files.values()):
         return 0
     low, high = min(a for a, _ in ranges), max(b for _, b in ranges)
@@ -529,6 +583,13 @@ def _add_array(
 def _threads() -> int:
     """The threads that decode: Pillow does not hold the interpreter meanwhile, so a few help; more only take memory."""
     return min(8, allowed_cores())
+
+
+def _of_each(find: Callable[[int], T], n: int) -> Iterator[T]:
+    """find(0) to find(n - 1), in their order, by several threads: some at a time, since what is waiting takes memory too."""
+    with ThreadPoolExecutor(_threads()) as pool:
+        for start in range(0, n, CHUNK):
+            yield from pool.map(find, range(start, min(start + CHUNK, n)))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 from ganzoo.config import DataOptions
 from ganzoo.data.classes import HELD_OUT, STYLEGAN, TRAIN, Classes, classes_of_images, some, top_of
+from ganzoo.data.mapped import DTYPES, Mapped
 from ganzoo.data.samples import Files, Samples
 from ganzoo.errors import NoSuchData, UsageError
 from ganzoo.files import IMAGE_FORMATS, IMAGE_SUFFIXES, check_file, safetensors_header
@@ -318,7 +319,7 @@ def images_in_folder(path: Path) -> Samples:
 
     classes = classes_of_images(names, sorted(files.keys() - set(names)), lambda name: _content(path / name), _empty(folders, names))
     names = [name for name in names if name not in classes.left_out]
-    print_ = _digest(f"{name}\0{files[name].st_size}\0{files[name].st_mtime_ns}" for name in names)
+    print_ = _digest(f"{name}\0{files[name][0]}\0{files[name][1]}" for name in names)
     return _labelled(print_, names, read, classes, (note, *classes.notes, links))
 
 
@@ -343,12 +344,12 @@ def _begin(path: Path) -> bytes:
     return b""
 
 
-def _walk(path: Path) -> tuple[dict[str, os.stat_result], str, list[str]]:
-    """All files under a folder by name, what could not be followed, and the names of all folders.
+def _walk(path: Path) -> tuple[dict[str, tuple[int, int]], str, list[str]]:
+    """All files under a folder by name, with size and time, what could not be followed, and the names of all folders.
 
     Each folder is walked once, so links cannot lead in circles. Pipes and devices are no files: reading one would wait for ever.
     """
-    files, folders, passed = dict[str, os.stat_result](), list[str](), list[str]()
+    files, folders, passed = dict[str, tuple[int, int]](), list[str](), list[str]()
     seen, links = set[tuple[int, int]](), list[str]()
 
     def unread(error: OSError) -> None:
@@ -373,7 +374,7 @@ def _walk(path: Path) -> tuple[dict[str, os.stat_result], str, list[str]]:
                 except OSError:  # a link to nothing: reading it will fail, and say so
                     status = os.lstat(path / full)
                 if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-                    files[full] = status
+                    files[full] = status.st_size, status.st_mtime_ns
                 else:
                     passed.append(f"{full}, which is a pipe or a device")
 
@@ -590,21 +591,14 @@ def _load_npz(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
 def _describe_safetensors(path: Path) -> tuple[Shapes, DataSpec | None]:
     header = safetensors_header(path, MAX_HEADER_BYTES)
     own = json.loads(header.pop("__metadata__", {}).get("ganzoo", "{}"))
-    shapes = {key: (tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"])) for key, entry in header.items()}
+    shapes = {key: (tuple(entry["shape"]), DTYPES.get(entry["dtype"], entry["dtype"])) for key, entry in header.items()}
     return shapes, DataSpec.from_json(own["spec"]) if "spec" in own else None
 
 
 def _load_safetensors(path: Path, keys: Sequence[str]) -> Mapping[str, Any]:
-    from safetensors import safe_open
+    rows = Mapped(path).rows
+    return {key: rows[key] for key in keys}
 
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in keys}
-
-
-_DTYPES = {
-    "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32", "I64": "int64", "F16": "float16",
-    "BF16": "bfloat16", "F32": "float32", "F64": "float64",
-}  # fmt: skip
 
 _ARRAYS: dict[str, tuple[Callable[[Path], tuple[Shapes, DataSpec | None]], Callable[[Path, Sequence[str]], Mapping[str, Any]]]] = {
     ".npy": (_describe_npy, _load_npy),

@@ -130,6 +130,7 @@ class Evaluator:
             for key, taken in product.fields.items():
                 own = next((own for own in (key, key.partition("_")[0]) if own in data), "")
                 if own and spec.set_of(own) == spec.set_of(self._source(product)):
+                    self.reference.data.expect(own, rows)
                     stored[key] = data[own][rows]
                     given[key] = medium(taken.medium).to_batch(stored[key])
             if product.degradation is not None:

@@ -24,7 +24,7 @@ from ganzoo.types import DataSet, Field
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-CHUNK = 1024  # images that are looked at together
+LOT_BYTES = 4 << 20  # of images that are looked at together
 
 
 class Image(Medium):
@@ -52,8 +52,9 @@ class Image(Medium):
         return resized(rows, (field.shape[1], field.shape[2]))
 
     def settle(self, stored: Tensor, field: Field) -> tuple[Tensor, Field]:
-        if len(stored) and stored.shape[1] == 3 and all(bool((lot == lot[:, :1]).all()) for lot in stored.split(CHUNK)):
-            stored = stored[:, :1].contiguous()
+        lots = stored.split(max(1, LOT_BYTES // max(stored[:1].nbytes, 1)))
+        if len(stored) and stored.shape[1] == 3 and all(bool((lot == lot[:, :1]).all()) for lot in lots):
+            stored = stored[:, :1]
         return stored, replace(field, shape=tuple(stored.shape[1:]))
 
     def files(self, path: Path) -> list[Path]:

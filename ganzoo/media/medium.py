@@ -67,7 +67,10 @@ class Medium(ABC):
         """Some rows of such an array, as they are stored: (n, *field.shape). Raises UsageError for values that cannot be."""
 
     def settle(self, stored: Tensor, field: Field) -> tuple[Tensor, Field]:
-        """All rows together, and their field, where only all of them tell: images that are all grey get one channel."""
+        """All rows together, and their field, where only all of them tell: images that are all grey get one channel.
+
+        The rows may be more than the memory holds: what is given back is they themselves, or a view of them.
+        """
         return stored, field
 
     def files(self, path: Path) -> list[Path]:
