@@ -472,7 +472,11 @@ class Resolved:
         builders = Builders(spec, loss, self.records.loss, self.run.steps, degradation, make, wrap, extractor)
         strategy: Strategy = self.parts["strategy"].build(builders, self.options["strategy"])
         strategy.finish(bool(self.run.ema))
-        return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for optimiser in strategy.optimisers().values():
+            for group in optimiser.param_groups:
+                group["lr"] = machine.to_device(group["lr"], device) if isinstance(group["lr"], torch.Tensor) else group["lr"]
+        return strategy
 
 
 def _untaught() -> Prepared:

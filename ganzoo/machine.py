@@ -75,6 +75,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """A tensor of the processor on the device: the one way there. To CUDA it goes through pinned memory, so that nobody waits for it."""
+    import torch
+
+    device = torch.device(device)
+    if tensor.device.type == device.type:
+        return tensor
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether the device has instructions of its own for bf16: without them it is slower than fp32."""
     import torch

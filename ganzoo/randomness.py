@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo import ranks
 from ganzoo.errors import GanzooError
+from ganzoo.machine import to_device
 from ganzoo.types import Prior
 
 
@@ -96,7 +97,7 @@ def draw(purpose: str, prior: Prior, n: int, device: torch.device | str = "cpu")
         raise GanzooError(
             f"draw({purpose!r}): nothing says what it is a function of. Outside of a step: with ganzoo.draws(seed, 'why'): ..."
         )
-    return _scopes[-1].take(purpose, prior, n).to(device)
+    return to_device(_scopes[-1].take(purpose, prior, n), device)
 
 
 def between(ends: Tensor, steps: int) -> Tensor:

@@ -346,10 +346,14 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
     torch.clear_autocast_cache()
 
 
-def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameters. Call it in `schedule`, with a function of t or of buffers: the rate itself is not saved."""
+def set_lr(optimiser: torch.optim.Optimizer, lr: float | Tensor) -> None:
+    """Set the learning rate of all parameters, to a number or a 0-d tensor, which is not read. Call it in `schedule`, with a function of t or
+    of buffers: the rate itself is not saved. The optimiser should have been made with a tensor, `lr=torch.tensor(0.001)`: a number that
+    changes cannot be followed by a captured step. Raises GanzooError for a tensor where it was made with a number."""
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
+        elif isinstance(lr, Tensor):
+            raise GanzooError("set_lr: got a tensor for an optimiser that was made with a number: make it with lr=torch.tensor(...).")
         else:
             group["lr"] = lr

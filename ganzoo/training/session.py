@@ -64,7 +64,7 @@ class Session:
         strategy, game = self.strategy, self.strategy.loss
         seed_step(self.seed, t)
         strategy.schedule(t)
-        game.scheduled = {name: torch.tensor(value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
+        game.scheduled = {name: torch.full((), value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
         cast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16")
         with ranks.sharing(self.batches.part), draws(self.seed, "step", t), cast:
             terms = strategy.step(self.batches, t)

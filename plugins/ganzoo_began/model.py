@@ -177,8 +177,8 @@ class Equilibrium(ganzoo.Strategy):
         super().__init__(build, options)
         self.G, self.D = build.network("generator"), build.network("discriminator")
         betas = (options.beta1, 0.999)
-        self.opt_G = torch.optim.Adam(self.G.parameters(), options.lr, betas, fused=True)
-        self.opt_D = torch.optim.Adam(self.D.parameters(), options.lr, betas, fused=True)
+        self.opt_G = torch.optim.Adam(self.G.parameters(), torch.tensor(options.lr), betas, fused=True)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), torch.tensor(options.lr), betas, fused=True)
         self.register_buffer("k", torch.zeros(()))
         self.register_buffer("M_mean", torch.zeros(()))
         self.register_buffer("M_best", torch.tensor(float("inf")))
@@ -186,9 +186,8 @@ class Equilibrium(ganzoo.Strategy):
         self.register_buffer("lr", torch.tensor(options.lr))
 
     def schedule(self, t: int) -> None:
-        lr = float(self.lr)
-        ganzoo.set_lr(self.opt_G, lr * self.options.g_rate)
-        ganzoo.set_lr(self.opt_D, lr)
+        ganzoo.set_lr(self.opt_G, self.lr * self.options.g_rate)
+        ganzoo.set_lr(self.opt_D, self.lr)
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         batch = next(batches)
