@@ -240,10 +240,9 @@ class Strategy(nn.Module, ABC):
         share = 1 - min(decay, (1 + t) / (10 + t))
         for path, averaged in self.averages.items():
             live = self.get_submodule(path.replace("/", "."))
-            for mean, weights in zip(averaged.parameters(), live.parameters(), strict=True):
-                mean.lerp_(weights, share)
-            for copied, buffer in zip(averaged.buffers(), live.buffers(), strict=True):
-                copied.copy_(buffer)
+            torch._foreach_lerp_(list(averaged.parameters()), list(live.parameters()), share)
+            if buffers := list(averaged.buffers()):
+                torch._foreach_copy_(buffers, list(live.buffers()))
 
     def product(self, name: str) -> Network:
         """The network of an export as it would be saved: its average where there is one."""
@@ -347,9 +346,11 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float | Tensor) -> None:
-    """Set the learning rate of all parameters, to a number or a 0-d tensor, which is not read. Call it in `schedule`, with a function of t or
-    of buffers: the rate itself is not saved. The optimiser should have been made with a tensor, `lr=torch.tensor(0.001)`: a number that
-    changes cannot be followed by a captured step. Raises GanzooError for a tensor where it was made with a number."""
+    """Set the learning rate of all parameters. Call it in `schedule`, with a function of t or of buffers: the rate itself is not saved.
+
+    lr: a number, or a 0-d tensor, which is not read. The optimiser is made with a tensor, lr=torch.tensor(0.001): a number that changes
+    cannot be followed by a captured step. Raises GanzooError for a tensor where the optimiser was made with a number.
+    """
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)

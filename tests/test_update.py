@@ -6,7 +6,8 @@ import pytest
 import torch
 from zoo import built, samples, small
 
-from ganzoo.strategy import update
+from ganzoo.errors import GanzooError
+from ganzoo.strategy import set_lr, update
 
 
 def test_all_gradients_are_taken_before_any_step():
@@ -70,3 +71,16 @@ def test_a_loss_sees_only_the_outputs_that_it_needs(images):
     session = built(small("acgan", images(), {"loss": "hinge"}))
     strategy, batches = session.strategy, session.batches
     assert strategy.view(strategy.D)(next(batches)["x"]).shape == (8,)
+
+
+def test_a_learning_rate_is_a_number_or_a_tensor_that_is_copied():
+    a = torch.tensor(1.0, requires_grad=True)
+    optimiser, rate = torch.optim.Adam([a], torch.tensor(0.5), fused=True), torch.tensor(0.25)
+    own = optimiser.param_groups[0]["lr"]
+    set_lr(optimiser, rate)
+    rate.fill_(7.0)
+    assert (optimiser.param_groups[0]["lr"] is own, float(own)) == (True, 0.25)
+    set_lr(optimiser, 0.125)
+    assert (optimiser.param_groups[0]["lr"] is own, float(own)) == (True, 0.125)
+    with pytest.raises(GanzooError, match="made with a number"):
+        set_lr(torch.optim.SGD([a], 0.5), rate)
