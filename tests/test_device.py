@@ -19,6 +19,7 @@ from ganzoo.config import Changes
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.testing.cases import Cases
 from ganzoo.training.session import Session, open_session
+from ganzoo.types import Field
 
 META = torch.device("meta")
 #: Operations whose result is needed on the processor before it can go on: a value, or a shape that depends on values.
@@ -35,6 +36,7 @@ class Watching(TorchDispatchMode):
         super().__init__()
         self.operations: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self.kernels = 0  # operations that are no views of memory: a GPU has something to do
         self.sent = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -55,6 +57,7 @@ class Watching(TorchDispatchMode):
         made = [a for a in tree_leaves(out) if isinstance(a, torch.Tensor)]
         if there or any(a.device.type == "meta" for a in made):
             self.operations[name] += 1
+            self.kernels += not function.is_view and "empty" not in name
             self._copies(name, given, made)
         return out
 
@@ -97,6 +100,7 @@ def on_meta(monkeypatch):
     """Sessions are opened on the meta device, as they would be on a GPU."""
     monkeypatch.setattr(machine, "pick_device", lambda name: META)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which knows no such device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     for module in ("torch.optim.adam", "torch.optim.optimizer"):
         monkeypatch.setattr(sys.modules[module], "_device_dtype_check_for_fused", lambda *_, **__: None)
     # Tensors without memory are still different ones.
@@ -210,3 +214,12 @@ def test_only_cuda_gets_pinned_memory_and_a_copy_that_nobody_waits_for():
     assert machine.to_device(Recorded(), "mps") == ("mps", False, False)
     tensor = torch.zeros(2)
     assert machine.to_device(tensor, "cpu") is tensor
+
+
+def test_r3gans_penalties_do_not_take_groups_one_by_one(on_meta):
+    """Of pictures of 64 pixels there were 2882 operations, 1431 of them with something to do; of the paper's width 30623."""
+    case = Cases(catalogue()).of("r3gan")[0]
+    session = open_session(case.resolved(Field("image", (3, 64, 64)), ema=0.9))[2]
+    (seen,) = watched(session).values()
+    assert seen.kernels < 700, seen.operations
+    assert seen.operations["slice"] < 20

@@ -497,3 +497,42 @@ def test_the_dirac_gan_converges_with_gradient_penalties_and_circles_without(los
         update((opt_d, made.discriminator(lambda x: (psi * x).sum(1), zero, theta.detach().view(1, 1))))
     end = math.hypot(float(theta.detach()), float(psi.detach()))
     assert end < distance if distance else end > 0.2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_r3gans_grouped_convolution_is_torchs_own_with_all_its_gradients(dtype):
+    from ganzoo_r3gan.model import Grouped
+
+    torch.manual_seed(0)
+    ours, x = Grouped(12, 12, 3, 1, 1, groups=4).to(dtype), torch.randn(3, 12, 6, 5, dtype=dtype)
+    theirs = nn.Conv2d(12, 12, 3, 1, 1, groups=4).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    told = []
+    for layer in (ours, theirs):
+        at = x.clone().requires_grad_(True)
+        y = layer(at)
+        (slope,) = torch.autograd.grad(y.tanh().sum(), at, create_graph=True)
+        slope.square().sum().backward(inputs=[at, *layer.parameters()])
+        told.append([y, slope, at.grad, *(p.grad for p in layer.parameters())])
+    for own, wanted in zip(*told, strict=True):
+        assert torch.allclose(own, wanted, rtol=0, atol=float(wanted.detach().abs().max()) * (1e-6 if dtype == torch.float32 else 1e-14))
+
+
+def test_r3gans_convolution_computes_a_penalty_in_fp32_whatever_surrounds_it():
+    """The gradient of the gradient is taken where a bf16 run has autocast on."""
+    from ganzoo_r3gan.model import Grouped
+
+    torch.manual_seed(0)
+    layer, x = Grouped(4, 4, 3, 1, 1, groups=2), torch.randn(3, 4, 5, 5)
+
+    def penalty():
+        return ganzoo.gradient_norms(lambda v: layer(v).tanh().sum((1, 2, 3)), x).square().mean()
+
+    told = []
+    for bf16 in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            penalty().backward()
+            told.append(layer.weight.grad)
+            assert layer(x).dtype == (torch.bfloat16 if bf16 else torch.float32)
+    assert torch.equal(*told)
