@@ -332,7 +332,9 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         # Several terms may share a graph (one forward of D for both), so it is kept until the last of them.
         total = torch.stack([value for value in terms.values() if value.requires_grad]).sum()
-        total.backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
+        # Without autocast, which would compute the gradient of a penalty's gradient, taken in fp32, in bf16.
+        with torch.autocast(total.device.type, enabled=False):
+            total.backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
         if all(p.grad is None for p in parameters):
             raise GanzooError(
                 f"the terms {', '.join(terms)} have no gradient for the network that is to learn from them. Words that are drawn, whole "
