@@ -210,7 +210,7 @@ class Annealed(ganzoo.Alternating):
 
     def optimiser(self, network: nn.Module, side: Literal["g", "d"]) -> torch.optim.Optimizer:
         o = self.options
-        return torch.optim.Adam(network.parameters(), o.lr, (o.beta1, o.beta2), fused=True)
+        return torch.optim.Adam(network.parameters(), torch.tensor(o.lr), (o.beta1, o.beta2), fused=True)
 
     def schedule(self, t: int) -> None:
         o = self.options
