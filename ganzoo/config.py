@@ -79,8 +79,8 @@ class RunOptions(DataOptions):
     batch_size: int = option(64, "samples a batch", min=1)
     seed: int = option(0, "of everything random", min=0)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to train")
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "of the networks' arithmetic: bf16 where the device has instructions for it; gradient penalties stay in fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = option(
+        "auto", "of the networks' arithmetic: bf16 where the device has instructions for it; gradient penalties stay in fp32, or tf32"
     )
     sync_batchnorm: bool = option(True, "of several ranks, let BatchNorm take its statistics over the whole batch, not each over its part")
     ema: float = option(0.0, "decay of an average of G, which is sampled then; alone: 0.999; 0: none", min=0, max=0.999999, bare=0.999)

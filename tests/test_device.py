@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from ganzoo import machine
 from ganzoo.config import Changes
+from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.testing.cases import Cases
 from ganzoo.training.session import Session, open_session
@@ -98,7 +99,7 @@ def where() -> str:
 @pytest.fixture
 def on_meta(monkeypatch):
     """Sessions are opened on the meta device, as they would be on a GPU."""
-    monkeypatch.setattr(machine, "pick_device", lambda name: META)
+    monkeypatch.setattr(machine, "pick_device", lambda *_: META)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which knows no such device
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     for module in ("torch.optim.adam", "torch.optim.optimizer"):
@@ -223,3 +224,45 @@ def test_r3gans_penalties_do_not_take_groups_one_by_one(on_meta):
     (seen,) = watched(session).values()
     assert seen.kernels < 700, seen.operations
     assert seen.operations["slice"] < 20
+
+
+@pytest.fixture
+def flags():
+    """Those of torch, as they were."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    yield lambda: (matmul.allow_tf32, cudnn.allow_tf32, cudnn.conv.fp32_precision == "tf32", cudnn.rnn.fp32_precision == "tf32")
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = before[:3]
+    torch.use_deterministic_algorithms(before[3])
+    torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def test_a_run_on_cuda_rounds_products_only_where_it_was_asked_to_and_what_is_kept_never(flags, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    cuda = torch.device("cuda")
+    for precision, rounds in (("fp32", False), ("tf32", True), ("bf16", False), ("tf32", True)):
+        machine.set_arithmetic(cuda, precision)
+        assert flags() == (rounds,) * 4, precision
+        with machine.exact():
+            assert flags() == (False,) * 4
+        assert flags() == (rounds,) * 4
+    assert torch.get_float32_matmul_precision() == "high"  # other libraries ask so, and torch raises for flags of two kinds
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert machine.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_a_run_on_the_processor_leaves_the_flags_of_gpus_alone(flags):
+    before = flags()
+    opened("gan")
+    assert (flags(), torch.are_deterministic_algorithms_enabled()) == (before, False)
+
+
+def test_tf32_is_refused_where_there_is_none_before_data_is_looked_at(monkeypatch):
+    with pytest.raises(UsageError, match="--precision tf32: NVIDIA's GPUs since Ampere have it, and the device here is cpu"):
+        open_session(Cases(catalogue()).of("gan")[0].resolved(precision="tf32"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert not machine.computes_tf32(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert machine.computes_tf32(torch.device("cuda"))

@@ -95,7 +95,7 @@ def test_a_penalty_learns_in_fp32_though_the_step_is_in_bf16():
         net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
         x = torch.randn(8, 16)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            penalty = gradient_norms(lambda v: net(v).squeeze(1), x).square().mean()
+            penalty = gradient_norms(lambda v, net=net: net(v).squeeze(1), x).square().mean()
             learn((torch.optim.SGD(net.parameters(), 0.0), {"penalty": penalty}))
         told.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
     exact, ours, theirs = told

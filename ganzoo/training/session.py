@@ -43,10 +43,11 @@ class Session:
         """
         machine.set_threads()
         machine.keep_memory()
-        torch.backends.cudnn.deterministic = True
-        run, device = resolved.run, machine.pick_device(resolved.run.device)
+        run, device = resolved.run, machine.pick_device(resolved.run.device, resolved.run.precision)
+        precision = resolved.precision(data.spec, device)
+        machine.set_arithmetic(device, precision)
         batches = batches_of(resolved, data, device, ranks.part_of(run.batch_size))
-        strategy, precision = resolved.build(batches.spec, device, batches.degradation), resolved.precision(batches.spec, device)
+        strategy = resolved.build(batches.spec, device, batches.degradation)
         if precision == "bf16":
             for network in strategy.modules():
                 if isinstance(network, Network):
@@ -93,7 +94,8 @@ def batches_of(resolved: Resolved, data: Prepared, device: torch.device, part: P
 
 def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
     """A run ready for step 0: with its device, precision and image size settled, its data, its session."""
-    device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
+    # A device that is not there is told before data is downloaded or decoded.
+    device = machine.pick_device(resolved.run.device, resolved.run.precision)
     resolved, data = resolved.prepared(progress)
     ranks.join()  # not before: a rank may prepare for longer than the others wait
     field = data.spec.fields[resolved.records.main]
