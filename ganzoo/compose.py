@@ -570,6 +570,8 @@ class Draft:
             raise UsageError(f"--batch-size: {self.entry.name} needs at least {self.recipe.min_batch}, got {run.batch_size}.")
         if unable := [f"{part.kind} {part.name!r}" for part in records.all if run.precision == "bf16" and not getattr(part, "bf16", True)]:
             raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
+        if unable := [f"{part.kind} {part.name!r}" for part in records.all if run.capture and not part.captures]:
+            raise UsageError(f"--capture: {' and '.join(unable)} says that it cannot be captured. Leave it out.")
         data, measures = find_data(self.zoo, run, values.get("dataset")), self.zoo.measures(run.metric, run.features)
         run = replace(run, dataset=data.name, data_dir=data.asked.data_dir)
         trackers = tuple(self.zoo.trackers(run.track, warn))

@@ -72,9 +72,16 @@ _scopes: list[Draws] = []
 @contextmanager
 def draws(*keys: object) -> Iterator[Draws]:
     """The scope of `draw`: what is drawn inside is a function of the keys. A step of a run has one already."""
-    _scopes.append(Draws(keys))
+    with within(Draws(keys)) as scope:
+        yield scope
+
+
+@contextmanager
+def within(scope: Draws) -> Iterator[Draws]:
+    """The same with draws that are there already."""
+    _scopes.append(scope)
     try:
-        yield _scopes[-1]
+        yield scope
     finally:
         _scopes.pop()
 

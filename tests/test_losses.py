@@ -448,12 +448,14 @@ def test_began_moves_k_by_its_law(images):
     strategy = session.strategy
     ks = []
     for t in range(2):
-        M = strategy.control(torch.tensor(1.0), torch.tensor(0.0), t)
+        strategy.schedule(t)
+        M = strategy.control(torch.tensor(1.0), torch.tensor(0.0))
         ks.append(float(strategy.k))
     assert ks == pytest.approx([0.0005, 0.001])
     assert float(M) == pytest.approx(1.5)
     for t in range(2, 5):
-        strategy.control(torch.tensor(0.0), torch.tensor(9.0), t)
+        strategy.schedule(t)
+        strategy.control(torch.tensor(0.0), torch.tensor(9.0))
     assert float(strategy.k) == 0
 
 
@@ -463,7 +465,8 @@ def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
     strategy = session.strategy
     rates = []
     for t in range(60):
-        strategy.control(torch.tensor(1.0), torch.tensor(0.5), t)
+        strategy.schedule(t)
+        strategy.control(torch.tensor(1.0), torch.tensor(0.5))
         rates.append(float(strategy.lr))
     assert rates[5] == pytest.approx(1e-4)
     assert rates[15] == pytest.approx(5e-5)
