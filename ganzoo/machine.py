@@ -68,6 +68,26 @@ def exact() -> Iterator[None]:
         matmul.allow_tf32 = before
 
 
+@contextlib.contextmanager
+def arithmetic_kept() -> Iterator[None]:
+    """A context after which torch computes as before, whatever `set_arithmetic` said inside."""
+    import torch
+
+    cudnn, matmul, cuda = torch.backends.cudnn, torch.backends.cuda.matmul, torch.cuda.is_available()
+    before = cudnn.deterministic, cudnn.benchmark
+    rounds = (cudnn.allow_tf32, matmul.allow_tf32) if cuda else ()
+    asked, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+        if rounds:
+            cudnn.allow_tf32, matmul.allow_tf32 = rounds
+            torch.use_deterministic_algorithms(asked, warn_only=warns)
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
 def set_arithmetic(device: torch.device, precision: str) -> None:
     """Let a device compute as a run says: on CUDA whole fp32 unless TF32 was asked for, and algorithms that give the same bits each time.
 

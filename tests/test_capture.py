@@ -117,3 +117,32 @@ def test_it_is_refused_where_it_cannot_be():
         open_session(resolved)
     with pytest.raises(UsageError, match="--capture: strategy 'annealed' says that it cannot be captured"):
         Cases(catalogue()).of("r3gan")[0].resolved(capture=True)
+
+
+def test_a_number_of_an_optimiser_that_changes_makes_another_recording(monkeypatch):
+    """The number is set in `schedule`, so what a recording holds is looked at after that."""
+    from ganzoo import Alternating
+
+    def schedule(self, t):
+        for group in self.opt_G.param_groups:
+            group["betas"] = (0.5, 0.9 if t < 6 else 0.8)
+
+    monkeypatch.setattr(Alternating, "schedule", schedule)
+    session = both(Changes(), 12)
+    assert [recording.t for recording in session.captured.recordings.values()] == [0, 6]
+
+
+def test_a_captured_run_goes_on_without_it(tmp_path, monkeypatch):
+    from ganzoo.training import launch
+    from ganzoo.training.loop import Watch
+
+    folder = launch.start(Cases(catalogue()).of("gan")[0].resolved(steps=2), tmp_path / "run", Watch())
+    written = (folder / "config.json").read_text()
+    assert '"capture": false' in written
+    (folder / "config.json").write_text(written.replace('"capture": false', '"capture": true'))
+    with pytest.raises(UsageError, match="CUDA graphs are for CUDA alone"):
+        launch.resume(catalogue(), folder, 3, Watch())
+    launch.resume(catalogue(), folder, 3, Watch(), capture=False)
+    (folder / "config.json").write_text(written.replace('"capture": false', '"capture": true'))
+    launch.resume(catalogue(), folder, 4, Watch(), device="cpu")
+    assert checkpoint.steps_in(folder / "checkpoints") == [2, 3, 4]

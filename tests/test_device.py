@@ -299,3 +299,16 @@ def test_tf32_is_refused_where_there_is_none_before_data_is_looked_at(monkeypatc
     assert not machine.computes_tf32(torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert machine.computes_tf32(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_a_script_that_trains_finds_its_own_arithmetic_afterwards(cuda, flags, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    before = flags()
+    with machine.arithmetic_kept():
+        machine.set_arithmetic(torch.device("cuda" if cuda else "cpu"), "fp32")
+        assert flags() == ((False,) * 4 if cuda else before)
+    assert flags() == before == (True,) * 4
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PLAIN = 2  # steps of a variant that are taken as ever
 MOST = 16  # variants
+ADVICE = "Start without --capture, or go on with `ganzoo resume RUN --no-capture`."
 
 
 class Asking(Draws):
@@ -51,7 +52,7 @@ class Ready(Draws):
 
     def take(self, purpose: str, prior: Prior, n: int) -> Tensor:
         if not self._left or self._left[0][0] != (purpose, prior, n):
-            raise GanzooError(f"the step draws {purpose!r}, which it did not draw before in a step of this variant: it cannot be captured.")
+            raise GanzooError(f"the step draws {purpose!r}, and did not in a step of the same variant: it cannot be captured. {ADVICE}")
         return self._left.pop(0)[1]
 
 
@@ -88,8 +89,9 @@ class Captured:
 
     def step(self, t: int) -> Terms:
         """As `Session.step`. Raises GanzooError where a recorded step would not do what the step does."""
-        session, known = self.session, self.recordings.get(key := self._key(t))
+        session = self.session
         session.begin(t)
+        known = self.recordings.get(key := self._key(t))
         if known is None or known.seen < PLAIN:
             terms = self._plain(key, known, t)
         else:
@@ -112,9 +114,7 @@ class Captured:
         terms = session.take(batches, t, scope)
         if known is None:
             if len(self.recordings) > MOST:
-                raise GanzooError(
-                    "--capture: the step has too many variants, or an optimiser's numbers change with each. Go on without it."
-                )
+                raise GanzooError(f"--capture: the step has too many variants, or an optimiser's numbers change with each. {ADVICE}")
             device, scheduled = session.strategy.device, session.strategy.loss.scheduled
             drawn = [torch.empty_like(Draws(()).take(*one), device=device) for one in scope.asked]
             kept = [{name: torch.empty_like(x) for name, x in batch.items()} for batch in batches.taken]
@@ -122,7 +122,9 @@ class Captured:
         else:
             known.seen += 1
             if (scope.asked, len(batches.taken)) != (known.asked, len(known.batches)):
-                raise GanzooError(f"steps {known.t} and {t} are of one variant, and draw or read differently: they cannot be captured.")
+                raise GanzooError(
+                    f"steps {known.t} and {t} are of one variant, and draw or read differently: they cannot be captured. {ADVICE}"
+                )
         return terms
 
     def _fill(self, known: Recording, t: int) -> None:
@@ -152,15 +154,18 @@ class Captured:
         wanted = [x.clone() for x in live]
         _put(live, before)
         seed_step(session.seed, t)
-        replay = _graph(run) if session.strategy.device.type == "cuda" else run
+        try:
+            replay = _graph(run) if session.strategy.device.type == "cuda" else run
+        except RuntimeError as e:
+            raise GanzooError(f"--capture: a step of this run cannot be recorded: {str(e).splitlines()[0]} {ADVICE}") from e
         _put(live, before)  # what a capture leaves alone in any case
         seed_step(session.seed, t)
         told = replay()
-        same = all(torch.equal(a, b) for a, b in zip((*live, *told.values()), (*wanted, *terms.values()), strict=True))
-        if not same or told.keys() != terms.keys() or len(live) != len(self._tensors()):
+        same = told.keys() == terms.keys() and len(live) == len(self._tensors())
+        if not same or not all(torch.equal(a, b) for a, b in zip((*live, *told.values()), (*wanted, *terms.values()), strict=True)):
             raise GanzooError(
                 f"step {t}, replayed, is not the step as it is taken without --capture. Either it computes with t beyond `schedule` and "
-                "`variant`, or an operation gives other bits each time (docs/gpu.md). Go on without --capture."
+                f"`variant`, or an operation gives other bits each time (docs/gpu.md). {ADVICE}"
             )
         known.replay = replay
         return lambda: told
