@@ -67,6 +67,13 @@ def ganzoo(env: dict[str, str], *words: object) -> str:
     return done.stdout
 
 
+def table(folder: Path) -> list[str]:
+    """The options that name a small table, which is written into the folder."""
+    rows = (f"{i * 37 % 101},{'abc'[i * i % 3]},{'yes' if i * 7 % 11 < 5 else 'no'}" for i in range(400))
+    (folder / "table.csv").write_text("\n".join(["size,kind,sold", *rows]) + "\n", encoding="utf-8")
+    return ["--dataset.file", str(folder / "table.csv")]
+
+
 def trained(env: dict[str, str], recipe: str, folder: Path, steps: int, figures: bool) -> dict[str, str]:
     """A hash of each tensor of the recipe's checkpoint, by name; the figures beside them."""
     from safetensors import safe_open
@@ -98,6 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         sides = [unpack(code, work / side) for side, code in (("a", args.before), ("b", args.after))]
+        SHORT["ctgan"] = table(work)
         recipes = args.recipe or [entry["name"] for entry in json.loads(ganzoo(sides[0], "list", "--json"))]
         for recipe in recipes:
             a, b = (trained(env, recipe, work / f"{recipe}-{i}", args.steps, args.figures) for i, env in enumerate(sides))

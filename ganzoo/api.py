@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganzoo import compose
+from ganzoo import compose, machine
 from ganzoo.config import Changes
 from ganzoo.errors import UsageError
 from ganzoo.registry.catalogue import catalogue, medium
@@ -204,10 +204,11 @@ def _warn(text: str) -> None:
 
 @contextmanager
 def _own_randomness() -> Iterator[None]:
-    """Leaves torch's random state as it was: the caller's own draws go on."""
+    """Leaves torch's random state, and how it computes, as they were: the caller's own draws go on."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices), machine.arithmetic_kept():
         yield
 
 
@@ -250,7 +251,7 @@ def resume(
     """
     folder = Path(run).expanduser()
     with _own_randomness():
-        moved = {key: str(value) for key, value in (("dataset", dataset), ("data_dir", data_dir)) if value is not None}
+        moved: dict[str, Any] = {key: str(value) for key, value in (("dataset", dataset), ("data_dir", data_dir)) if value is not None}
         launch.resume(catalogue(), folder, steps, watch or _Warns(), device, **moved)
     return folder
 

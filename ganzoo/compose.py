@@ -475,7 +475,11 @@ class Resolved:
         builders = Builders(spec, loss, self.records.loss, self.run.steps, degradation, make, wrap, extractor)
         strategy: Strategy = self.parts["strategy"].build(builders, self.options["strategy"])
         strategy.finish(bool(self.run.ema))
-        return strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for optimiser in strategy.optimisers().values():
+            for group in optimiser.param_groups:
+                group["lr"] = machine.to_device(group["lr"], device) if isinstance(group["lr"], torch.Tensor) else group["lr"]
+        return strategy
 
 
 def _untaught() -> Prepared:
@@ -569,6 +573,8 @@ class Draft:
             raise UsageError(f"--batch-size: {self.entry.name} needs at least {self.recipe.min_batch}, got {run.batch_size}.")
         if unable := [f"{part.kind} {part.name!r}" for part in records.all if run.precision == "bf16" and not getattr(part, "bf16", True)]:
             raise UsageError(f"--precision bf16: {' and '.join(unable)} says that it cannot. Take fp32.")
+        if unable := [f"{part.kind} {part.name!r}" for part in records.all if run.capture and not part.captures]:
+            raise UsageError(f"--capture: {' and '.join(unable)} says that it cannot be captured. Leave it out.")
         data, measures = find_data(self.zoo, run, values.get("dataset")), self.zoo.measures(run.metric, run.features)
         run = replace(run, dataset=data.name, data_dir=data.asked.data_dir)
         trackers = tuple(self.zoo.trackers(run.track, warn))

@@ -79,10 +79,11 @@ class RunOptions(DataOptions):
     batch_size: int = option(64, "samples a batch", min=1)
     seed: int = option(0, "of everything random", min=0)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to train")
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "of the networks' arithmetic: bf16 where the device has instructions for it; gradient penalties stay in fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = option(
+        "auto", "of the networks' arithmetic: bf16 where the device has instructions for it; gradient penalties stay in fp32, or tf32"
     )
     sync_batchnorm: bool = option(True, "of several ranks, let BatchNorm take its statistics over the whole batch, not each over its part")
+    capture: bool = option(False, "record the step as a CUDA graph, and replay that")
     ema: float = option(0.0, "decay of an average of G, which is sampled then; alone: 0.999; 0: none", min=0, max=0.999999, bare=0.999)
     log_every: int = option(10, "steps between lines of metrics.jsonl", min=1)
     sample_every: int = option(100, "steps between sample sheets", min=1)
@@ -97,8 +98,8 @@ class RunOptions(DataOptions):
 
 #: How long a run is, where it runs, and how often it reports: nothing of that changes what a step computes.
 NOT_IN_FINGERPRINT = (
-    "preset", "steps", "images", "device", "dataset", "data_dir", "arrays", "log_every", "sample_every", "save_every", "keep", "eval_every",
-    "metric", "features", "eval_n", "track",
+    "preset", "steps", "images", "device", "capture", "dataset", "data_dir", "arrays", "log_every", "sample_every", "save_every", "keep",
+    "eval_every", "metric", "features", "eval_n", "track",
 )  # fmt: skip
 
 

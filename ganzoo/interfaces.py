@@ -86,7 +86,8 @@ class Loss(ABC):
 class View:
     """A discriminator as a loss calls it: its conditions are bound, wrappers look first, and it returns what the loss needs, in that order.
 
-    It holds the conditions of one batch, so it takes exactly as many samples: call it for the real and the fake ones separately.
+    It holds the conditions of one batch, so it takes exactly as many samples: call it for the real and the fake ones separately; or with
+    both, D(x_real, x_fake), which pass D in one batch and come out after each other: of a D without BatchNorm that is the same, sooner.
 
     D: the discriminator. wrappers: those around it. needs: the outputs that are returned. real, fake: its conditions, by parameter, for
     real and for fake samples.
@@ -119,24 +120,30 @@ class View:
                 return name
         return ""
 
-    def marked(self, x: Tensor, mark: str) -> Tensor:
-        """x, known from now on as "real" or "fake": for a copy of them."""
-        if mark:
-            self._marked = {id(x): mark}
-        return x
+    def marked(self, copies: Mapping[Tensor, str]) -> None:
+        """Know copies of samples, from now on, as "real" or "fake"."""
+        self._marked = {id(x): mark for x, mark in copies.items() if mark}
 
-    def __call__(self, x: Tensor) -> Any:
-        mark = self.mark(x)
+    def _seen(self, x: Tensor, mark: str) -> dict[str, Tensor]:
+        """All that D is to see, as the wrappers leave it."""
         real, fake = self._bound["real"], self._bound["fake"]
         if not mark and any(real[key] is not fake[key] for key in real):
             raise GanzooError("D's conditions differ between real and fake samples, and it is called with samples that are neither.")
         seen = {"x": x, **(fake if mark == "fake" else real)}
         for wrapper in self.wrappers:
             seen = wrapper.look(seen)
-        outputs = self.D(**seen)
+        return seen
+
+    def __call__(self, *x: Tensor) -> Any:
+        marks = [self.mark(one) for one in x]
+        seen = [self._seen(one, mark) for one, mark in zip(x, marks, strict=True)]
+        outputs = self.D(**(seen[0] if len(seen) == 1 else {key: torch.cat([each[key] for each in seen]) for key in seen[0]}))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        if self.turn is not None and mark and mark not in self.turn.logits and "logits" in self.D.record.gives:
-            self.turn.logits[mark] = outputs[self.D.record.gives.index("logits")]
+        if self.turn is not None and "logits" in self.D.record.gives:
+            logits = outputs[self.D.record.gives.index("logits")]
+            for mark, own in zip(marks, [logits] if len(x) == 1 else logits.split([len(one) for one in x]), strict=True):
+                if mark:
+                    self.turn.logits.setdefault(mark, own)
         chosen = tuple(outputs[i] for i in self._places)
         return chosen[0] if len(chosen) == 1 else chosen
 
@@ -231,24 +238,28 @@ def full_precision(x: Tensor) -> torch.autocast:
 
 
 @overload
-def gradient_norms(f: View, x: Tensor) -> Tensor: ...
+def gradient_norms(f: View, *x: Tensor) -> Tensor: ...
 @overload
-def gradient_norms(f: View, x: Tensor, *, logits: Literal[True]) -> tuple[Tensor, Tensor]: ...
-def gradient_norms(f: View, x: Tensor, *, logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+def gradient_norms(f: View, *x: Tensor, logits: Literal[True]) -> tuple[Tensor, Tensor]: ...
+def gradient_norms(f: View, *x: Tensor, logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """Euclidean norm of f's gradient at each sample, over all its axes; (N,), differentiable, in fp32.
 
     Args:
         f: maps (N, ...) to logits, N rows of them, and treats every sample by itself; wrappers look at x here as well.
-        x: (N, ...).
+        x: (N, ...); of several, as real and fake samples, the rows come after each other, and f is passed once.
         logits: return f(x) as well, before the norms; in fp32, too. A penalty at the very samples that D judges takes one pass so,
             not two.
     """
-    mark = f.mark(x) if isinstance(f, View) else ""
-    x = x.detach().requires_grad_(True)
-    with full_precision(x):
-        full = x if x.dtype == torch.float64 else x.float()
-        values = f(f.marked(full, mark) if isinstance(f, View) else full)
-        (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
+    at = [one.detach().requires_grad_(True) for one in x]
+    with full_precision(x[0]):
+        full = [one if one.dtype == torch.float64 else one.float() for one in at]
+        if isinstance(f, View):
+            f.marked(dict(zip(full, [f.mark(one) for one in x], strict=True)))
+            values = f(*full)
+        else:
+            values = f(torch.cat(full) if len(full) > 1 else full[0])
+        gradients = torch.autograd.grad(values.sum(), at, create_graph=True)
     # The square root has no gradient at 0, so a little is added beneath it.
-    norms = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    squares = torch.cat([gradient.flatten(1).square().sum(1) for gradient in gradients])
+    norms = (squares + 1e-12).sqrt()
     return (values, norms) if logits else norms

@@ -59,20 +59,80 @@ def exact() -> Iterator[None]:
     """A context for networks whose numbers are kept: one algorithm on every call, and whole fp32, which NVIDIA's GPUs round to 10 bits."""
     import torch
 
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def arithmetic_kept() -> Iterator[None]:
+    """A context after which torch computes as before, whatever `set_arithmetic` said inside."""
+    import torch
+
+    cudnn, matmul, cuda = torch.backends.cudnn, torch.backends.cuda.matmul, torch.cuda.is_available()
+    before = cudnn.deterministic, cudnn.benchmark
+    rounds = (cudnn.allow_tf32, matmul.allow_tf32) if cuda else ()
+    asked, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
         yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+        if rounds:
+            cudnn.allow_tf32, matmul.allow_tf32 = rounds
+            torch.use_deterministic_algorithms(asked, warn_only=warns)
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, then Apple's, then the processor. Raises UsageError where the machine has none."""
+def set_arithmetic(device: torch.device, precision: str) -> None:
+    """Let a device compute as a run says: on CUDA whole fp32 unless TF32 was asked for, and algorithms that give the same bits each time.
+
+    Where torch has no such algorithm it warns, and the run is not repeated exactly; docs/gpu.md lists the recipes. The flags are those that
+    torch's older names set: with them, both kinds of getter work, which other libraries call.
+    """
+    import torch
+
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it would cost a write for each tensor
+
+
+def pick_device(name: str, precision: str = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA, then Apple's, then the processor.
+
+    Raises UsageError where the machine has none, or where it does not have a precision that is asked for.
+    """
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind in available if available[kind]))
+        name = next(kind for kind in available if available[kind])
     if not available[name]:
         raise UsageError(f"--device {name}: this machine, or this build of torch, has none. Take --device auto.")
-    return torch.device(name)
+    device = torch.device(name)
+    if precision == "tf32" and not computes_tf32(device):
+        raise UsageError(f"--precision tf32: NVIDIA's GPUs since Ampere have it, and the device here is {name}. Take fp32 or auto.")
+    return device
+
+
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """A tensor of the processor on the device: the one way there. To CUDA it goes through pinned memory, so that nobody waits for it."""
+    import torch
+
+    device = torch.device(device)
+    if tensor.device.type == device.type:
+        return tensor
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -83,6 +143,13 @@ def computes_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def computes_tf32(device: torch.device) -> bool:
+    """Whether the device has TF32, fp32 whose products are rounded to 10 bits: NVIDIA's GPUs since Ampere."""
+    import torch
+
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def keep_memory() -> None:

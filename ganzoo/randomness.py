@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganzoo import ranks
 from ganzoo.errors import GanzooError
+from ganzoo.machine import to_device
 from ganzoo.types import Prior
 
 #: Of `shuffled`; an even number.
@@ -103,9 +104,16 @@ _scopes: list[Draws] = []
 @contextmanager
 def draws(*keys: object) -> Iterator[Draws]:
     """The scope of `draw`: what is drawn inside is a function of the keys. A step of a run has one already."""
-    _scopes.append(Draws(keys))
+    with within(Draws(keys)) as scope:
+        yield scope
+
+
+@contextmanager
+def within(scope: Draws) -> Iterator[Draws]:
+    """The same with draws that are there already."""
+    _scopes.append(scope)
     try:
-        yield _scopes[-1]
+        yield scope
     finally:
         _scopes.pop()
 
@@ -128,7 +136,7 @@ def draw(purpose: str, prior: Prior, n: int, device: torch.device | str = "cpu")
         raise GanzooError(
             f"draw({purpose!r}): nothing says what it is a function of. Outside of a step: with ganzoo.draws(seed, 'why'): ..."
         )
-    return _scopes[-1].take(purpose, prior, n).to(device)
+    return to_device(_scopes[-1].take(purpose, prior, n), device)
 
 
 def between(ends: Tensor, steps: int) -> Tensor:

@@ -240,10 +240,9 @@ class Strategy(nn.Module, ABC):
         share = 1 - min(decay, (1 + t) / (10 + t))
         for path, averaged in self.averages.items():
             live = self.get_submodule(path.replace("/", "."))
-            for mean, weights in zip(averaged.parameters(), live.parameters(), strict=True):
-                mean.lerp_(weights, share)
-            for copied, buffer in zip(averaged.buffers(), live.buffers(), strict=True):
-                copied.copy_(buffer)
+            torch._foreach_lerp_(list(averaged.parameters()), list(live.parameters()), share)
+            if buffers := list(averaged.buffers()):
+                torch._foreach_copy_(buffers, list(live.buffers()))
 
     def product(self, name: str) -> Network:
         """The network of an export as it would be saved: its average where there is one."""
@@ -333,7 +332,9 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         # Several terms may share a graph (one forward of D for both), so it is kept until the last of them.
         total = torch.stack([value for value in terms.values() if value.requires_grad]).sum()
-        total.backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
+        # Without autocast, which would compute the gradient of a penalty's gradient, taken in fp32, in bf16.
+        with torch.autocast(total.device.type, enabled=False):
+            total.backward(inputs=parameters, retain_graph=i + 1 < len(pairs))
         if all(p.grad is None for p in parameters):
             raise GanzooError(
                 f"the terms {', '.join(terms)} have no gradient for the network that is to learn from them. Words that are drawn, whole "
@@ -346,10 +347,16 @@ def update(*pairs: tuple[torch.optim.Optimizer, Terms]) -> None:
     torch.clear_autocast_cache()
 
 
-def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameters. Call it in `schedule`, with a function of t or of buffers: the rate itself is not saved."""
+def set_lr(optimiser: torch.optim.Optimizer, lr: float | Tensor) -> None:
+    """Set the learning rate of all parameters. Call it in `schedule`, with a function of t or of buffers: the rate itself is not saved.
+
+    lr: a number, or a 0-d tensor, which is not read. The optimiser is made with a tensor, lr=torch.tensor(0.001): a number that changes
+    cannot be followed by a captured step. Raises GanzooError for a tensor where the optimiser was made with a number.
+    """
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
+        elif isinstance(lr, Tensor):
+            raise GanzooError("set_lr: got a tensor for an optimiser that was made with a number: make it with lr=torch.tensor(...).")
         else:
             group["lr"] = lr

@@ -221,6 +221,8 @@ class Part:
         target: "package.module:Name", the class; imported when the part is built, not earlier.
         summary: a line for `ganzoo list`.
         options: a frozen dataclass whose fields are made with `option`, or None.
+        captures: whether a step with it can be recorded and replayed (`--capture`): what changes with t comes from `schedule` or is told
+            by `variant`.
         check: for `ganzoo.testing`.
     """
 
@@ -228,6 +230,7 @@ class Part:
     target: str
     summary: str = ""
     options: type | None = None
+    captures: bool = field(default=True, kw_only=True)
     check: Check = field(default=Check(), kw_only=True)
 
     @property

@@ -448,12 +448,14 @@ def test_began_moves_k_by_its_law(images):
     strategy = session.strategy
     ks = []
     for t in range(2):
-        M = strategy.control(torch.tensor(1.0), torch.tensor(0.0), t)
+        strategy.schedule(t)
+        M = strategy.control(torch.tensor(1.0), torch.tensor(0.0))
         ks.append(float(strategy.k))
     assert ks == pytest.approx([0.0005, 0.001])
     assert float(M) == pytest.approx(1.5)
     for t in range(2, 5):
-        strategy.control(torch.tensor(0.0), torch.tensor(9.0), t)
+        strategy.schedule(t)
+        strategy.control(torch.tensor(0.0), torch.tensor(9.0))
     assert float(strategy.k) == 0
 
 
@@ -463,7 +465,8 @@ def test_began_halves_its_learning_rate_when_M_stalls_down_to_a_floor(images):
     strategy = session.strategy
     rates = []
     for t in range(60):
-        strategy.control(torch.tensor(1.0), torch.tensor(0.5), t)
+        strategy.schedule(t)
+        strategy.control(torch.tensor(1.0), torch.tensor(0.5))
         rates.append(float(strategy.lr))
     assert rates[5] == pytest.approx(1e-4)
     assert rates[15] == pytest.approx(5e-5)
@@ -497,3 +500,42 @@ def test_the_dirac_gan_converges_with_gradient_penalties_and_circles_without(los
         update((opt_d, made.discriminator(lambda x: (psi * x).sum(1), zero, theta.detach().view(1, 1))))
     end = math.hypot(float(theta.detach()), float(psi.detach()))
     assert end < distance if distance else end > 0.2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_r3gans_grouped_convolution_is_torchs_own_with_all_its_gradients(dtype):
+    from ganzoo_r3gan.model import Grouped
+
+    torch.manual_seed(0)
+    ours, x = Grouped(12, 12, 3, 1, 1, groups=4).to(dtype), torch.randn(3, 12, 6, 5, dtype=dtype)
+    theirs = nn.Conv2d(12, 12, 3, 1, 1, groups=4).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    told = []
+    for layer in (ours, theirs):
+        at = x.clone().requires_grad_(True)
+        y = layer(at)
+        (slope,) = torch.autograd.grad(y.tanh().sum(), at, create_graph=True)
+        slope.square().sum().backward(inputs=[at, *layer.parameters()])
+        told.append([y, slope, at.grad, *(p.grad for p in layer.parameters())])
+    for own, wanted in zip(*told, strict=True):
+        assert torch.allclose(own, wanted, rtol=0, atol=float(wanted.detach().abs().max()) * (1e-6 if dtype == torch.float32 else 1e-14))
+
+
+def test_r3gans_convolution_computes_a_penalty_in_fp32_whatever_surrounds_it():
+    """The gradient of the gradient is taken where a bf16 run has autocast on."""
+    from ganzoo_r3gan.model import Grouped
+
+    torch.manual_seed(0)
+    layer, x = Grouped(4, 4, 3, 1, 1, groups=2), torch.randn(3, 4, 5, 5)
+
+    def penalty():
+        return ganzoo.gradient_norms(lambda v: layer(v).tanh().sum((1, 2, 3)), x).square().mean()
+
+    told = []
+    for bf16 in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            penalty().backward()
+            told.append(layer.weight.grad)
+            assert layer(x).dtype == (torch.bfloat16 if bf16 else torch.float32)
+    assert torch.equal(*told)

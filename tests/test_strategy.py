@@ -292,3 +292,18 @@ def test_reused_fakes_are_those_of_d_s_last_step(d_steps):
     assert terms["g/fake"] == loss
     for got, wanted in zip(made.G.parameters(), torch.autograd.grad(loss, before.parameters()), strict=True):
         assert torch.equal(got.grad, wanted)
+
+
+def test_real_and_fake_samples_may_pass_d_in_one_batch_with_their_conditions_and_marks():
+    made = strategy(classes=(G, Pairing))
+    real, fake, z_real, z_fake = torch.randn(4, 2), torch.randn(3, 2), torch.randn(4, 4), torch.randn(3, 4)
+    view = made.view(made.D, {"z": z_real}, fake={"z": z_fake})
+    turn = view.turn = ganzoo.Turn("d", 0, view, real, fake, {})
+    logits, norms = ganzoo.gradient_norms(view, real, fake, logits=True)
+    apart = made.view(made.D, {"z": z_real}, fake={"z": z_fake})
+    apart.turn = ganzoo.Turn("d", 0, apart, real, fake, {})
+    wanted = [ganzoo.gradient_norms(apart, x, logits=True) for x in (real, fake)]
+    assert torch.allclose(logits, torch.cat([own for own, _ in wanted]))
+    assert torch.allclose(norms, torch.cat([own for _, own in wanted]))
+    assert {name: len(own) for name, own in turn.logits.items()} == {"real": 4, "fake": 3}
+    assert torch.equal(torch.cat([turn.logits["real"], turn.logits["fake"]]), logits)

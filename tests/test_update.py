@@ -6,7 +6,9 @@ import pytest
 import torch
 from zoo import built, samples, small
 
-from ganzoo.strategy import update
+from ganzoo.errors import GanzooError
+from ganzoo.interfaces import gradient_norms
+from ganzoo.strategy import set_lr, update
 
 
 def test_all_gradients_are_taken_before_any_step():
@@ -70,3 +72,32 @@ def test_a_loss_sees_only_the_outputs_that_it_needs(images):
     session = built(small("acgan", images(), {"loss": "hinge"}))
     strategy, batches = session.strategy, session.batches
     assert strategy.view(strategy.D)(next(batches)["x"]).shape == (8,)
+
+
+def test_a_learning_rate_is_a_number_or_a_tensor_that_is_copied():
+    a = torch.tensor(1.0, requires_grad=True)
+    optimiser, rate = torch.optim.Adam([a], torch.tensor(0.5), fused=True), torch.tensor(0.25)
+    own = optimiser.param_groups[0]["lr"]
+    set_lr(optimiser, rate)
+    rate.fill_(7.0)
+    assert (optimiser.param_groups[0]["lr"] is own, float(own)) == (True, 0.25)
+    set_lr(optimiser, 0.125)
+    assert (optimiser.param_groups[0]["lr"] is own, float(own)) == (True, 0.125)
+    with pytest.raises(GanzooError, match="made with a number"):
+        set_lr(torch.optim.SGD([a], 0.5), rate)
+
+
+def test_a_penalty_learns_in_fp32_though_the_step_is_in_bf16():
+    """Its gradient's gradient is taken in `update`: under autocast, torch would multiply matrices there in bf16."""
+    told = []
+    for bf16, learn in ((False, update), (True, update), (True, lambda pair: sum(pair[1].values()).backward())):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
+        x = torch.randn(8, 16)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            penalty = gradient_norms(lambda v, net=net: net(v).squeeze(1), x).square().mean()
+            learn((torch.optim.SGD(net.parameters(), 0.0), {"penalty": penalty}))
+        told.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    exact, ours, theirs = told
+    assert torch.equal(ours, exact)
+    assert not torch.allclose(theirs, exact, rtol=1e-3)

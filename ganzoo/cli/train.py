@@ -284,7 +284,10 @@ def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
 @click.option("--device", type=DEVICES, help="Go on elsewhere than where it was started.")
 @click.option("--dataset", metavar="NAME|PATH", help="Where its data lies now, if it was moved; it must be the same data.")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies now.")
-def resume_command(run: Path, steps: int | None, device: str | None, dataset: str | None, data_dir: str | None) -> None:
+@click.option("--capture/--no-capture", default=None, help="Replay the step as a CUDA graph, or not; by default as before.")
+def resume_command(
+    run: Path, steps: int | None, device: str | None, dataset: str | None, data_dir: str | None, capture: bool | None
+) -> None:  # fmt: skip
     """Go on with RUN, the folder of a run that was stopped or is to be longer.
 
     On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
@@ -293,5 +296,5 @@ def resume_command(run: Path, steps: int | None, device: str | None, dataset: st
     from ganzoo.training import launch
 
     with watching() as display:
-        launch.resume(catalogue(), run, steps, display, device, dataset, data_dir)
+        launch.resume(catalogue(), run, steps, display, device, dataset, data_dir, capture)
     _ended(run)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ganzoo import ranks
+from ganzoo.machine import to_device
 from ganzoo.randomness import draws, generator, shuffled
 from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import medium
@@ -110,18 +111,19 @@ class Batches(Iterator[dict[str, Tensor]]):
             g = generator(self.seed, "flip", name, position)
             which = torch.rand(n, generator=g)[here] < 0.5
             place = torch.full((n, 2), MIDDLE) if preview else torch.rand(n, 2, generator=g)[here]
-            grid = self._grid(keys)
+            grid, there = self._grid(keys), to_device(rows, self._data[keys[0]].device)
+            which = to_device(which, self.device) if self.flip else which
             for key in keys:
                 kind, field = medium(self.stored.fields[key].medium), self.spec.fields[key]
                 self._check(key, rows)
-                x = self._data[key].index_select(0, rows.to(self._data[key].device))
+                x = self._data[key].index_select(0, there)
                 if self.crop is not None and kind.pictures:
                     step = x.shape[2] // grid[0]  # so windows of a set's fields show the same place, whatever their sizes
                     free = torch.tensor([grid[0] - field.shape[1] // step + 1, grid[1] - field.shape[2] // step + 1])
                     x = kind.crop(x, (place * free).long() * step, field)
-                x = self._to_device(x)
+                x = to_device(x, self.device)
                 if self.flip and not preview:
-                    x = kind.mirror(x, which.to(x.device))
+                    x = kind.mirror(x, which)
                 batch[key] = kind.to_batch(x)
         if self.degradation is not None:
             batch |= degraded(self.degradation, batch["x"], self.seed, "peek" if preview else position)
@@ -145,13 +147,6 @@ class Batches(Iterator[dict[str, Tensor]]):
                 parts.append(self._orders[name][1][place : place + left])
             k, left = k + len(parts[-1]), left - len(parts[-1])
         return torch.cat(parts)
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        if tensor.device.type == self.device.type:
-            return tensor
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
 
 
 def degraded(degradation: Degradation, x: Tensor, *keys: object) -> dict[str, Tensor]:

@@ -69,8 +69,8 @@ def restore(strategy: Strategy, tensors: Mapping[str, Tensor]) -> None:
         if value.shape == p.shape:
             placed = torch.empty_like(p, dtype=value.dtype, requires_grad=False).copy_(value)
         else:
-            fused = optimisers[attribute].param_groups[0].get("fused")
-            placed = value.clone().to(p.device if fused else "cpu")
+            group = optimisers[attribute].param_groups[0]
+            placed = value.clone().to(p.device if group.get("fused") or group.get("capturable") else "cpu")
         optimisers[attribute].state[p][key] = placed
 
 

@@ -160,9 +160,9 @@ def describe(resolved: Resolved, data: Prepared, session: Session, created: str 
 
 def resume(
     zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device: str | None = None, dataset: str | None = None,
-    data_dir: str | None = None,
+    data_dir: str | None = None, capture: bool | None = None,
 ) -> None:  # fmt: skip
-    """Go on with a run from its newest good checkpoint, to its last step or to `steps`, perhaps on another device.
+    """Go on with a run from its newest good checkpoint, to its last step or to `steps`, perhaps on another device, or captured.
 
     dataset, data_dir: where its data lies now, if it was moved; its checksum tells whether it is the same.
 
@@ -174,6 +174,7 @@ def resume(
         config = Config.from_json(written)
         changed = ({"steps": steps, "images": 0} if steps is not None else {}) | ({"device": device} if device is not None else {})
         changed |= ({"dataset": dataset} if dataset is not None else {}) | ({"data_dir": data_dir} if data_dir is not None else {})
+        changed |= {"capture": capture} if capture is not None else {"capture": False} if device in ("cpu", "mps") else {}
         config = replace(config, run=options.make(RunOptions, asdict(config.run) | changed, "--"))
         if dataset is not None and zoo.find("dataset", dataset) is None:
             config = replace(config, options={kind: values for kind, values in config.options.items() if kind != "dataset"})

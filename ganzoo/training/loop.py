@@ -163,16 +163,15 @@ class _Saver:
         self._last = steps[-1] if steps else 0
 
     def remember(self, t: int) -> None:
-        """Keep a copy of this state."""
+        """Keep a copy of this state, in the processor's memory: from CUDA it comes into pinned memory, and nobody waits for it."""
         self._place = {"step": t, "position": self.session.batches.position}
         if not self.run.writes:
             return
         live = {name: value.detach() for name, value in checkpoint.tensors_of(self.session.strategy).items()}
-        if self._remembered.keys() == live.keys():
-            for name, value in live.items():
-                self._remembered[name].copy_(value)
-        else:
-            self._remembered = {name: value.clone() for name, value in live.items()}
+        if self._remembered.keys() != live.keys():
+            self._remembered = {name: torch.empty_like(x, device="cpu", pin_memory=x.is_cuda) for name, x in live.items()}
+        for name, value in live.items():
+            self._remembered[name].copy_(value, non_blocking=value.is_cuda)
 
     def save(self, t: int, must: bool) -> None:
         """Write a checkpoint of this state, and the products' files. Where the disk refuses, training goes on, unless it `must`."""
@@ -202,6 +201,11 @@ class _Saver:
 
     def save_remembered(self) -> int:
         """Write a checkpoint of the remembered state; returns its step. Checkpoints after it are put aside."""
+        if self.run.writes and self.session.strategy.device.type == "cuda":
+            try:
+                torch.cuda.synchronize()  # the copies of `remember` are there then
+            except RuntimeError as e:
+                raise GanzooError(f"the GPU has failed: {e}") from e
         step = self._place["step"]
         if self.run.writes:
             self.run.forget_after(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,16 @@ from ganzoo import machine, ranks
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import size_of, written_size
 from ganzoo.data import Batches, Prepared
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.interfaces import Network
-from ganzoo.randomness import draws, seed_step
+from ganzoo.randomness import Draws, seed_step, within
 from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import medium
+from ganzoo.training.capture import Captured
 
 if TYPE_CHECKING:
     from ganzoo.strategy import Strategy
-    from ganzoo.types import Terms
+    from ganzoo.types import Batch, Terms
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Session:
     precision: str = "fp32"
     ema: float = 0.0
     sync_batchnorm: bool = True
+    captured: Captured | None = None
 
     @classmethod
     def of(cls, resolved: Resolved, data: Prepared) -> Session:
@@ -43,17 +46,25 @@ class Session:
         """
         machine.set_threads()
         machine.keep_memory()
-        torch.backends.cudnn.deterministic = True
-        run, device = resolved.run, machine.pick_device(resolved.run.device)
+        run, device = resolved.run, machine.pick_device(resolved.run.device, resolved.run.precision)
+        precision = resolved.precision(data.spec, device)
+        machine.set_arithmetic(device, precision)
         batches = batches_of(resolved, data, device, ranks.part_of(run.batch_size))
-        strategy, precision = resolved.build(batches.spec, device, batches.degradation), resolved.precision(batches.spec, device)
+        strategy = resolved.build(batches.spec, device, batches.degradation)
         if precision == "bf16":
             for network in strategy.modules():
                 if isinstance(network, Network):
                     network.register_forward_hook(lambda module, inputs, outputs: _fp32(outputs))
         if run.sync_batchnorm:
             ranks.join_batchnorm(strategy)
-        return cls(strategy, batches, run.seed, precision, run.ema, run.sync_batchnorm)
+        session = cls(strategy, batches, run.seed, precision, run.ema, run.sync_batchnorm)
+        if run.capture:
+            session.captured = Captured(session)
+            for optimiser in strategy.optimisers().values():
+                optimiser._warned_capturable_if_run_uncaptured = True  # the first steps are not captured
+                for group in optimiser.param_groups:
+                    group["capturable"] = True
+        return session
 
     def step(self, t: int) -> Terms:
         """Step t, from 0: a function of the strategy's tensors, the seed, t and the position in the data, and of nothing else.
@@ -61,18 +72,34 @@ class Session:
         Seeds the random numbers, sets what is scheduled, computes in the given precision, and moves the averages. Returns the terms to be
         logged, detached. Raises GanzooError where the strategy computes terms without learning from them.
         """
+        if self.captured is not None:
+            return self.captured.step(t)
+        self.begin(t)
+        terms = self.take(self.batches, t, Draws((self.seed, "step", t)))
+        self.end(t)
+        return terms
+
+    def begin(self, t: int) -> None:
+        """What comes before the computation of step t."""
         strategy, game = self.strategy, self.strategy.loss
         seed_step(self.seed, t)
         strategy.schedule(t)
-        game.scheduled = {name: torch.tensor(value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
+        game.scheduled = {name: torch.full((), value, device=strategy.device) for name, value in game.loss.schedule(t).items()}
+
+    def take(self, batches: Iterator[Batch], t: int, scope: Draws) -> Terms:
+        """The computation of step t on these batches, with the draws of this scope."""
+        strategy = self.strategy
         cast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with ranks.sharing(self.batches.part), draws(self.seed, "step", t), cast:
-            terms = strategy.step(self.batches, t)
-        if game.turns:
+        with ranks.sharing(self.batches.part), within(scope), cast:
+            terms = strategy.step(batches, t)
+        if strategy.loss.turns:
             raise GanzooError(f"strategy {type(strategy).__name__}: its step asks the loss for terms that it never passes to self.update.")
-        if self.ema:
-            strategy.average(self.ema, t)
         return terms
+
+    def end(self, t: int) -> None:
+        """What comes after it."""
+        if self.ema:
+            self.strategy.average(self.ema, t)
 
 
 def _fp32(outputs: Any) -> Any:
@@ -93,9 +120,14 @@ def batches_of(resolved: Resolved, data: Prepared, device: torch.device, part: P
 
 def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
     """A run ready for step 0: with its device, precision and image size settled, its data, its session."""
-    device = machine.pick_device(resolved.run.device)  # a device that is not there is told before data is downloaded or decoded
+    # A device that is not there is told before data is downloaded or decoded.
+    device = machine.pick_device(resolved.run.device, resolved.run.precision)
+    if resolved.run.capture and device.type != "cuda":
+        raise UsageError(f"--capture: CUDA graphs are for CUDA alone, and the device here is {device.type}. Leave it out.")
     resolved, data = resolved.prepared(progress)
     ranks.join()  # not before: a rank may prepare for longer than the others wait
+    if resolved.run.capture and ranks.world() > 1:
+        raise UsageError(f"--capture: it is for one process, and {ranks.world()} share this run. Leave it out.")
     field = data.spec.fields[resolved.records.main]
     if medium(field.medium).pictures and resolved.run.crop is None:
         resolved = resolved.settled(image_size=written_size(field.shape))

@@ -160,7 +160,9 @@ def _resampled(x: Tensor, maps: Tensor) -> Tensor:
     """Pictures (N, C, H, W) by maps (N, 2, 3) of places in the result to places in the picture, bilinear, mirrored at the edges."""
     height, width = x.shape[2:]
     if height != width:  # a turn keeps angles in pixels, not in parts of the sides
-        maps = maps * torch.tensor([[1.0, height / width, 1.0], [width / height, 1.0, 1.0]], device=x.device)
+        scale = torch.ones(2, 3, device=x.device)
+        scale[0, 1], scale[1, 0] = height / width, width / height
+        maps = maps * scale
     grid = affine_grid(maps.to(x.dtype), list(x.shape), align_corners=False)
     return grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 

@@ -172,23 +172,25 @@ class Equilibrium(ganzoo.Strategy):
     M_best: Tensor
     stalled: Tensor
     lr: Tensor
+    share: Tensor
 
     def __init__(self, build: Builders, options: EquilibriumOptions) -> None:
         super().__init__(build, options)
         self.G, self.D = build.network("generator"), build.network("discriminator")
         betas = (options.beta1, 0.999)
-        self.opt_G = torch.optim.Adam(self.G.parameters(), options.lr, betas, fused=True)
-        self.opt_D = torch.optim.Adam(self.D.parameters(), options.lr, betas, fused=True)
+        self.opt_G = torch.optim.Adam(self.G.parameters(), torch.tensor(options.lr), betas, fused=True)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), torch.tensor(options.lr), betas, fused=True)
         self.register_buffer("k", torch.zeros(()))
         self.register_buffer("M_mean", torch.zeros(()))
         self.register_buffer("M_best", torch.tensor(float("inf")))
         self.register_buffer("stalled", torch.zeros(()))
         self.register_buffer("lr", torch.tensor(options.lr))
+        self.register_buffer("share", torch.ones(()), persistent=False)  # of the newest M in the mean, a function of t
 
     def schedule(self, t: int) -> None:
-        lr = float(self.lr)
-        ganzoo.set_lr(self.opt_G, lr * self.options.g_rate)
-        ganzoo.set_lr(self.opt_D, lr)
+        self.share.fill_(max(1 / (t + 1), 1 / 500))
+        ganzoo.set_lr(self.opt_G, self.lr * self.options.g_rate)
+        ganzoo.set_lr(self.opt_D, self.lr)
 
     def step(self, batches: Iterator[Batch], t: int) -> Terms:
         batch = next(batches)
@@ -202,11 +204,11 @@ class Equilibrium(ganzoo.Strategy):
         given |= self.latents(len(x_real))  # z_G
         terms_g = self.loss.generator(D, self.fake(given), x_real, t=t, **given)
         self.update((self.opt_D, terms_d), (self.opt_G, terms_g))
-        M = self.control(ganzoo.over_ranks(terms_d["real"]), ganzoo.over_ranks(terms_g["fake"]), t)
+        M = self.control(ganzoo.over_ranks(terms_d["real"]), ganzoo.over_ranks(terms_g["fake"]))
         return self.metrics(d=terms_d, g=terms_g, began={"k": self.k.clone(), "M": M, "lr": self.lr.clone()})
 
     @torch.no_grad()
-    def control(self, L_real: Tensor, L_fake: Tensor, t: int) -> Tensor:
+    def control(self, L_real: Tensor, L_fake: Tensor) -> Tensor:
         """k_{t+1} = k_t + lambda_k (gamma L(x) - L(G(z_G))), in [0, 1];  M = L(x) + |gamma L(x) - L(G(z_G))|, returned."""
         o = self.options
         balance = o.gamma * L_real - L_fake
@@ -214,7 +216,7 @@ class Equilibrium(ganzoo.Strategy):
         M = L_real + balance.abs()
         # The paper halves the learning rate "when the measure of convergence stalls": here, when the mean of M over about 500 steps
         # has not fallen by 1 % for `patience` steps.
-        self.M_mean.lerp_(M, max(1 / (t + 1), 1 / 500))
+        self.M_mean.lerp_(M, self.share)
         improved = self.M_mean < 0.99 * self.M_best
         self.M_best.copy_(torch.where(improved, self.M_mean, self.M_best))
         self.stalled.copy_(torch.where(improved, 0.0, self.stalled + 1))

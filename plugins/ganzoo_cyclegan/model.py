@@ -120,20 +120,19 @@ class CycleGAN(ganzoo.Strategy):
     def pooled(self, name: str, fakes: Tensor) -> Tensor:
         """Section 4, after Shrivastava et al. 2017: once the pool is full, every second fake is exchanged for an old one of it."""
         pool, held = self.get_buffer(f"pool_{name}"), self.get_buffer(f"held_{name}")
-        choices, shown = ganzoo.gather(ganzoo.draw(f"pool-{name}", Prior("unit", (2,)), len(fakes))).tolist(), []
-        fakes = ganzoo.gather(fakes)
-        for fake, (exchange, place) in zip(fakes, choices, strict=True):
-            i = int(held) if held < len(pool) else int(place * len(pool))
-            if held < len(pool):
-                held.add_(1)
-                shown.append(fake)
-                pool[i].copy_(fake)
-            elif exchange < 0.5 and len(pool):
-                shown.append(pool[i].clone())
-                pool[i].copy_(fake)
-            else:
-                shown.append(fake)
-        return ganzoo.mine(torch.stack(shown))
+        if not len(pool):
+            return fakes
+        drawn = ganzoo.gather(ganzoo.draw(f"pool-{name}", Prior("unit", (2,)), len(fakes), fakes.device))
+        fakes, shown = ganzoo.gather(fakes), []
+        exchanges, places = drawn[:, :1] < 0.5, (drawn[:, 1:] * len(pool)).long()
+        for fake, exchange, place in zip(fakes.split(1), exchanges, places, strict=True):
+            filling = held < len(pool)
+            at = torch.where(filling, held, place)
+            old = pool.index_select(0, at)
+            shown.append(torch.where(exchange & ~filling, old, fake))
+            pool.index_copy_(0, at, torch.where(exchange | filling, fake, old))
+            held.add_(filling)
+        return ganzoo.mine(torch.cat(shown))
 
 
 def falling(lr: float, t: int, end: int) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 import ganzoo
-from ganzoo import Field, Prior, UsageError
+from ganzoo import DataSpec, Field, Prior, UsageError
 from ganzoo_degradations import DownscaleOptions, MaskOptions, NoiseOptions
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -87,11 +88,16 @@ class Noise(ganzoo.Degradation):
 class Grey(ganzoo.Degradation):
     """source (N, 1, H, W): the luma of x, by the weights of ITU-R BT.601."""
 
+    weights: Tensor
+
+    def __init__(self, spec: DataSpec, options: Any) -> None:
+        super().__init__(spec, options)
+        self.register_buffer("weights", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
+
     def fields(self, x: Field) -> dict[str, Field]:
         if x.shape[0] != 3:
             raise UsageError("--degradation grey: wanted pictures in colour; these are grey already.")
         return {"source": replace(x, shape=(1, *x.shape[1:]))}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        weights = torch.tensor(LUMA, device=x.device, dtype=x.dtype).view(1, 3, 1, 1)
-        return {"source": (x * weights).sum(1, keepdim=True)}
+        return {"source": (x * self.weights.to(x.dtype)).sum(1, keepdim=True)}

@@ -58,7 +58,7 @@ def ganzoo_register() -> list[Part | Recipe]:
         ),
         StrategyPart(
             "annealed", "ganzoo_r3gan.model:Annealed", "one D step, one G step; learning rate and Adam's beta2 follow a cosine",
-            AnnealedOptions,
+            AnnealedOptions, captures=False,  # a fused Adam takes beta2 as a number, which a recorded step would keep
         ),
         Recipe(
             "r3gan",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import cos, gcd, log2, pi, sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu, softplus
+from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d, interpolate, leaky_relu, pad, softplus
+from torch.nn.grad import conv2d_weight
 
 import ganzoo
 from ganzoo import DataSpec, Prior, Terms, View
@@ -25,6 +26,57 @@ def msra(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Line
     return layer
 
 
+class ToInput(torch.autograd.Function):
+    """A convolution without a bias, for the gradient at x alone, which is a convolution in its turn."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, padding: int, groups: int) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.kept = {"padding": padding, "groups": groups}
+        return conv2d(x, weight, **ctx.kept)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        with ganzoo.full_precision(gradient):  # that is, in the precision of the forward pass
+            return conv_transpose2d(gradient, *ctx.saved_tensors, **ctx.kept), None, None, None
+
+
+class ToWeights(torch.autograd.Function):
+    """The bias, as large as `like`, for the gradients at the weight and the bias of a convolution."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, like: Tensor, padding: int, groups: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.kept = {"padding": padding, "groups": groups}
+        return bias[:, None, None].expand_as(like)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        with ganzoo.full_precision(gradient):
+            return None, conv2d_weight(x, weight.shape, gradient, **ctx.kept), gradient.sum((0, 2, 3)), None, None, None
+
+
+class Grouped(nn.Conv2d):
+    """A convolution in groups whose penalties are cheap: torch's own formula for the gradient of its gradient takes the groups one by one,
+    96 at the paper's width. Two halves, so that what nobody asks for is not computed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind, kept = x.device.type, (self.kernel_size[0] // 2, self.groups)
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.weight.dtype
+        assert self.bias is not None
+        x, weight, bias = x.to(dtype), self.weight.to(dtype), self.bias.to(dtype)
+        y: Tensor = ToInput.apply(x, weight, *kept)
+        return y + ToWeights.apply(x.detach(), weight, bias, y.detach(), *kept)
+
+
+class Places(nn.Conv2d):
+    """A 4 x 4 filter for each channel of pictures of 4 x 4: (N, C, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.weight[:, 0]).sum((2, 3), keepdim=True)
+
+
 class Block(nn.Module):
     """x + W3 a(W2 a(W1 x)): a 1 x 1 convolution to more channels, a grouped 3 x 3 one, a 1 x 1 one back; a is a bias and LeakyReLU(0.2).
 
@@ -37,7 +89,8 @@ class Block(nn.Module):
         inner = width * options.expansion
         gain = sqrt(2 / (1 + SLOPE**2)) * depth ** (-1 / 4)
         self.expand = msra(nn.Conv2d(width, inner, 1), gain)
-        self.mix = msra(nn.Conv2d(inner, inner, 3, 1, 1, groups=inner // gcd(inner, options.group)), gain)
+        groups = inner // gcd(inner, options.group)
+        self.mix = msra((Grouped if groups > 1 else nn.Conv2d)(inner, inner, 3, 1, 1, groups=groups), gain)
         self.reduce = msra(nn.Conv2d(inner, width, 1, bias=False), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,25 +102,18 @@ class Block(nn.Module):
 class Resample(nn.Module):
     """Doubles or halves the size with the bilinear filter [1 2 1] x [1 2 1], with a 1 x 1 convolution if the channels change.
 
-    The convolution is applied at the smaller size.
+    The convolution is applied at the smaller size. The filter is [1 1] twice in each direction, so means of 2 x 2 places make it.
     """
-
-    kernel: Tensor
 
     def __init__(self, c_in: int, c_out: int, up: bool) -> None:
         super().__init__()
         self.up = up
         self.change = nn.Identity() if c_in == c_out else msra(nn.Conv2d(c_in, c_out, 1, bias=False))
-        filter_1d = torch.tensor([1.0, 2.0, 1.0]) / (2 if up else 4)
-        self.register_buffer("kernel", torch.outer(filter_1d, filter_1d)[None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.change(x) if self.up else x
-        c = x.shape[1]
-        kernel = self.kernel.expand(c, 1, 3, 3)
         if self.up:
-            return conv_transpose2d(x, kernel, stride=2, padding=1, output_padding=1, groups=c)
-        y: Tensor = self.change(conv2d(x, kernel, stride=2, padding=1, groups=c))
+            return avg_pool2d(pad(interpolate(self.change(x), scale_factor=2), (0, 1, 0, 1)), 2, 1)
+        y: Tensor = self.change(avg_pool2d(avg_pool2d(x, 2, 1, 1), 2))
         return y
 
 
@@ -116,7 +162,7 @@ class Discriminator(ganzoo.Discriminator):
         super().__init__(spec, options)
         widths, layers = tower(spec, options, up=False)
         first = msra(nn.Conv2d(spec.shape[0], widths[0], 1, bias=False))
-        last = msra(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
+        last = msra(Places(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
         self.net = nn.Sequential(first, *layers, last, nn.Flatten(), msra(nn.Linear(widths[-1], 1, bias=False)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,8 +189,8 @@ class Relativistic(ganzoo.Loss):
 
     def discriminator(self, D: View, x_real: Tensor, x_fake: Tensor, *, t: int, gamma: Tensor) -> Terms:
         weight = 0.5 * gamma
-        real, norms_real = ganzoo.gradient_norms(D, x_real, logits=True)
-        fake, norms_fake = ganzoo.gradient_norms(D, x_fake, logits=True)
+        logits, norms = ganzoo.gradient_norms(D, x_real, x_fake, logits=True)
+        (real, fake), (norms_real, norms_fake) = logits.chunk(2), norms.chunk(2)
         penalties = {"r1": weight * norms_real.square().mean(), "r2": weight * norms_fake.square().mean()}
         return {"pair": softplus(fake - real).mean(), **penalties}
 
@@ -164,7 +210,7 @@ class Annealed(ganzoo.Alternating):
 
     def optimiser(self, network: nn.Module, side: Literal["g", "d"]) -> torch.optim.Optimizer:
         o = self.options
-        return torch.optim.Adam(network.parameters(), o.lr, (o.beta1, o.beta2), fused=True)
+        return torch.optim.Adam(network.parameters(), torch.tensor(o.lr), (o.beta1, o.beta2), fused=True)
 
     def schedule(self, t: int) -> None:
         o = self.options

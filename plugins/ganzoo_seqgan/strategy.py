@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -47,6 +47,9 @@ class TextGame(ganzoo.Strategy):
 
     def phases(self) -> dict[str, int]:
         return {"mle": 0, "judge": self.options.mle_steps, "play": self.options.mle_steps + self.options.judge_steps}
+
+    def variant(self, t: int) -> tuple[Hashable, ...]:
+        return (*super().variant(t), t == self.phases()["play"])
 
     def schedule(self, t: int) -> None:
         ganzoo.set_lr(self.opt_G, self.options.lr_mle if self.phase(t) == "mle" else self.options.lr_g)

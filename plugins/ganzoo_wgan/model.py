@@ -67,5 +67,6 @@ class ClippedCritic(ganzoo.Alternating):
     @torch.no_grad()
     def after_d(self, t: int) -> None:
         """Line 7: all parameters of the critic are clipped, including BatchNorm's scale and shift, as in the authors' code."""
-        for parameter in self.D.parameters():
-            parameter.clamp_(-self.options.clip, self.options.clip)
+        parameters: list[Tensor] = list(self.D.parameters())
+        torch._foreach_clamp_min_(parameters, -self.options.clip)
+        torch._foreach_clamp_max_(parameters, self.options.clip)
