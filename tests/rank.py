@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ganzoo import ranks
+from ganzoo import processes, ranks
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
 from ganzoo.testing.case import moments
@@ -35,9 +35,9 @@ def learn(out: Path, batch: int, asked: str, steps: int) -> None:
             terms.append({key: float(ranks.over_ranks(value)) for key, value in values.items()})
     tensors = {key: value.detach().clone().contiguous() for key, value in checkpoint.tensors_of(session.strategy).items()}
     if resolved.run.sync_batchnorm:
-        ranks.agree(tensors)
+        processes.agree(tensors)
     else:
-        ranks.agree({key: p.detach() for key, p in session.strategy.named_parameters()})
+        processes.agree({key: p.detach() for key, p in session.strategy.named_parameters()})
     if ranks.rank() == 0:
         save_file(tensors, out / f"{name}.safetensors")
         (out / f"{name}.json").write_text(json.dumps(terms))
@@ -53,4 +53,4 @@ if __name__ == "__main__":
         folder.mkdir(parents=True, exist_ok=True)
         for asked in sys.argv[3:]:
             learn(folder, int(sys.argv[2]), asked, steps)
-    ranks.leave()
+    processes.leave()

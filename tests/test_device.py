@@ -304,6 +304,7 @@ def test_tf32_is_refused_where_there_is_none_before_data_is_looked_at(monkeypatc
 @pytest.mark.parametrize("cuda", [False, True])
 def test_a_script_that_trains_finds_its_own_arithmetic_afterwards(cuda, flags, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     before = flags()
     with machine.arithmetic_kept():

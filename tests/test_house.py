@@ -25,7 +25,7 @@ FOLDERS = sorted(p.name for p in (ROOT / "plugins").iterdir() if (p / "__init__.
 #: The floors of the house: each module or folder may import those of its own floor and of those before it.
 LAYERS = [
     {"errors", "types"},
-    {"options", "hookspecs", "randomness", "ranks", "files", "machine"},
+    {"options", "hookspecs", "randomness", "ranks", "processes", "files", "machine"},
     {"config", "interfaces", "strategy", "metrics", "pictures"},
     {"media"},
     {"registry"},

@@ -48,7 +48,8 @@ def machines():
         yield list(zip(names, links, strict=True))
     finally:
         for name in names:
-            subprocess.run(["ip", "netns", "pids", name], stdout=subprocess.PIPE, text=True, check=False)
+            for left in subprocess.run(["ip", "netns", "pids", name], stdout=subprocess.PIPE, text=True, check=False).stdout.split():
+                os.kill(int(left), signal.SIGKILL)
             ip("netns", "del", name)
 
 

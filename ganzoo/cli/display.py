@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from ganzoo import ranks
+from ganzoo import processes
 from ganzoo.cli.ui import SPEED, figures, is_terminal
 from ganzoo.errors import clean, one_line
 from ganzoo.pictures import grid, to_image
@@ -168,7 +168,7 @@ class Display(Watch):
 
 def watching() -> contextlib.AbstractContextManager[Watch]:
     """The display of this process's run; of several ranks, the first one's is enough."""
-    follows = ranks.launched() and os.environ["RANK"] != "0"
+    follows = processes.launched() and os.environ["RANK"] != "0"
     return contextlib.nullcontext(Watch()) if follows else Display()
 
 

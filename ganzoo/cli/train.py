@@ -210,11 +210,11 @@ def _run(resolved: Resolved, how: Launch) -> None:
 
 def _launch(resolved: Resolved, how: Launch, n: int) -> None:
     """Run this command line in several processes, by torchrun's own launcher; what can be refused is refused here, once."""
-    from ganzoo import machine, ranks
+    from ganzoo import machine, processes, ranks
     from ganzoo.cli.display import Display
     from ganzoo.runs.folder import Run
 
-    if ranks.launched():
+    if processes.launched():
         raise UsageError("--nproc: torchrun has started this process already, and says with --nproc-per-node how many there are.")
     ranks.part_of(resolved.run.batch_size, n)
     with Display() as display:
@@ -225,7 +225,7 @@ def _launch(resolved: Resolved, how: Launch, n: int) -> None:
     words: list[str] = list(click.get_current_context().obj)
     while (i := next((i for i, word in enumerate(words) if word.partition("=")[0] == "--nproc"), None)) is not None:
         del words[i : i + (1 if "=" in words[i] else 2)]
-    if status := ranks.launch(n, [sys.executable, "-P", "-m", "ganzoo", *words]):
+    if status := processes.launch(n, [sys.executable, "-P", "-m", "ganzoo", *words]):
         sys.exit(status)
 
 

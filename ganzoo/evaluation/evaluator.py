@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, machine, options, ranks
+from ganzoo import __version__, machine, options, processes, ranks
 from ganzoo.compose import Progress
 from ganzoo.data.batches import degraded
 from ganzoo.data.cache import cache_dir, data_folder
@@ -245,7 +245,7 @@ class Evaluator:
                 self._real[key] = missing.pop(key)
             except checkpoint.BadCheckpoint:
                 continue
-        wanted = ranks.told([*missing])
+        wanted = processes.told([*missing])
         if not wanted:
             return
         missing = missing or {one.key: one for one in every if one.key in wanted}
@@ -289,7 +289,7 @@ class Evaluator:
         """
         filled = {accumulator.key: accumulator for accumulator in accumulators}
         done = 0
-        for values in ranks.in_turns(partial(self._looked_at, make) for make in samples):
+        for values in processes.in_turns(partial(self._looked_at, make) for make in samples):
             for start in range(0, len(values["x"]), BATCH):
                 rows = {name: value[start : start + BATCH] for name, value in values.items()}
                 inputs = {name.removeprefix(INPUT): rows.pop(name) for name in values if name.startswith(INPUT)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import __version__, compose, machine, options, pictures, ranks
+from ganzoo import __version__, compose, machine, options, pictures, processes, ranks
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import Config, RunOptions
 from ganzoo.errors import GanzooError, NoSuchData, RunStopped, UsageError
@@ -51,14 +51,14 @@ def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = Fa
     evaluator = _evaluator(resolved, data, session, watch.progress)
     for text in advice(resolved, data):
         watch.warned(text)
-    ranks.meet()
-    folder = out or Path(ranks.told(str(ranks.first(lambda: new_folder(Path("runs"), f"{_stem(resolved)}-{data.name}")))))
-    if resumes and ranks.told((folder / "config.json").exists()):
+    processes.meet()
+    folder = out or Path(processes.told(str(processes.first(lambda: new_folder(Path("runs"), f"{_stem(resolved)}-{data.name}")))))
+    if resumes and processes.told((folder / "config.json").exists()):
         with _opened(Run.open, folder) as run:
-            if ranks.told(run.writes and finished(folder)):
+            if processes.told(run.writes and finished(folder)):
                 watch.warned(f"{folder} is at its end: there is nothing left to do.")
                 return folder
-            written = ranks.told(run.config)
+            written = processes.told(run.config)
             if Config.from_json(written).fingerprint() != resolved.config.fingerprint():
                 raise UsageError(f"--resume-or-start: {folder} is a run with other options. Bring them back, or name another folder.")
             _go_on(resolved, data, session, run, watch, written, evaluator)
@@ -80,7 +80,7 @@ def _stem(resolved: Resolved) -> str:
 
 def _opened(opened: Callable[[Path], Run], folder: Path) -> Run:
     """The folder of a run, on the first rank; on the others what stands for it there."""
-    return ranks.first(lambda: opened(folder)) or Run(folder, writes=False)
+    return processes.first(lambda: opened(folder)) or Run(folder, writes=False)
 
 
 def advice(resolved: Resolved, data: Prepared) -> list[str]:
@@ -168,7 +168,7 @@ def resume(
 
     Raises UsageError where there is nothing left to do, or where its data is not what it was.
     """
-    ranks.join()
+    processes.join()
     with _opened(Run.open, folder) as run:
         written = run.config or read_config(folder)
         config = Config.from_json(written)
@@ -225,13 +225,13 @@ def _train(
 ) -> None:
     """Bring the session to where the run folder stands, and train on from there. written: what config.json is to say."""
     strategy, fingerprint = session.strategy, resolved.config.fingerprint()
-    ranks.meet()
-    if data.checksum != ranks.told(data.checksum):
+    processes.meet()
+    if data.checksum != processes.told(data.checksum):
         raise GanzooError(f"rank {ranks.rank()} has other data ({data.checksum[:12]}) than the first: wanted the same on every machine.")
     t = 0
-    loaded = ranks.first(lambda: run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned))
-    if (meta := ranks.told(loaded[1] if loaded else None)) is not None:
-        checkpoint.restore(strategy, ranks.tensors_of(0, loaded[0] if loaded else None))
+    loaded = processes.first(lambda: run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned))
+    if (meta := processes.told(loaded[1] if loaded else None)) is not None:
+        checkpoint.restore(strategy, processes.tensors_of(0, loaded[0] if loaded else None))
         t, session.batches.position = meta["step"], meta["position"]
         if meta.get("config") != fingerprint:
             file = run.folder / "config.json"
@@ -240,18 +240,18 @@ def _train(
                 f"Bring it back, or start a new run with `ganzoo run {resolved.config.recipe} --config {file}`."
             )
     exports = exported.describe(resolved, data, strategy, str(written.get("created", "")))
-    if stale := ranks.told(exported.stale(run.folder, t, exports) if loaded is not None else []):
+    if stale := processes.told(exported.stale(run.folder, t, exports) if loaded is not None else []):
         # It was killed after this checkpoint and before the files that follow it; the products come last, since they tell of it.
         ended = _ended(resolved.run, t, session.batches.position)
-        ranks.first(partial(_finish, resolved, strategy, run, t, exports, ended))
+        processes.first(partial(_finish, resolved, strategy, run, t, exports, ended))
         if ended:
             watch.warned(f"{run.folder} is at its end, step {t}; {', '.join(stale)}, which it had not written yet, is written now.")
             return
     if _ended(resolved.run, t, session.batches.position):
         raise UsageError(f"{run.folder} is at step {t} already. `ganzoo resume {run.folder} --steps N` goes on to step N.")
     tracked = Tracked(watch, list(resolved.trackers) if run.writes else [], RunInfo(run.folder, written, strategy.spec, t))
-    ranks.first(tracked.started)  # a tracker may refuse the run: nothing in its folder has been changed until then
-    ranks.agree(checkpoint.tensors_of(strategy))
+    processes.first(tracked.started)  # a tracker may refuse the run: nothing in its folder has been changed until then
+    processes.agree(checkpoint.tensors_of(strategy))
     made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
     error = "it was ended from outside"
     try:
@@ -263,10 +263,10 @@ def _train(
         error = ""
     except RunStopped as e:
         error = str(e)
-        raise e if run.writes else ranks.Followed(e.exit_code) from e
+        raise e if run.writes else processes.Followed(e.exit_code) from e
     except Exception as e:
-        error = ranks.lost(e) or str(e)
-        if ranks.lost(e):
+        error = processes.lost(e) or str(e)
+        if processes.lost(e):
             raise GanzooError(error) from e
         raise
     finally:

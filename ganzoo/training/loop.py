@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import pictures, ranks
+from ganzoo import pictures, processes, ranks
 from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.evaluation.record import Evaluation, best, parsed
 from ganzoo.files import read_lines
@@ -86,7 +86,7 @@ def train(
             t += 1
             watch.stepped(t)
             # Looked at once a step: a signal that comes while this one is logged or sampled stops after the next.
-            last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), ranks.largest(*caught[:1])
+            last, stops = t >= options.steps or bool(options.images and batches.seen >= options.images), processes.largest(*caught[:1])
             measures = evaluator is not None and (t % options.eval_every == 0 or last)
             logs, saves = t % options.log_every == 0 or last, t % options.save_every == 0 or last or stops or measures
             if logs or saves:
@@ -113,10 +113,10 @@ def train(
                 with clock.stopped():
                     _evaluate(evaluator, session.strategy, exports, run, watch, t, options.eval_n)
             if sheets or saves:
-                ranks.meet()  # the first one may have drawn and measured
+                processes.meet()  # the first one may have drawn and measured
             if saves:
-                ranks.agree(_common(session))
-                ranks.first(partial(saver.save, t, must=last or bool(stops)))
+                processes.agree(_common(session))
+                processes.first(partial(saver.save, t, must=last or bool(stops)))
     if stops and not last:
         name = signal.Signals(stops).name
         raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + stops)
@@ -330,7 +330,7 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
             saved = f"The last healthy state, of step {saver.save_remembered()}, is saved."
         except GanzooError as failed:
             saved = f"The last healthy state could not be saved: {failed}"
-        if lost := ranks.lost(e):
+        if lost := processes.lost(e):
             raise GanzooError(f"{lost} {saved}") from e
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(

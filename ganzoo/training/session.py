@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo import machine, ranks
+from ganzoo import machine, processes, ranks
 from ganzoo.compose import Progress, Resolved
 from ganzoo.config import size_of, written_size
 from ganzoo.data import Batches, Prepared
@@ -125,7 +125,7 @@ def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[
     if resolved.run.capture and device.type != "cuda":
         raise UsageError(f"--capture: CUDA graphs are for CUDA alone, and the device here is {device.type}. Leave it out.")
     resolved, data = resolved.prepared(progress)
-    ranks.join()  # not before: a rank may prepare for longer than the others wait
+    processes.join()  # not before: a rank may prepare for longer than the others wait
     if resolved.run.capture and ranks.world() > 1:
         raise UsageError(f"--capture: it is for one process, and {ranks.world()} share this run. Leave it out.")
     field = data.spec.fields[resolved.records.main]
