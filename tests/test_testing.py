@@ -234,6 +234,23 @@ SICK = {
             "after a resumption",
         ),
     ],
+    "two-ranks-do-what-one-process-does": [
+        (
+            'return {"fake": softplus(-D(x_fake)).mean()}',
+            'return {"fake": softplus(-D(x_fake)).mean().square()}',
+            "where two ranks share the batch",
+        ),
+        (
+            "self.update((self.opt_G, terms_g))",
+            "self.update((self.opt_G, terms_g)); self.D.net[0].bias.data.add_(batch['x'].mean())",
+            "the ranks differ in model:D.net.0.bias",
+        ),
+        (
+            "given = {**batch, **self.latents(len(batch[\"x\"]))}",
+            "given = {**batch, 'z': torch.randn(len(batch['x']), 8)}",
+            "where two ranks share the batch",
+        ),
+    ],
     "phases-start-and-resume": [
         (
             "self.update((self.opt_G, terms_g))",

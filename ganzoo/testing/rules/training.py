@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.compose import Resolved
 from ganzoo.files import read_lines
-from ganzoo.registry.discovery import LOCAL
+from ganzoo.registry.discovery import CORE, LOCAL
 from ganzoo.testing import fresh, toys
 from ganzoo.testing.case import COMBINATIONS, Case, Skip, made, moments, products, rule, scalars, steps
 from ganzoo.testing.rules.networks import networks
@@ -166,6 +167,47 @@ def resume_is_exact(case: Case) -> None:
     for a, b in zip(*(read_lines(folder / "metrics.jsonl") for folder in (whole, parted)), strict=True):
         different = next((name for name in a if name not in ("time", "images_per_second") and a[name] != b.get(name)), "")
         assert not different, f"{different} of step {a['step']} differs after a resumption"
+
+
+def _may_look_at_others(case: Case) -> bool:
+    """Whether it may compute from several rows at once; ganzoo's own parts are tried in its recipes."""
+    return case.kind == "recipe" or (case.plugin.distribution != CORE and case.kind in ("loss", "strategy", "wrapper"))
+
+
+@rule("recipe", "loss", "strategy", "wrapper", trains=True, may_skip=True, applies=_may_look_at_others)
+def two_ranks_do_what_one_process_does(case: Case) -> None:
+    """Two processes that share a batch take the step that one process takes of all of it: gradients and buffers are the same but for
+    rounding, and the ranks have the same bits. A statistic of the batch, a pool, a moving average need `ganzoo.overall`, `gather` and
+    `mine`, `over_ranks`; random numbers `ganzoo.draw`.
+    """
+    from ganzoo.runs.checkpoint import read
+    from ganzoo.training.launch import start
+    from ganzoo.training.loop import Watch
+
+    if not fresh.FORKS:
+        raise Skip("it needs processes that are forked")
+    resolved = case.resolved(steps=1, flip=True)
+    one, two = start(resolved, case.folder / "one", Watch()), case.folder / "two"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    local = [word for p in case.zoo.plugins if p.distribution == LOCAL for word in ("--plugin", p.location)]
+    words = [*local, "run", resolved.config.recipe, "--config", str(one / "config.json"), "--out", str(two)]
+    ranks = [fresh.Process(words, os.environ | place | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+    said = [rank.wait(600) for rank in ranks]
+    assert not any(end.returncode for end in said), f"two ranks cannot train it: {' '.join(end.stderr.strip() for end in said)}"
+    alone, shared = (read(folder / "checkpoints/000001.safetensors")[0] for folder in (one, two))
+    parameters = {name for name, _ in case.session().strategy.named_parameters()}
+    for owner in {name.partition(":")[0] for name in alone}:
+        # Of optimisers the first moments, which are gradients: weights move by rounding where a gradient is next to 0.
+        names = [name for name in alone if name.startswith(f"{owner}:") and name.removeprefix("model:") not in parameters]
+        names = [name for name in names if owner == "model" or not name.endswith(("step", "_sq"))]
+        names = [name for name in names if alone[name].is_floating_point() and alone[name].numel() and ":averages." not in name]
+        largest = max((float(alone[name].abs().max()) for name in names), default=0.0)
+        for name in names:
+            scale = max(1.0, float(alone[name].abs().max())) if owner == "model" else largest
+            difference = float((alone[name] - shared[name]).abs().max())
+            assert difference <= 1e-3 * scale, f"{name} differs by {difference:.2g} where two ranks share the batch: what is it made from?"
 
 
 @rule(*COMBINATIONS, trains=True)
