@@ -305,6 +305,7 @@ def test_tf32_is_refused_where_there_is_none_before_data_is_looked_at(monkeypatc
 def test_a_script_that_trains_finds_its_own_arithmetic_afterwards(cuda, flags, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.deterministic = False
     before = flags()
     with machine.arithmetic_kept():
         machine.set_arithmetic(torch.device("cuda" if cuda else "cpu"), "fp32")
