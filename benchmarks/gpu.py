@@ -81,12 +81,13 @@ def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> str:
 def waits(recipe: str, args: argparse.Namespace) -> str:
     """Whether a step waits for the device: torch raises where it does. "" where it does not."""
     session = small(recipe, args)
-    for t in range(3):
+    moments = sorted({first + i for first in session.strategy.phases().values() for i in range(3)})
+    for t in moments:
         session.step(t)
     wait(args.device)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for t in (3, 4):
+        for t in moments:
             session.step(t)
     except RuntimeError as e:
         return str(e).partition("\n")[0]

@@ -142,7 +142,7 @@ class Strategy(nn.Module, ABC):
         return [name for name, first in self.phases().items() if first <= t][-1]
 
     def variant(self, t: int) -> tuple[Hashable, ...]:
-        """Steps of one variant do the same operations and draws."""
+        """Steps of one variant do the same operations and draws: `--capture` replays one for all, so t decides nothing else in it."""
         return (self.phase(t),)
 
     def schedule(self, t: int) -> None:

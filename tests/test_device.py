@@ -306,6 +306,7 @@ def test_a_script_that_trains_finds_its_own_arithmetic_afterwards(cuda, flags, m
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.deterministic = False
     before = flags()
     with machine.arithmetic_kept():
         machine.set_arithmetic(torch.device("cuda" if cuda else "cpu"), "fp32")

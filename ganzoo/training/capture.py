@@ -155,7 +155,7 @@ class Captured:
         _put(live, before)
         seed_step(session.seed, t)
         try:
-            replay = _graph(run) if session.strategy.device.type == "cuda" else run
+            replay = _graph(run, session.strategy.device)
         except RuntimeError as e:
             raise GanzooError(f"--capture: a step of this run cannot be recorded: {str(e).splitlines()[0]} {ADVICE}") from e
         _put(live, before)  # what a capture leaves alone in any case
@@ -195,8 +195,10 @@ def _aside(device: torch.device) -> Iterator[None]:
     torch.cuda.current_stream().wait_stream(stream)
 
 
-def _graph(run: Callable[[], Terms]) -> Callable[[], Terms]:
-    """A step as a CUDA graph. torch's own generator belongs to it: a replay draws from where that was seeded."""
+def _graph(run: Callable[[], Terms], device: torch.device) -> Callable[[], Terms]:
+    """A step as a CUDA graph; elsewhere itself. torch's own generator belongs to a graph: a replay draws from where that was seeded."""
+    if device.type != "cuda":
+        return run
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         terms = run()
