@@ -173,14 +173,14 @@ def _check_shape(data: Any) -> None:
             raise UsageError(f"configuration: options of the {kind}: wanted an object, got {values!r}.")
 
 
-def from_file(data: Any, recipe: str) -> Changes:
-    """The changes in a configuration file: a whole config.json, or only what differs.
+def from_file(data: Any, *names: str) -> Changes:
+    """The changes in a configuration file: a whole config.json, or only what differs. names: those of the recipe that it is to be for.
 
     Raises UsageError for what it does not know.
     """
     _check_shape(data)
-    if data.get("recipe", recipe) != recipe:
-        raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {recipe!r}.")
+    if data.get("recipe", names[0]) not in names:
+        raise UsageError(f"--config: the file is for recipe {data['recipe']!r}, not {names[0]!r}.")
     known = {"recipe", "parts", "wrappers", "options", "run"}
     for key in data.keys() - known - {"machine", "data", "plugins", "ganzoo", "exports", "created"}:
         raise UsageError(f"--config: there is no section {key!r}.{did_you_mean(key, known)}")

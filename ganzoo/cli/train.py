@@ -68,12 +68,12 @@ def _typed(args: list[str], name: str) -> str | None:
 def _changes(name: str, args: list[str]) -> Changes:
     """What decides which options there are, read before they are known: --config, --preset, --dataset, the parts, the wrappers."""
     zoo, path = catalogue(), _typed(args, "--config")
-    recipe = zoo.get("recipe", name).name
+    recipe = zoo.get("recipe", name)
     changes = Changes()
     if path is not None:
         from ganzoo.files import read_json
 
-        changes = from_file(read_json(Path(path)), recipe)
+        changes = from_file(read_json(Path(path)), recipe.name, recipe.stored)
     changes.run |= {key: typed for key in ("preset", "dataset") if (typed := _typed(args, f"--{key}"))}
     changes.parts |= {kind: typed for kind in zoo.kinds if kind not in NO_PARTS and (typed := _typed(args, f"--{kind}"))}
     if (wrappers := _typed(args, "--with")) is not None:
