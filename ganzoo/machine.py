@@ -135,6 +135,15 @@ def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     return tensor.to(device)
 
 
+def one_gpu(number: int) -> dict[str, str]:
+    """The environment variable that lets a process see one of this machine's GPUs alone, by turns; none where there are not several."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    there = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    return {"CUDA_VISIBLE_DEVICES": there[number % len(there)]} if len(there) > 1 else {}
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether the device has instructions of its own for bf16: without them it is slower than fp32."""
     import torch

@@ -48,6 +48,12 @@ def launched() -> bool:
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
+def alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables for a process that is no rank of this run."""
+    ours = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return {name: value for name, value in environment.items() if name not in ours and not name.startswith("TORCHELASTIC_")}
+
+
 def join() -> None:
     """Find the other ranks, if torchrun has started some: NCCL between CUDA devices, one a process, gloo between processors.
 

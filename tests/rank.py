@@ -1,8 +1,9 @@
 """One rank of several for test_ranks.py, or all of it on one process; torchrun's environment variables say which.
 
-python rank.py OUT BATCH RECIPE[:OPTIONS] ... takes steps of each recipe's small version on toy data: one in float32, and in float64 three
-and the first one of each later phase. All tensors and the logged terms are written to OUT/TYPE/RECIPE.safetensors and .json. In float64
-all numbers are, those that are drawn and those that say .float().
+python rank.py OUT BATCH RECIPE[+WRAPPER][:OPTIONS] ... takes steps of each recipe's small version on toy data: one in float32, and in
+float64 three and the first one of each later phase. All tensors and the logged terms are written to OUT/TYPE/RECIPE.safetensors and .json.
+In float64 all numbers are, those that are drawn and those that say .float(). With "last" among the options, it takes steps "first" to
+"last" in float64 alone, after the state in the file "from".
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ganzoo import processes, ranks
 from ganzoo.registry.catalogue import catalogue
@@ -26,10 +27,15 @@ def learn(out: Path, batch: int, asked: str, steps: int) -> None:
     recipe, _, wrapper = name.partition("+")
     case = Cases(catalogue()).of(recipe)[0]
     case.changes.wrappers = (wrapper,) if wrapper else None
-    resolved = case.resolved(**{"batch_size": batch, "ema": 0.9, "flip": True, **json.loads(options or "{}")})
+    chosen = json.loads(options or "{}")
+    before, first, last = chosen.pop("from", ""), chosen.pop("first", 0), chosen.pop("last", 0)
+    resolved = case.resolved(**{"batch_size": batch, "ema": 0.9, "flip": True, **chosen})
     session = case.session(resolved)
+    if before:
+        checkpoint.restore(session.strategy, load_file(before))
+    session.batches.position = first
     terms = []
-    for t in moments(session, steps) if steps > 1 else [0]:
+    for t in range(first, last) if last else moments(session, steps) if steps > 1 else [0]:
         values = session.step(t)
         with ranks.sharing(session.batches.part):
             terms.append({key: float(ranks.over_ranks(value)) for key, value in values.items()})
@@ -46,6 +52,8 @@ def learn(out: Path, batch: int, asked: str, steps: int) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for kind, steps in (("float32", 1), ("float64", 3)):
+        if kind == "float32" and "last" in sys.argv[3]:
+            continue
         if kind == "float64":
             torch.set_default_dtype(torch.float64)
             torch.Tensor.float = torch.Tensor.double

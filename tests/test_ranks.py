@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from ganzoo import machine, processes
+from ganzoo.files import read_lines
 from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.registry.discovery import CORE
+from ganzoo.testing import fresh
 
 RECIPES = [e.name for e in catalogue().entries("recipe") if e.plugin.distribution == CORE]
 #: ctgan judges pairs of rows here: parts of odd sizes would be other pairs.
@@ -87,6 +93,146 @@ def test_batchnorm_of_each_rank_by_itself_is_another_model_and_the_ranks_agree(t
     case = "dcgan:" + json.dumps({"sync_batchnorm": False})
     one, two = (read(together(tmp_path / str(n), n, case), "float64", "dcgan")[0] for n in (1, 2))
     assert float((one["model:G.net.0.weight"] - two["model:G.net.0.weight"]).abs().max()) > 1e-6
+
+
+def test_fewer_ranks_may_go_on_and_more_again(tmp_path):
+    """2, then 1, then 2 processes, twenty steps, beside 2 all the time: the same but for the order of sums."""
+
+    def went_on(n, first, last, before=None):
+        chosen = {"first": first, "last": last} | ({"from": str(before)} if before else {})
+        return together(tmp_path / f"{n}-{first}-{last}", n, "dcgan:" + json.dumps(chosen)) / "float64" / "dcgan.safetensors"
+
+    straight = load_file(went_on(2, 0, 20))
+    mixed = load_file(went_on(2, 14, 20, went_on(1, 7, 14, went_on(2, 0, 7))))
+    assert max(float((straight[name] - mixed[name]).abs().max()) for name in straight if straight[name].numel()) <= 1e-9
+
+
+# --- The life of a run ---
+
+SMALL = ["--generator.width", "16", "--discriminator.width", "16", "--batch-size", "6", "--sample-every", "1000", "--log-every", "1"]
+
+
+def started(words, n=2, **env):
+    """`ganzoo WORDS` on n ranks."""
+    return [fresh.Process(words, place | env) for place in rank_environments(n)]
+
+
+def ended(processes):
+    return [process.wait(120) for process in processes]
+
+
+@pytest.fixture
+def gan(images):
+    return ["run", "gan", "--dataset", str(images()), *SMALL]
+
+
+def tensors(folder, step):
+    return load_file(folder / "checkpoints" / f"{step:06d}.safetensors")
+
+
+def test_a_run_of_two_ranks_is_resumed_bit_for_bit_and_one_process_warns(gan, tmp_path):
+    whole, parted, alone = (tmp_path / name for name in ("whole", "parted", "alone"))
+    for words in ([*gan, "--steps", "6", "--out", str(whole)], [*gan, "--steps", "3", "--out", str(parted)]):
+        assert [end.returncode for end in ended(started(words))] == [0, 0]
+    shutil.copytree(parted, alone)
+    ends = ended(started(["resume", str(parted), "--steps", "6"]))
+    assert [end.returncode for end in ends] == [0, 0]
+    assert ends[1].stdout == ends[1].stderr == "", "the first rank says it all"
+    assert "not bit for bit" not in ends[0].stderr
+    a, b = tensors(whole, 6), tensors(parted, 6)
+    assert all(a[name].equal(b[name]) for name in a)
+    assert [line["step"] for line in read_lines(parted / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    done = fresh.ganzoo(["resume", str(alone), "--steps", "4"])
+    assert (done.returncode, "ranks 1 (was 2)" in done.stderr) == (0, True)
+
+
+def until(wanted, seconds=60):
+    end = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_signal_to_one_rank_stops_all_after_one_step_which_is_saved(gan, tmp_path):
+    out = tmp_path / "run"
+    running = started([*gan, "--steps", "1000000", "--out", str(out)])
+    until((out / "metrics.jsonl").exists)
+    running[1].send_signal(signal.SIGTERM)
+    ends = ended(running)
+    assert [end.returncode for end in ends] == [143, 143]
+    step = max(int(path.stem) for path in (out / "checkpoints").iterdir())
+    assert f"stopped by SIGTERM after step {step}, which is saved" in ends[0].stderr
+    assert "stopped" not in ends[1].stderr
+
+
+def test_a_rank_that_dies_ends_the_others_and_nothing_is_lost(gan, tmp_path):
+    out = tmp_path / "run"
+    running = started([*gan, "--steps", "1000000", "--out", str(out)], GANZOO_TIMEOUT="10")
+    until((out / "metrics.jsonl").exists)
+    running[1].kill()
+    start = time.monotonic()
+    ends = ended(running)
+    assert time.monotonic() - start < 60
+    assert ends[0].returncode == 1
+    assert re.search(r"rank 0: another one is gone.*The last healthy state, of step \d+, is saved", ends[0].stderr), ends[0].stderr
+    assert list((out / "checkpoints").iterdir())
+
+
+def test_what_the_first_rank_refuses_ends_the_others_in_silence(gan, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    ends = ended(started([*gan, "--steps", "2", "--out", str(tmp_path / "full")]))
+    assert [end.returncode for end in ends] == [2, 2]
+    assert "is not empty" in ends[0].stderr
+    assert ends[1].stderr == ""
+
+
+def test_resume_or_start_starts_then_goes_on_then_does_nothing(gan, tmp_path):
+    words = [*gan, "--out", str(tmp_path / "run"), "--resume-or-start"]
+    (tmp_path / "run" / "samples").mkdir(parents=True)  # as a run leaves it that was killed at once
+    assert fresh.ganzoo([*words, "--steps", "3"]).returncode == 0
+    assert fresh.ganzoo([*words, "--steps", "5"]).returncode == 0
+    done = fresh.ganzoo([*words, "--steps", "5"])
+    assert (done.returncode, "nothing left to do" in done.stderr) == (0, True)
+    assert [line["step"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+    other = fresh.ganzoo([*words, "--steps", "9", "--strategy.lr-g", "0.01"])
+    assert (other.returncode, "a run with other options" in other.stderr) == (2, True)
+    nowhere = fresh.ganzoo([*gan, "--resume-or-start"])
+    assert (nowhere.returncode, "--out FOLDER" in nowhere.stderr) == (2, True)
+
+
+def test_ranks_measure_together_what_one_process_measures(gan, tmp_path):
+    """The figures of one model: two ranks make the samples, and look at the real ones, in turns."""
+    run = tmp_path / "run"
+    asked = ["--eval-every", "2", "--eval-n", "120", "--metric", "fid", "--features", "pixels"]
+    assert [end.returncode for end in ended(started([*gan, "--steps", "2", "--out", str(run), *asked]))] == [0, 0]
+    (line,) = read_lines(run / "evaluations.jsonl")
+    done = fresh.ganzoo(["evaluate", str(run), "-n", "120", "--metric", "fid", "--features", "pixels", "--json"])
+    assert json.loads(done.stdout)[0]["figures"] == line["figures"]
+
+
+def test_nproc_starts_the_ranks_and_refuses_in_one_voice(gan, tmp_path):
+    out = tmp_path / "run"
+    done = fresh.ganzoo([*gan, "--steps", "2", "--out", str(out), "--nproc", "2"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "config.json").read_text())["machine"]["ranks"] == 2
+    for wrong, said in (
+        (["--nproc", "7"], "7 ranks share a batch, so it needs at least 7 samples; got 6"),
+        (["--nproc", "2"], "is a run already"),
+    ):
+        done = fresh.ganzoo([*gan, "--steps", "2", "--out", str(out), *wrong])
+        assert (done.returncode, done.stderr.count("Error"), said in done.stderr) == (2, 1, True), done.stderr
+
+
+def test_the_runs_of_a_comparison_are_no_ranks_and_have_a_gpu_each(monkeypatch):
+    environment = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "TORCHELASTIC_RUN_ID": "x", "HOME": "/home/me"}
+    assert processes.alone(environment) == {"HOME": "/home/me"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for count, wanted in ((0, [{}, {}]), (1, [{}, {}]), (2, [{"CUDA_VISIBLE_DEVICES": "1"}, {"CUDA_VISIBLE_DEVICES": "0"}])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [machine.one_gpu(1), machine.one_gpu(2)] == wanted
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert machine.one_gpu(1) == {"CUDA_VISIBLE_DEVICES": "6"}
 
 
 @pytest.mark.parametrize(("rows", "world"), [(12, 2), (13, 3), (3, 3), (64, 7)])

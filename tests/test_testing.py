@@ -246,7 +246,7 @@ SICK = {
             "the ranks differ in model:D.net.0.bias",
         ),
         (
-            "given = {**batch, **self.latents(len(batch[\"x\"]))}",
+            'given = {**batch, **self.latents(len(batch["x"]))}',
             "given = {**batch, 'z': torch.randn(len(batch['x']), 8)}",
             "where two ranks share the batch",
         ),

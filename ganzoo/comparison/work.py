@@ -10,9 +10,11 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from types import FrameType
 
+from ganzoo import machine, processes
 from ganzoo.comparison.state import Cell, Comparison, State
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import hold, write_json
@@ -32,6 +34,7 @@ class Work:
         self.comparison, self.plan, self.changed = comparison, comparison.plan, changed
         self._children: set[subprocess.Popen[str]] = set()
         self._stopped = threading.Event()
+        self._job = threading.local()  # number: of the job that this thread does
 
     def run(self) -> None:
         """Bring every cell to its end. A cell that fails does not stop the others. Raises KeyboardInterrupt when it was stopped."""
@@ -41,7 +44,8 @@ class Work:
 
         # SIGINT too: what a shell starts in the background has it ignored.
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        pool = ThreadPoolExecutor(self.plan.jobs)
+        numbers = count()
+        pool = ThreadPoolExecutor(self.plan.jobs, initializer=lambda: setattr(self._job, "number", next(numbers)))
         try:
             # Seed by seed, so that a comparison which is stopped has something of every entrant.
             cells = sorted(self.comparison.cells, key=lambda cell: self.plan.seeds.index(cell.seed))
@@ -106,7 +110,8 @@ class Work:
     def _command(self, cell: Cell, words: Sequence[str]) -> str:
         """Run a command of ganzoo's; returns what it printed. Raises GanzooError with the last thing that it said where it fails."""
         plugins = [word for path in named for word in ("--plugin", str(path))]
-        env = os.environ | {"OMP_NUM_THREADS": str(self.plan.threads), "GANZOO_PARENT": str(os.getpid())}
+        env = processes.alone(os.environ) | {"OMP_NUM_THREADS": str(self.plan.threads), "GANZOO_PARENT": str(os.getpid())}
+        env |= machine.one_gpu(self._job.number)
         with open(cell.log, "a", encoding="utf-8") as log:
             log.write(f"$ ganzoo {' '.join(words)}\n")
             log.flush()

@@ -55,7 +55,7 @@ def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = Fa
     folder = out or Path(processes.told(str(processes.first(lambda: new_folder(Path("runs"), f"{_stem(resolved)}-{data.name}")))))
     if resumes and processes.told((folder / "config.json").exists()):
         with _opened(Run.open, folder) as run:
-            if processes.told(run.writes and finished(folder)):
+            if processes.told(run.writes and finished(folder, resolved.run)):
                 watch.warned(f"{folder} is at its end: there is nothing left to do.")
                 return folder
             written = processes.told(run.config)
@@ -287,13 +287,13 @@ def _whose(error: BaseException) -> str:
     return f"plugin {plugin.name} of {plugin.origin}" if plugin is not None else ""
 
 
-def finished(folder: Path) -> bool:
-    """Whether a folder holds a run that has reached its end, by steps or by images."""
+def finished(folder: Path, wanted: RunOptions | None = None) -> bool:
+    """Whether a folder holds a run that has reached its end, by steps or by images. wanted: the end; None: its own."""
     steps = checkpoint.steps_in(folder / "checkpoints")
     if not steps or not (folder / "config.json").exists():
         return False
     config = read_config(folder)
-    run = Config.from_json(config).run
+    run = wanted or Config.from_json(config).run
     try:
         _, meta = checkpoint.read_header(checkpoint.path_of(folder / "checkpoints", steps[-1]))
         return _ended(run, meta["step"], meta["position"]) and not exported.stale(folder, meta["step"], config.get("exports", {}))
