@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from ganzoo import machine
 from ganzoo.config import Changes
 from ganzoo.errors import UsageError
+from ganzoo.randomness import seed_of, seed_step
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.testing.cases import Cases
 from ganzoo.training.session import Session, open_session
@@ -314,3 +315,17 @@ def test_a_script_that_trains_finds_its_own_arithmetic_afterwards(cuda, flags, m
     assert flags() == before == (True,) * 4
     assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.deterministic
+
+
+def test_each_step_seeds_the_generators_of_devices_that_are_in_use(monkeypatch):
+    told = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", told.append)
+    seed_step(3, 5)
+    assert not told
+    own = torch.rand(2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    seed_step(3, 5)
+    assert told == [seed_of(3, "step", 5)]
+    assert torch.equal(torch.rand(2), own)
+    torch.manual_seed(told[0])
+    assert torch.equal(torch.rand(2), own)
