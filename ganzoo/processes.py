@@ -30,9 +30,9 @@ from ganzoo.ranks import rank, world
 
 T = TypeVar("T")
 
-#: How long a rank waits for the others in a step; GANZOO_TIMEOUT, in seconds, says otherwise. And while rank 0 writes, or prepares data.
+#: How long a rank waits for the others in a step; GANZOO_TIMEOUT, in seconds, says otherwise. And while
+#: rank 0 writes, or some still prepare data.
 TIMEOUT, PATIENCE = timedelta(seconds=60), timedelta(minutes=30)
-MEETING = timedelta(minutes=5)  # to find each other
 
 
 class Followed(SystemExit):
@@ -68,7 +68,7 @@ def join() -> None:
     try:
         if cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        store, number, n = next(rendezvous("env://", timeout=MEETING))
+        store, number, n = next(rendezvous("env://", timeout=PATIENCE))
         store = distributed_c10d.PrefixStore(_meeting(store, number, n), store)
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         dist.init_process_group(backend, store=store, rank=number, world_size=n, timeout=_timeout())
@@ -89,7 +89,7 @@ def _meeting(store: Any, number: int, n: int) -> str:
     torchrun's store outlives a restart: under the same names, ranks would find the addresses of those before them. So each writes a name
     that is new; the first one lists those it finds until each of them has seen itself in its list.
     """
-    own, end = uuid.uuid4().hex, time.monotonic() + MEETING.total_seconds()
+    own, end = uuid.uuid4().hex, time.monotonic() + PATIENCE.total_seconds()
     store.set(f"ganzoo/{number}", own)
     while time.monotonic() < end:
         if number == 0:
@@ -101,7 +101,7 @@ def _meeting(store: Any, number: int, n: int) -> str:
             store.set(f"ganzoo/{listed[0]}/{own}", "seen")
             return listed[0]
         time.sleep(0.05)
-    raise RuntimeError(f"after {MEETING.total_seconds():.0f} s some were missing")
+    raise RuntimeError(f"after {PATIENCE.total_seconds():.0f} s some were missing")
 
 
 def launch(n: int, command: Sequence[str]) -> int:

@@ -125,11 +125,13 @@ def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[
     if resolved.run.capture and device.type != "cuda":
         raise UsageError(f"--capture: CUDA graphs are for CUDA alone, and the device here is {device.type}. Leave it out.")
     resolved, data = resolved.prepared(progress)
-    processes.join()  # not before: a rank may prepare for longer than the others wait
+    processes.join()
+    processes.meet()  # a rank may have prepared for longer than the others
     if resolved.run.capture and ranks.world() > 1:
         raise UsageError(f"--capture: it is for one process, and {ranks.world()} share this run. Leave it out.")
     field = data.spec.fields[resolved.records.main]
     if medium(field.medium).pictures and resolved.run.crop is None:
         resolved = resolved.settled(image_size=written_size(field.shape))
-    resolved = resolved.settled(device=device.type, precision=resolved.precision(data.spec, device))
+    # Of machines that differ, all take what the first one can.
+    resolved = resolved.settled(device=device.type, precision=processes.told(resolved.precision(data.spec, device)))
     return resolved, data, Session.of(resolved, data)
