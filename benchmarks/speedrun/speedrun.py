@@ -196,6 +196,7 @@ def main() -> None:
         "protocol": runs[0]["line"], "precision": runs[0]["precision"], "machine": runs[0]["machine"], "plugins": runs[0]["plugins"],
         "runs": [{key: r[key] for key in ("seed", "seconds", "cFID", "step")} for r in runs],
     }  # fmt: skip
+    RECORDS.mkdir(exist_ok=True)
     write_json(RECORDS / f"{args.name}.json", record)
 
 
