@@ -113,18 +113,20 @@ def check_runs(runs: Sequence[dict[str, Any]]) -> float:
     return p
 
 
-def commit() -> str:
-    """The commit that runs. Raises RuleBroken where files were changed since."""
+def commit() -> tuple[str, str]:
+    """The commit that runs, and the hashes of its code. Raises RuleBroken where files were changed since."""
     git = ["git", "-C", str(ROOT)]
     changed = subprocess.run([*git, "status", "--porcelain", "--", ".", f":!{RECORDS}"], check=True, capture_output=True, text=True).stdout
     if changed:
         raise RuleBroken(f"a log names the commit that ran, and files differ from it:\n{changed}")
-    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    told = subprocess.run([*git, "rev-parse", "HEAD", "HEAD:ganzoo", "HEAD:plugins"], check=True, capture_output=True, text=True)
+    made_by, *code = told.stdout.split()
+    return made_by, " ".join(code)
 
 
-def run(words: Sequence[str], seed: int, work: Path, device: str, made_by: str) -> dict[str, Any]:
-    """One seed, trained and measured; what the same commit made of the same words already is kept."""
-    folder, made = work / f"seed-{seed}", {"commit": made_by, "words": list(words)}
+def run(words: Sequence[str], seed: int, work: Path, device: str, code: str) -> dict[str, Any]:
+    """One seed, trained and measured; what the same code made of the same words already is kept."""
+    folder, made = work / f"seed-{seed}", {"code": code, "words": list(words)}
     env = os.environ | {"OMP_NUM_THREADS": "1", "GANZOO_CACHE": str(work.parent / "cache")}
     judges = work.parent / "cache" / "features"
     judges.mkdir(parents=True, exist_ok=True)
@@ -178,10 +180,10 @@ def main() -> None:
     if not args.name or not words:
         parser.error("wanted a name, and after -- what is typed after `ganzoo run`")
     check_words(words)
-    made_by = "" if args.look else commit()
+    made_by, code = ("", "") if args.look else commit()
     runs = []
     for seed in range(args.seeds):
-        runs.append(run(words, seed, args.work / args.name, args.device, made_by))
+        runs.append(run(words, seed, args.work / args.name, args.device, code))
         print(f"{args.name}, seed {seed}: {runs[-1]['seconds']} s, cFID {runs[-1]['cFID']} [{runs[-1]['protocol']}]", flush=True)
     seconds, values = ([run[key] for run in runs] for key in ("seconds", "cFID"))
     print(f"{args.name}: {statistics.fmean(seconds):.1f} s, cFID {statistics.fmean(values):.2f}, p {p_value(values, TARGET):.3g}")
@@ -194,6 +196,7 @@ def main() -> None:
         "protocol": runs[0]["line"], "precision": runs[0]["precision"], "machine": runs[0]["machine"], "plugins": runs[0]["plugins"],
         "runs": [{key: r[key] for key in ("seed", "seconds", "cFID", "step")} for r in runs],
     }  # fmt: skip
+    RECORDS.mkdir(exist_ok=True)
     write_json(RECORDS / f"{args.name}.json", record)
 
 
