@@ -228,9 +228,9 @@ def test_figures_of_applied_products_are_those_of_their_outputs(mended, images):
     with pytest.MonkeyPatch.context() as patch:
 
         def noted(self, accumulators, samples, n, what):
-            lots = list(samples)
+            lots = [make() for make in samples]
             pairs.extend((lot.x, lot.truth, lot.inputs) for lot in lots)
-            return original(self, accumulators, lots, n, what)
+            return original(self, accumulators, [lambda lot=lot: lot for lot in lots], n, what)
 
         patch.setattr(Evaluator, "_accumulated", noted)
         (evaluation,) = ganzoo.evaluate(mended, metric="psnr", n=7)
