@@ -96,6 +96,11 @@ class Evaluator:
             self.extractor_protocol = protocol | ({"features_edition": extractor.edition} if extractor.edition > 1 else {})
         self._real: dict[str, Accumulator] = {}
 
+    @property
+    def weights(self) -> str:
+        """The hash of the extractor's weights; "" where it has none."""
+        return str(self.extractor_protocol.get("weights", ""))
+
     def __call__(self, product: Exported, n: int, of: str = "") -> list[Evaluation]:
         """One evaluation a metric, of n outputs of a product. of: its file, for the record.
 

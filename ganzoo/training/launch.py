@@ -228,9 +228,11 @@ def _train(
     """Bring the session to where the run folder stands, and train on from there. written: what config.json is to say."""
     strategy, fingerprint = session.strategy, resolved.config.fingerprint()
     processes.meet()
-    other = data.checksum != processes.told(data.checksum)
-    if processes.largest(int(other)):
-        text = f"rank {ranks.rank()} has other data ({data.checksum[:12]}) than the first: wanted the same on every machine."
+    own = {"data": data.checksum} | ({"weights of features": evaluator.weights} if evaluator is not None else {})
+    wanted = processes.told(own)
+    other = next((what for what in own if own[what] != wanted[what]), "")
+    if processes.largest(int(bool(other))):
+        text = f"rank {ranks.rank()} has other {other} than the first ({own.get(other, '')[:12]}): wanted the same on every machine."
         raise GanzooError(text) if other else processes.Followed(1)
     t = 0
     loaded = processes.first(lambda: run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned))
