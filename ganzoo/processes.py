@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -106,11 +107,12 @@ def _meeting(store: Any, number: int, n: int) -> str:
 
 def launch(n: int, command: Sequence[str]) -> int:
     """Run a command in n processes of this machine that know of each other, by torchrun; returns its exit status."""
-    os.environ.setdefault("LOGLEVEL", "ERROR")  # of torchrun's own words
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # torchrun's own words: what a rank has said is enough
     try:
         run.run(run.parse_args(["--standalone", "--nproc-per-node", str(n), "--no-python", *command]))
     except SignalException as e:
@@ -120,6 +122,8 @@ def launch(n: int, command: Sequence[str]) -> int:
         if failure.exitcode > 0:
             return int(failure.exitcode)  # it has said why
         raise GanzooError(f"rank {number} was ended by {failure.signal_name()}, so the others have been stopped.") from None
+    finally:
+        logging.disable(disabled)
     return 0
 
 
@@ -146,12 +150,36 @@ def largest(number: int = 0) -> int:
     return int(said)
 
 
-def lost(error: BaseException) -> str:
+def lost(error: BaseException | None) -> str:
     """What to say where an error means that another rank is gone or does not answer; else ""."""
     words = ("gloo", "nccl", "connection", "timed out", "peer")
     if world() == 1 or not isinstance(error, RuntimeError) or not any(word in str(error).lower() for word in words):
         return ""
-    return f"rank {rank()}: another one is gone, or has not answered in time ({str(error).partition('] ')[2].partition('. ')[0]})."
+    why = (str(error).partition("] ")[2] or str(error)).partition(". ")[0].rstrip(".")
+    return f"rank {rank()}: another one is gone, or has not answered in time ({why})."
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """What all ranks raise alike, one of them says, and the others end with the same status.
+
+    Raises GanzooError where another rank is gone.
+    """
+    try:
+        yield
+    except Exception as e:
+        if gone := lost(e):
+            raise GanzooError(gone) from e
+        if world() > 1 and not lost(e.__cause__) and _said(f"{type(e).__name__}: {e}"):
+            raise Followed(getattr(e, "exit_code", 1)) from e
+        raise
+
+
+def _said(text: str) -> bool:
+    """Whether another rank says this already; if not, this one is to say it."""
+    with contextlib.suppress(RuntimeError):
+        return int(_ask(_stores[0].add, f"ganzoo/said/{text}", 1)) > 1
+    return False
 
 
 def told(value: Any, by: int = 0) -> Any:
@@ -242,16 +270,22 @@ def in_turns(work: Iterable[Callable[[], dict[str, Tensor]]]) -> Iterator[dict[s
     Raises GanzooError everywhere where one rank cannot do its piece.
     """
     for lot in batched(work, world()):
-        try:
-            own, error = lot[rank()]() if rank() < len(lot) else {}, ""
-        except Exception as e:
-            if world() == 1:
-                raise
-            own, error = {}, f"{type(e).__name__}: {e}"
-        failed = [text for by in range(len(lot)) if (text := told(error, by))]
-        if failed:
-            raise GanzooError(failed[0])
+        own = together(lot[rank()] if rank() < len(lot) else dict)
         yield from [tensors_of(by, own) for by in range(len(lot))]
+
+
+def together(f: Callable[[], T]) -> T:
+    """f on each rank, which takes part in nothing common. Raises GanzooError everywhere where it raises on one of several."""
+    if world() == 1:
+        return f()
+    done, error = list[T](), ""
+    try:
+        done.append(f())
+    except Exception as e:
+        error = str(e) if isinstance(e, GanzooError) else f"{type(e).__name__}: {e}"
+    if failed := largest(0 if done else rank() + 1):
+        raise GanzooError(told(error, failed - 1))
+    return done[0]
 
 
 def batched(work: Iterable[T], n: int) -> Iterator[tuple[T, ...]]:

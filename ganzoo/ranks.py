@@ -100,7 +100,8 @@ def sharing(part: Part) -> Iterator[None]:
         return
     _shared.append(part)
     try:
-        with _WholeDraws():
+        # Once: of two, one in the other, the outer one would cut what the inner one has drawn for the whole batch.
+        with _WholeDraws() if len(_shared) == 1 else contextlib.nullcontext():
             yield
     finally:
         _shared.pop()
@@ -116,7 +117,7 @@ def over_ranks(x: Tensor) -> Tensor:
     x = x.detach()
     if (part := shared()) is None:
         return x
-    y = x * part.share
+    y = (x * part.share).contiguous()
     dist.all_reduce(y)
     return y
 
@@ -160,7 +161,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
         ctx.share = share
-        y = x.clone()
+        y = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(y)
         return y
 

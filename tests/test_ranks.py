@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ganzoo import machine, processes
+from ganzoo import machine, processes, ranks
 from ganzoo.files import read_lines
 from ganzoo.ranks import Part
 from ganzoo.registry.catalogue import catalogue
@@ -174,7 +174,9 @@ def test_a_rank_that_dies_ends_the_others_and_nothing_is_lost(gan, tmp_path):
     ends = ended(running)
     assert time.monotonic() - start < 60
     assert ends[0].returncode == 1
-    assert re.search(r"rank 0: another one is gone.*The last healthy state, of step \d+, is saved", ends[0].stderr), ends[0].stderr
+    assert re.search(r"rank 0: another one is gone.*in time \(.+\)\. The last healthy state, of step \d+, is saved", ends[0].stderr), ends[
+        0
+    ].stderr
     assert list((out / "checkpoints").iterdir())
 
 
@@ -185,6 +187,63 @@ def test_what_the_first_rank_refuses_ends_the_others_in_silence(gan, tmp_path):
     assert [end.returncode for end in ends] == [2, 2]
     assert "is not empty" in ends[0].stderr
     assert ends[1].stderr == ""
+
+
+FAILING = """
+import ganzoo
+from ganzoo import MetricPart, hookimpl
+
+GANZOO_API = 1
+
+class Rows(ganzoo.FeatureRows):
+    def add(self, batch):
+        raise ValueError("never")
+
+class Failing(ganzoo.Metric):
+    def accumulator(self, n): return Rows(n)
+    def compute(self, fake, real): return {"failing": 0.0}
+
+@hookimpl
+def ganzoo_register():
+    return [MetricPart("failing", "failing:Failing", "fails", figures={"failing": "lower"})]
+"""
+
+
+def test_what_all_ranks_refuse_is_said_once(gan, tmp_path):
+    out = tmp_path / "run"
+    assert [end.returncode for end in ended(started([*gan, "--steps", "1", "--out", str(out)]))] == [0, 0]
+    more = [*gan, "--out", str(out), "--resume-or-start", "--steps", "3"]
+    for words, said in (
+        (["resume", str(out)], "is at step 1 already"),
+        ([*more, "--strategy.lr-g", "0.01"], "a run with other options"),
+        ([*more, "--eval-every", "1", "--metric", "kid", "--features", "inception2015"], "the weights of Inception"),
+    ):
+        ends = ended(started(words))
+        assert ends[0].returncode == ends[1].returncode != 0
+        assert sum(end.stderr.count("Error") for end in ends) == 1
+        assert any(said in end.stderr for end in ends), ends
+
+
+def test_ranks_that_have_other_data_end_and_one_says_so(gan, images, tmp_path):
+    words = [*gan, "--steps", "1", "--out", str(tmp_path / "run")]
+    other = [str(images(n=40)) if word == gan[3] else word for word in words]
+    ends = ended([fresh.Process(*each) for each in zip((words, other), rank_environments(2), strict=True)])
+    assert [end.returncode for end in ends] == [1, 1]
+    assert "rank 1 has other data" in ends[1].stderr
+    assert ends[0].stderr.count("Error") == 0
+
+
+def test_a_metric_that_fails_on_the_first_rank_costs_a_warning_and_no_rank_waits(gan, tmp_path):
+    """Accumulators are the first one's alone: the others have to hear of it."""
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(FAILING)
+    asked = ["--eval-every", "1", "--eval-n", "120", "--metric", "failing", "--plugin", str(plugin)]
+    start, out = time.monotonic(), tmp_path / "run"
+    ends = ended(started([*gan, "--steps", "2", "--out", str(out), *asked]))
+    assert ([end.returncode for end in ends], time.monotonic() - start < 50) == ([0, 0], True), ends
+    assert [line["text"] for line in read_lines(out / "warnings.jsonl")] == [
+        f"not evaluated at step {t}: ValueError: never" for t in (1, 2)
+    ]
 
 
 def test_resume_or_start_starts_then_goes_on_then_does_nothing(gan, tmp_path):
@@ -252,3 +311,14 @@ def test_each_rank_gets_its_rows_of_every_repetition_of_the_batch():
     # Rows of which there are neither as many nor a multiple are nobody else's.
     odd = [part.cut(torch.arange, part.size - 1).tolist() for part in parts]
     assert not set(odd[0]) & set(odd[1])
+
+
+def test_draws_are_cut_once_where_one_context_is_in_another():
+    """As the next batch of a step is: what a degradation draws for it."""
+    torch.manual_seed(0)
+    whole = torch.rand_like(torch.zeros(4, 3))
+    for r in range(2):
+        torch.manual_seed(0)
+        part = Part(4, r, 2)
+        with ranks.sharing(part), ranks.sharing(part):
+            assert torch.rand_like(torch.zeros(2, 3)).equal(whole[part.here])

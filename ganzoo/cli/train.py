@@ -194,29 +194,42 @@ def _run(resolved: Resolved, how: Launch) -> None:
 
     if how.resume_or_start and how.out is None:
         raise UsageError("--resume-or-start: wanted the folder of the run as well, which is the same each time: --out FOLDER.")
-    if how.nproc is not None and how.nproc > 1 and not how.dry_run:
-        _launch(resolved, how, how.nproc)
-        return
+    if how.nproc is not None and how.nproc > 1:
+        _check(resolved, how.nproc)
+        if not how.dry_run:
+            _launch(resolved, how, how.nproc)
+            return
     with watching() as display:
         if how.dry_run:
-            assert isinstance(display, Display)
             resolved, data, session = open_session(resolved, display.progress)
-            display.stop()
-            _describe(resolved, data, session)
+            if isinstance(display, Display):  # of several ranks the first one shows it
+                display.stop()
+                _describe(resolved, data, session)
             return
         folder = launch.start(resolved, how.out, display, how.resume_or_start)
     _ended(folder)
 
 
-def _launch(resolved: Resolved, how: Launch, n: int) -> None:
-    """Run this command line in several processes, by torchrun's own launcher; what can be refused is refused here, once."""
-    from ganzoo import machine, processes, ranks
-    from ganzoo.cli.display import Display
-    from ganzoo.runs.folder import Run
+def _check(resolved: Resolved, n: int) -> None:
+    """Raises UsageError where n processes of this machine cannot share the run."""
+    import torch
+
+    from ganzoo import processes, ranks
+    from ganzoo.training.session import usable_device
 
     if processes.launched():
         raise UsageError("--nproc: torchrun has started this process already, and says with --nproc-per-node how many there are.")
     ranks.part_of(resolved.run.batch_size, n)
+    if usable_device(resolved, n).type == "cuda" and n > (there := torch.cuda.device_count()):
+        raise UsageError(f"--nproc {n}: each process takes a GPU of its own, and this machine has {there}. Take fewer, or --device cpu.")
+
+
+def _launch(resolved: Resolved, how: Launch, n: int) -> None:
+    """Run this command line in several processes, by torchrun's own launcher; what can be refused is refused here, once."""
+    from ganzoo import machine, processes
+    from ganzoo.cli.display import Display
+    from ganzoo.runs.folder import Run
+
     with Display() as display:
         resolved.prepare(display.progress)  # and so nobody else has to
     if how.out is not None and not how.resume_or_start:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,6 +95,11 @@ class Evaluator:
             protocol = {"features": entry.stored, "layer": context.layer, "weights": extractor.weights_hash, **extractor.protocol()}
             self.extractor_protocol = protocol | ({"features_edition": extractor.edition} if extractor.edition > 1 else {})
         self._real: dict[str, Accumulator] = {}
+
+    @property
+    def weights(self) -> str:
+        """The hash of the extractor's weights; "" where it has none."""
+        return str(self.extractor_protocol.get("weights", ""))
 
     def __call__(self, product: Exported, n: int, of: str = "") -> list[Evaluation]:
         """One evaluation a metric, of n outputs of a product. of: its file, for the record.
@@ -237,24 +243,29 @@ class Evaluator:
     def look_at_real(self) -> None:
         """Fill the accumulators of the real samples, from the cache or by one pass over them."""
         every = [metric.accumulator(self.n_real) for _, metric in self.metrics if metric.compares]
-        missing = {one.key: one for one in every if one.key not in self._real and not ranks.rank()}
-        files = {key: cache_dir() / "reference" / f"{self._cache_name(key)}.safetensors" for key in missing}
-        for key, accumulator in list(missing.items()):
-            try:
-                accumulator.state, _ = checkpoint.read(files[key])
-                self._real[key] = missing.pop(key)
-            except checkpoint.BadCheckpoint:
-                continue
-        wanted = processes.told([*missing])
+        wanted = processes.told(processes.together(lambda: self._not_cached(every)))
         if not wanted:
             return
-        missing = missing or {one.key: one for one in every if one.key in wanted}
-        filled = self._accumulated(list(missing.values()), self._real_samples(), self.n_real, "looking at real samples")
+        missing = [one for one in every if one.key in wanted]
+        filled = self._accumulated(missing, self._real_samples(), self.n_real, "looking at real samples")
         for key, accumulator in filled.items() if not ranks.rank() else ():
             self._real[key] = accumulator
             with contextlib.suppress(OSError, GanzooError):  # a cache that cannot be written costs time and no figure
-                files[key].parent.mkdir(parents=True, exist_ok=True)
-                checkpoint.write(files[key], accumulator.state, {"of": self.reference.data.name})
+                file = self._cached(key)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                checkpoint.write(file, accumulator.state, {"of": self.reference.data.name})
+
+    def _not_cached(self, every: Sequence[Accumulator]) -> list[str]:
+        """The keys of accumulators which have to be filled, on the first rank; the others are taken from the cache."""
+        for one in every if not ranks.rank() else ():
+            if one.key not in self._real:
+                with contextlib.suppress(checkpoint.BadCheckpoint):
+                    one.state, _ = checkpoint.read(self._cached(one.key))
+                    self._real[one.key] = one
+        return [one.key for one in every if one.key not in self._real]
+
+    def _cached(self, key: str) -> Path:
+        return cache_dir() / "reference" / f"{self._cache_name(key)}.safetensors"
 
     def _cache_name(self, key: str) -> str:
         own, data = self.reference.own(self.reference.key), self.reference.data
@@ -289,14 +300,18 @@ class Evaluator:
         """
         filled = {accumulator.key: accumulator for accumulator in accumulators}
         done = 0
-        for values in processes.in_turns(partial(self._looked_at, make) for make in samples):
+
+        def add(values: Mapping[str, Tensor]) -> None:
             for start in range(0, len(values["x"]), BATCH):
                 rows = {name: value[start : start + BATCH] for name, value in values.items()}
                 inputs = {name.removeprefix(INPUT): rows.pop(name) for name in values if name.startswith(INPUT)}
-                for accumulator in filled.values() if not ranks.rank() else ():
+                for accumulator in filled.values():
                     accumulator.add(FeatureBatch(inputs=inputs, **rows))
-                done += len(rows["x"])
-                self.progress(what, done, n)
+                self.progress(what, done + start + len(rows["x"]), n)
+
+        for values in processes.in_turns(partial(self._looked_at, make) for make in samples):
+            processes.together(partial(add, values) if not ranks.rank() else lambda: None)
+            done += len(values["x"])
         if done != n:
             raise GanzooError(f"wanted {n} samples, got {done}.")
         return filled

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FEW_IMAGES = 1000
 
 
+@processes.one_voice()
 def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = False) -> Path:
     """Train a new run to its end; returns its folder: `out`, or the next free one under runs/.
 
@@ -158,6 +159,7 @@ def describe(resolved: Resolved, data: Prepared, session: Session, created: str 
     }
 
 
+@processes.one_voice()
 def resume(
     zoo: Catalogue, folder: Path, steps: int | None, watch: Watch, device: str | None = None, dataset: str | None = None,
     data_dir: str | None = None, capture: bool | None = None,
@@ -170,7 +172,7 @@ def resume(
     """
     processes.join()
     with _opened(Run.open, folder) as run:
-        written = run.config or read_config(folder)
+        written = processes.told(run.config)
         config = Config.from_json(written)
         changed = ({"steps": steps, "images": 0} if steps is not None else {}) | ({"device": device} if device is not None else {})
         changed |= ({"dataset": dataset} if dataset is not None else {}) | ({"data_dir": data_dir} if data_dir is not None else {})
@@ -226,8 +228,12 @@ def _train(
     """Bring the session to where the run folder stands, and train on from there. written: what config.json is to say."""
     strategy, fingerprint = session.strategy, resolved.config.fingerprint()
     processes.meet()
-    if data.checksum != processes.told(data.checksum):
-        raise GanzooError(f"rank {ranks.rank()} has other data ({data.checksum[:12]}) than the first: wanted the same on every machine.")
+    own = {"data": data.checksum} | ({"weights of features": evaluator.weights} if evaluator is not None else {})
+    wanted = processes.told(own)
+    other = next((what for what in own if own[what] != wanted[what]), "")
+    if processes.largest(int(bool(other))):
+        text = f"rank {ranks.rank()} has other {other} than the first ({own.get(other, '')[:12]}): wanted the same on every machine."
+        raise GanzooError(text) if other else processes.Followed(1)
     t = 0
     loaded = processes.first(lambda: run.load(lambda header: checkpoint.check_names(strategy, header), watch.warned))
     if (meta := processes.told(loaded[1] if loaded else None)) is not None:
@@ -266,8 +272,6 @@ def _train(
         raise e if run.writes else processes.Followed(e.exit_code) from e
     except Exception as e:
         error = processes.lost(e) or str(e)
-        if processes.lost(e):
-            raise GanzooError(error) from e
         raise
     finally:
         tracked.finished(error)

@@ -139,6 +139,8 @@ def _evaluate(
             add_evaluation(run.folder, evaluation.to_json())
         watch.evaluated(t, evaluations)
     except Exception as e:  # out of memory, a metric of somebody's: no reason to end a run
+        if processes.lost(e):
+            raise
         _warn(run, watch, t, f"not evaluated at step {t}: {str(e) if isinstance(e, GanzooError) else f'{type(e).__name__}: {e}'}")
 
 
@@ -157,6 +159,7 @@ class _Saver:
     ) -> None:
         self.session, self.run, self.watch, self.keep, self.made_with, self.exports = session, run, watch, keep, made_with, exports
         self._remembered: dict[str, Tensor] = {}
+        self._copied: torch.cuda.Event | None = None  # the copies from CUDA are there
         self._place = {"step": 0, "position": 0}
         steps = checkpoint.steps_in(run.checkpoints)
         self.saved = bool(steps)  # whether there is a checkpoint
@@ -172,6 +175,9 @@ class _Saver:
             self._remembered = {name: torch.empty_like(x, device="cpu", pin_memory=x.is_cuda) for name, x in live.items()}
         for name, value in live.items():
             self._remembered[name].copy_(value, non_blocking=value.is_cuda)
+        if self.session.strategy.device.type == "cuda":
+            self._copied = torch.cuda.Event()
+            self._copied.record()
 
     def save(self, t: int, must: bool) -> None:
         """Write a checkpoint of this state, and the products' files. Where the disk refuses, training goes on, unless it `must`."""
@@ -201,9 +207,9 @@ class _Saver:
 
     def save_remembered(self) -> int:
         """Write a checkpoint of the remembered state; returns its step. Checkpoints after it are put aside."""
-        if self.run.writes and self.session.strategy.device.type == "cuda":
+        if self._copied is not None:
             try:
-                torch.cuda.synchronize()  # the copies of `remember` are there then
+                self._copied.synchronize()  # not all of the GPU: it may wait for a rank that is gone
             except RuntimeError as e:
                 raise GanzooError(f"the GPU has failed: {e}") from e
         step = self._place["step"]
@@ -327,18 +333,18 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
         yield
     except (Exception, SystemExit) as e:
         try:
-            saved = f"The last healthy state, of step {saver.save_remembered()}, is saved."
+            saved = f" The last healthy state, of step {saver.save_remembered()}, is saved." if saver.run.writes else ""
         except GanzooError as failed:
-            saved = f"The last healthy state could not be saved: {failed}"
+            saved = f" The last healthy state could not be saved: {failed}"
         if lost := processes.lost(e):
-            raise GanzooError(f"{lost} {saved}") from e
+            raise GanzooError(f"{lost}{saved}") from e
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
-                f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: tell its author. {saved}"
+                f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: tell its author.{saved}"
             ) from e
         if isinstance(e, SystemExit):
-            raise GanzooError(f"a part of {type(session.strategy).__name__} ended the program (exit {e.code}) in a step. {saved}") from e
-        saver.watch.warned(saved)
+            raise GanzooError(f"a part of {type(session.strategy).__name__} ended the program (exit {e.code}) in a step.{saved}") from e
+        saver.watch.warned(saved.strip())
         raise
 
 

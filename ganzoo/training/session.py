@@ -118,17 +118,26 @@ def batches_of(resolved: Resolved, data: Prepared, device: torch.device, part: P
     )  # fmt: skip
 
 
+def usable_device(resolved: Resolved, n: int = 1) -> torch.device:
+    """The device of a run that n processes share. Raises UsageError where it is not there, or cannot do what is asked of it."""
+    run = resolved.run
+    device = machine.pick_device(run.device, run.precision)
+    if run.capture and device.type != "cuda":
+        raise UsageError(f"--capture: CUDA graphs are for CUDA alone, and the device here is {device.type}. Leave it out.")
+    if run.capture and n > 1:
+        raise UsageError(f"--capture: it is for one process, and {n} share this run. Leave it out.")
+    if n > 1 and device.type == "mps":
+        raise UsageError(f"--device mps: it is for one process, and {n} share this run. Take --device cpu.")
+    return device
+
+
 def open_session(resolved: Resolved, progress: Progress | None = None) -> tuple[Resolved, Prepared, Session]:
     """A run ready for step 0: with its device, precision and image size settled, its data, its session."""
-    # A device that is not there is told before data is downloaded or decoded.
-    device = machine.pick_device(resolved.run.device, resolved.run.precision)
-    if resolved.run.capture and device.type != "cuda":
-        raise UsageError(f"--capture: CUDA graphs are for CUDA alone, and the device here is {device.type}. Leave it out.")
+    device = usable_device(resolved)  # one that is not there is told before data is downloaded or decoded
     resolved, data = resolved.prepared(progress)
     processes.join()
     processes.meet()  # a rank may have prepared for longer than the others
-    if resolved.run.capture and ranks.world() > 1:
-        raise UsageError(f"--capture: it is for one process, and {ranks.world()} share this run. Leave it out.")
+    usable_device(resolved, ranks.world())
     field = data.spec.fields[resolved.records.main]
     if medium(field.medium).pictures and resolved.run.crop is None:
         resolved = resolved.settled(image_size=written_size(field.shape))
