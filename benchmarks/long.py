@@ -25,7 +25,7 @@ from ganzoo import machine
 RECIPES = ["gan", "dcgan", "wgan", "wgan-gp", "began", "acgan"]
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 EVALUATION = ["--metric", "fid", "--features", "classifier", "-n", "10000"]
-VARIETY = ["--metric", "precision-recall", "--features", "classifier", "-n", "10000"]
+VARIETY = ["--metric", "precision-recall", "--features", "classifier", "-n", "5000", "--n-real", "5000"]
 CHECKPOINTS = 10
 
 
