@@ -2,11 +2,11 @@
 
     pip install --no-deps torchgan && python benchmarks/torchgan_speed.py --data FOLDER
 
-FOLDER holds FashionMNIST/. torchgan is given the images ready, as a tensor; its Trainer runs as it stands, without TensorBoard, to the end
-of the first epoch, where torchgan 0.1.0 fails with today's torchvision: it draws a sheet with an argument that is gone. Batches of 64, Adam.
-wgan, wgan-gp: a critic step of each batch, G's after every fifth. torchgan's gradient penalty is a loss of its own, with a pass of G, one of
-the critic and a step of the optimiser more; ganzoo makes one step of both. Real images a second of processor time, one thread, in turns,
-medians.
+FOLDER holds FashionMNIST/. torchgan is given the images ready, as a tensor; its Trainer runs as it stands, without TensorBoard, to the
+end of the first epoch, where torchgan 0.1.0 fails with today's torchvision: it draws a sheet with an argument that is gone. Batches of
+64, Adam. wgan, wgan-gp: a critic step of each batch, G's after every fifth. torchgan's gradient penalty is a loss of its own, with a pass
+of G, one of the critic and a step of the optimiser more; ganzoo makes one step of both. Real images a second of processor time, one
+thread, in turns, medians.
 """
 
 from __future__ import annotations
