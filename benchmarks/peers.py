@@ -34,13 +34,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: Of each script: ganzoo's recipe; the size of the pictures; the strategy's options that make ganzoo's steps the same work.
+#: Of each script: ganzoo's recipe; the size of the pictures (wgan's does not resize them); the strategy's options that make ganzoo's steps
+#: the same work.
 SCRIPTS: dict[str, dict[str, Any]] = {
     "gan": {"recipe": "gan", "size": 32, "options": {}},
     "dcgan": {"recipe": "dcgan", "size": 32, "options": {}},
     "acgan": {"recipe": "acgan", "size": 32, "options": {}},
     "began": {"recipe": "began", "size": 32, "options": {}},
-    "wgan": {"recipe": "wgan", "size": 32, "options": {"n_critic": 5, "warmup": 0}},
+    "wgan": {"recipe": "wgan", "size": 28, "options": {"n_critic": 5, "warmup": 0}},
     "wgan_gp": {"recipe": "wgan-gp", "size": 32, "options": {"d_steps": 5}},
     "cyclegan": {"recipe": "cyclegan", "size": 64, "options": {"identity": 0.5}},
     "pix2pix": {"recipe": "pix2pix", "size": 256, "options": {}},
@@ -251,6 +252,8 @@ def ours(
 
     told, strategy = SCRIPTS[script], {key: value for key, value in chosen.items() if key == "reuse_fakes"}
     run = data_of(script, data) | {key: value for key, value in chosen.items() if key not in strategy} | {"device": "cpu"}
+    if out is not None and script not in TRANSLATORS:  # its own networks; samples of another size are resized before they are judged
+        run["image_size"] = "32"
     with tempfile.TemporaryDirectory() as work:
         if out is None:
             file = Path(work) / "theirs.py"
