@@ -2,8 +2,8 @@
 
     python benchmarks/precision.py --out runs/precision.jsonl    # trains, measures, writes benchmarks/results/precision.md
 
-Each recipe's quick preset is trained in fp32 for so many seconds of processor time, then in bf16 as long, which is measured when it has done
-as many steps, too. One thread, one process; evaluations cost no budget. Stopped, it goes on where it was. Data: Fashion-MNIST's 60,000
+Each recipe's quick preset is trained in fp32 for so many seconds of processor time, then in bf16 as long, which is measured when it has
+done as many steps, too. One thread, one process; evaluations cost no budget. Stopped, it goes on where it was. Data: Fashion-MNIST's 60,000
 training images, in GANZOO_DATA.
 """
 
@@ -88,8 +88,8 @@ def main() -> None:
     lines = table(read_lines(args.out))
     text = [
         "# bf16 against fp32", "",
-        f"Made by `benchmarks/precision.py --seconds {args.seconds:g} --seeds {args.seeds}`: the quick presets on Fashion-MNIST's 60,000 at",
-        f"32 pixels, {args.seconds:g} s of processor time a run; the last state, cFID of {N:,} samples; mean (lowest to highest)",
+        f"Made by `benchmarks/precision.py --seconds {args.seconds:g} --seeds {args.seeds}`: the quick presets on Fashion-MNIST's",
+        f"60,000 at 32 pixels, {args.seconds:g} s of processor time a run; the last state, cFID of {N:,} samples; mean (lowest to highest)",
         "over the seeds.", "",
         *("| " + " | ".join(line) + " |" for line in (["recipe", "", "steps", "cFID", "seeds"], ["---"] * 5, *lines)), "",
         f"{datetime.now(UTC).date().isoformat()}, {machine.processor()}, one thread, torch {machine.describe()['torch']}.",
