@@ -53,7 +53,9 @@ def montage(out: Path, names: list[str], path: Path) -> None:
     strips = []
     for name in names:
         with Image.open(sorted((out / f"{name}-0" / "samples").glob("*.png"))[-1]) as sheet:
-            strips.append(sheet.convert("L").crop((0, 0, 342, 70)))
+            factor = sheet.width // (274 if sheet.width % 274 == 0 else 342)  # sheets may be enlarged by a whole factor
+            small = sheet.convert("L").resize((sheet.width // factor, sheet.height // factor), Image.Resampling.NEAREST)
+            strips.append(small.crop((0, 0, min(342, small.width), 70)))
     page = Image.new("L", (2 * 342 + 8, 78 * -(-len(strips) // 2)), 255)
     for i, strip in enumerate(strips):
         page.paste(strip, (350 * (i % 2), 78 * (i // 2)))
