@@ -36,7 +36,7 @@ def board(out: Path) -> tuple[list[str], list[list[str]], list[str]]:
     for cell in csv.DictReader((out / "compare.csv").read_text(encoding="utf-8").splitlines()):
         run = out / cell["run"]
         if cell["state"] != "done":
-            rows.append([cell["entrant"], cell["state"], *[""] * (CHECKPOINTS + 4)])
+            rows.append([cell["entrant"], cell["state"], *[""] * (CHECKPOINTS + 3)])
             continue
         made: list[dict[str, Any]] = sorted(json.loads(Path(f"{run}.json").read_text(encoding="utf-8")), key=lambda e: e["step"])
         more = evaluated(Path(f"{run}.variety.json"), [str(run), *VARIETY], 1)
