@@ -275,6 +275,9 @@ def test_nproc_starts_the_ranks_and_refuses_in_one_voice(gan, tmp_path):
     done = fresh.ganzoo([*gan, "--steps", "2", "--out", str(out), "--nproc", "2"])
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "config.json").read_text())["machine"]["ranks"] == 2
+    done = fresh.ganzoo(["resume", str(out), "--steps", "3", "--nproc", "2"])
+    assert (done.returncode, "not bit for bit" in done.stderr) == (0, False), done.stderr
+    assert (out / "checkpoints" / "000003.safetensors").exists()
     for wrong, said in (
         (["--nproc", "7"], "7 ranks share a batch, so it needs at least 7 samples; got 6"),
         (["--nproc", "2"], "is a run already"),

@@ -214,11 +214,9 @@ def _check(resolved: Resolved, n: int) -> None:
     """Raises UsageError where n processes of this machine cannot share the run."""
     import torch
 
-    from ganzoo import processes, ranks
+    from ganzoo import ranks
     from ganzoo.training.session import usable_device
 
-    if processes.launched():
-        raise UsageError("--nproc: torchrun has started this process already, and says with --nproc-per-node how many there are.")
     ranks.part_of(resolved.run.batch_size, n)
     if usable_device(resolved, n).type == "cuda" and n > (there := torch.cuda.device_count()):
         raise UsageError(f"--nproc {n}: each process takes a GPU of its own, and this machine has {there}. Take fewer, or --device cpu.")
@@ -226,7 +224,6 @@ def _check(resolved: Resolved, n: int) -> None:
 
 def _launch(resolved: Resolved, how: Launch, n: int) -> None:
     """Run this command line in several processes, by torchrun's own launcher; what can be refused is refused here, once."""
-    from ganzoo import machine, processes
     from ganzoo.cli.display import Display
     from ganzoo.runs.folder import Run
 
@@ -234,6 +231,15 @@ def _launch(resolved: Resolved, how: Launch, n: int) -> None:
         resolved.prepare(display.progress)  # and so nobody else has to
     if how.out is not None and not how.resume_or_start:
         Run.create(how.out).close()
+    _spawn(n)
+
+
+def _spawn(n: int) -> None:
+    """This command line, without its --nproc, in n processes."""
+    from ganzoo import machine, processes
+
+    if processes.launched():
+        raise UsageError("--nproc: torchrun has started this process already, and says with --nproc-per-node how many there are.")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.threads() // n)))
     words: list[str] = list(click.get_current_context().obj)
     while (i := next((i for i, word in enumerate(words) if word.partition("=")[0] == "--nproc"), None)) is not None:
@@ -298,13 +304,17 @@ def _describe(resolved: Resolved, data: Prepared, session: Session) -> None:
 @click.option("--dataset", metavar="NAME|PATH", help="Where its data lies now, if it was moved; it must be the same data.")
 @click.option("--data-dir", metavar="DIR", help="Where downloaded data lies now.")
 @click.option("--capture/--no-capture", default=None, help="Replay the step as a CUDA graph, or not; by default as before.")
+@click.option("--nproc", type=click.IntRange(1), help="With so many processes of this machine; bit for bit with as many as before.")
 def resume_command(
-    run: Path, steps: int | None, device: str | None, dataset: str | None, data_dir: str | None, capture: bool | None
+    run: Path, steps: int | None, device: str | None, dataset: str | None, data_dir: str | None, capture: bool | None, nproc: int | None
 ) -> None:  # fmt: skip
     """Go on with RUN, the folder of a run that was stopped or is to be longer.
 
-    On the same machine, with as many threads and the same torch, it is bit for bit as if it had never stopped.
+    On the same machine, with as many threads and processes and the same torch, it is bit for bit as if it had never stopped.
     """
+    if nproc is not None and nproc > 1:
+        _spawn(nproc)
+        return
     from ganzoo.cli.display import watching
     from ganzoo.training import launch
 

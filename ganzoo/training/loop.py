@@ -119,7 +119,8 @@ def train(
                 processes.first(partial(saver.save, t, must=last or bool(stops)))
     if stops and not last:
         name = signal.Signals(stops).name
-        raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {run.folder}` goes on.", 128 + stops)
+        how = f"{run.folder} --nproc {ranks.world()}" if ranks.world() > 1 else run.folder
+        raise RunStopped(f"stopped by {name} after step {t}, which is saved. `ganzoo resume {how}` goes on.", 128 + stops)
 
 
 def _common(session: Session) -> dict[str, Tensor]:
