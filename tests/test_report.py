@@ -174,7 +174,7 @@ def test_the_command_line_that_is_told_makes_the_same_configuration(changed, mak
 
     run = read(make(**changed))
     made = []
-    monkeypatch.setattr(train, "_run", lambda resolved, out, dry: made.append(resolved.config))
+    monkeypatch.setattr(train, "_run", lambda resolved, how: made.append(resolved.config))
     words = shlex.split(run.command)
     assert words[:2] == ["ganzoo", "run"]
     assert "--seed" in words

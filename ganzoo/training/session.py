@@ -38,6 +38,9 @@ class Session:
     sync_batchnorm: bool = True
     captured: Captured | None = None
 
+    def __post_init__(self) -> None:
+        self.part = self.batches.part  # of each batch, on this rank
+
     @classmethod
     def of(cls, resolved: Resolved, data: Prepared) -> Session:
         """The session of a run on its data, ready for step 0, built from the seed alone.
@@ -90,7 +93,7 @@ class Session:
         """The computation of step t on these batches, with the draws of this scope."""
         strategy = self.strategy
         cast = torch.autocast(strategy.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with ranks.sharing(self.batches.part), within(scope), cast:
+        with ranks.sharing(self.part), within(scope), cast:
             terms = strategy.step(batches, t)
         if strategy.loss.turns:
             raise GanzooError(f"strategy {type(strategy).__name__}: its step asks the loss for terms that it never passes to self.update.")
