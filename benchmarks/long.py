@@ -1,9 +1,10 @@
-"""The basic GANs with twenty minutes of one core each, measured at ten checkpoints: who overtakes whom, and who collapses late.
+"""The basic GANs with minutes of one core each, measured at ten checkpoints: who overtakes whom, and who collapses late.
 
-    python benchmarks/long.py --out runs/long          # trains, evaluates, writes benchmarks/results/long.md; stopped, it goes on
+    python benchmarks/long.py --out runs/long --budget 20m    # trains, evaluates, writes a table; stopped, it goes on
 
-It is `ganzoo compare`, and then `ganzoo evaluate` of each run's last state for precision and recall, and the last sheets side by side.
-Data: Fashion-MNIST's 60,000 training images, at 32 pixels, in GANZOO_DATA.
+It is `ganzoo compare`, and then `ganzoo evaluate` of each run's last state for precision and recall, and the last sheets side by side:
+long.table.md and long.png, of which benchmarks/results/long.md tells. Data: Fashion-MNIST's 60,000 training images, at 32 pixels, in
+GANZOO_DATA.
 """
 
 from __future__ import annotations
@@ -18,15 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from scoreboard import evaluated, figures
 
 from ganzoo import machine
+from ganzoo.files import write_text
 
 RECIPES = ["gan", "dcgan", "wgan", "wgan-gp", "began", "acgan"]
 DATA = ["--dataset", "fashion-mnist", "--image-size", "32"]
 EVALUATION = ["--metric", "fid", "--features", "classifier", "-n", "10000"]
 VARIETY = ["--metric", "precision-recall", "--features", "classifier", "-n", "5000", "--n-real", "5000"]
 CHECKPOINTS = 10
+
+
+def variety(run: Path) -> list[dict[str, Any]]:
+    """What `ganzoo evaluate` says of a run's last state, asked once and kept in a file."""
+    if not (place := Path(f"{run}.variety.json")).exists():
+        words = [sys.executable, "-m", "ganzoo", "evaluate", str(run), *VARIETY, "--json"]
+        write_text(place, subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    made: list[dict[str, Any]] = json.loads(place.read_text(encoding="utf-8"))
+    return made
 
 
 def board(out: Path) -> tuple[list[str], list[list[str]], list[str]]:
@@ -39,11 +49,11 @@ def board(out: Path) -> tuple[list[str], list[list[str]], list[str]]:
             rows.append([cell["entrant"], cell["state"], *[""] * (CHECKPOINTS + 3)])
             continue
         made: list[dict[str, Any]] = sorted(json.loads(Path(f"{run}.json").read_text(encoding="utf-8")), key=lambda e: e["step"])
-        more = evaluated(Path(f"{run}.variety.json"), [str(run), *VARIETY], 1)
+        more = variety(run)
         protocols |= {e["line"] for e in [made[-1], *more]}
         scores = [e["figures"]["cFID"] for e in made]
-        variety = [f"{value:.2f}" for value in figures(more).values()]
-        rows.append([f"`{cell['entrant']}`", f"{int(cell['steps']):,}", *(f"{s:.1f}" for s in scores), f"{min(scores):.1f}", *variety])
+        beside = [f"{value:.2f}" for e in more for name, value in e["figures"].items() if name in e["better"]]
+        rows.append([f"`{cell['entrant']}`", f"{int(cell['steps']):,}", *(f"{s:.1f}" for s in scores), f"{min(scores):.1f}", *beside])
     rows.sort(key=lambda row: float(row[-4] or "inf"))
     return ["recipe", "steps", *(f"{10 * i} %" for i in range(1, CHECKPOINTS + 1)), "best", "precision", "recall"], rows, sorted(protocols)
 
@@ -65,7 +75,7 @@ def montage(out: Path, names: list[str], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the folder of the runs")
-    parser.add_argument("--budget", default="20m", help="processor time of each run, turned into images")
+    parser.add_argument("--budget", default="5m", help="processor time of each run, turned into images")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     spent = ["--budget", args.budget, "--seeds", "1", "--jobs", "1"]
