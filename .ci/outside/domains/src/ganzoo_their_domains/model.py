@@ -54,7 +54,7 @@ class Cycle(ganzoo.Strategy):
         places = ganzoo.draw("pool", Prior("index", (), len(pool)), len(fake), pool.device)
         old = pool[places].clone()
         filled = (old != 0).flatten(1).any(1).view(-1, 1, 1, 1)
-        pool[places] = ganzoo.gather(fake)
+        pool[ganzoo.gather(places)] = ganzoo.gather(fake)
         half = (torch.arange(len(fake), device=fake.device) % 2 == 0).view(-1, 1, 1, 1)
         return torch.where(filled & half, old, fake)
 
