@@ -216,15 +216,17 @@ class DataSource:
         """The same with other options."""
         return replace(self, asked=replace(self.asked, **changed))
 
-    def prepare(self, sizes: tuple[int, ...] = (), progress: Progress | None = None, **part: Any) -> Prepared:
+    def prepare(
+        self, sizes: tuple[int, ...] = (), progress: Progress | None = None, part: tuple[int, int] | None = None, out: Path | None = None
+    ) -> Prepared:
         """The data from the cache, which is filled first if it must be. sizes: of images, of which one is wanted; empty: any.
 
-        part: `part` and `out` of `ganzoo.data.prepare`, for a part of it in a file of its own.
+        part, out: as in `ganzoo.data.prepare`, for a part of it in a file of its own.
         """
         from ganzoo.data import prepare
 
         try:
-            return prepare(self.asked, self.record, self.options, split=self.split, sizes=sizes, progress=progress, **part)
+            return prepare(self.asked, self.record, self.options, split=self.split, sizes=sizes, progress=progress, part=part, out=out)
         except GanzooError:
             raise
         except (Exception, SystemExit) as e:

@@ -33,15 +33,15 @@ def prepare_command(dataset: str, part: str | None, out: Path | None, **typed: A
 
     if (part is None) != (out is None):
         raise UsageError("--part and --out belong together, as --part 2/8 --out parts.")
-    which: dict[str, Any] = {}
+    which = None
     if part is not None:
         numbers = re.fullmatch(r"(\d+)/(\d+)", part)
         if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]) <= 9999:
             raise UsageError(f"--part: wanted K/N with K from 1 to N, as 2/8; got {part!r}.")
-        which = {"part": (int(numbers[1]), int(numbers[2])), "out": out}
+        which = int(numbers[1]), int(numbers[2])
     asked = options.make(DataOptions, {"dataset": dataset, **{key: value for key, value in typed.items() if value is not None}}, "--")
     with Bar() as bar:
-        found = compose.find_data(catalogue(), asked).prepare(progress=bar.progress, **which)
+        found = compose.find_data(catalogue(), asked).prepare((), bar.progress, which, out)
     for image, reason in found.skipped:
         warn(f"{image} is left out: {reason}")
     if found.note:

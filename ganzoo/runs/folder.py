@@ -19,7 +19,7 @@ class Run:
     """An open run folder, held by this process until `close`.
 
     config: what config.json said when it was opened; empty for a new run. writes: False for the ranks that leave that to the first one:
-    they know of the folder only what it is called. Raises UsageError where another process holds the folder, or where it is no run.
+    of them the folder hears nothing. Raises UsageError where another process holds the folder, or where it is no run.
     """
 
     def __init__(self, folder: Path, writes: bool = True) -> None:
@@ -56,11 +56,16 @@ class Run:
         return run
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        write_json(self.folder / "config.json", config)
+        if self.writes:
+            write_json(self.folder / "config.json", config)
 
     def log(self, line: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl."""
-        append_line(self.folder / "metrics.jsonl", line)
+        self._append("metrics.jsonl", line)
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        if self.writes:
+            append_line(self.folder / name, line)
 
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics.jsonl, but for those that cannot be used, as one that was cut off."""
@@ -75,6 +80,8 @@ class Run:
 
         step: -1 for a run that begins again. warn: told of lines that cannot be used, which are dropped too.
         """
+        if not self.writes:
+            return
         for late in checkpoint.steps_in(self.checkpoints):
             if late > step:
                 path = checkpoint.path_of(self.checkpoints, late)
@@ -95,15 +102,15 @@ class Run:
 
     def samples_were(self, step: int, **health: float) -> None:
         """One line of health.jsonl: how varied the samples of this step are."""
-        append_line(self.folder / "health.jsonl", {"step": step, **health})
+        self._append("health.jsonl", {"step": step, **health})
 
     def landscape_was(self, step: int, **values: Any) -> None:
         """One line of landscape.jsonl: what D thinks of every place at this step."""
-        append_line(self.folder / LANDSCAPE, {"step": step, **values})
+        self._append(LANDSCAPE, {"step": step, **values})
 
     def warn(self, step: int, text: str) -> None:
         """One line of warnings.jsonl."""
-        append_line(self.folder / "warnings.jsonl", {"step": step, "text": text})
+        self._append("warnings.jsonl", {"step": step, "text": text})
 
     def save(
         self, step: int, tensors: Mapping[str, Any], meta: Mapping[str, Any], keep: int = 3, best: Callable[[], Iterable[int]] = tuple

@@ -53,7 +53,8 @@ def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = Fa
     for text in advice(resolved, data):
         watch.warned(text)
     processes.meet()
-    folder = out or Path(processes.told(str(processes.first(lambda: new_folder(Path("runs"), f"{_stem(resolved)}-{data.name}")))))
+    stem = f"{resolved.recipe.name.replace('/', '-')}-{data.name}"
+    folder = out or Path(processes.told(str(processes.first(lambda: new_folder(Path("runs"), stem)))))
     if resumes and processes.told((folder / "config.json").exists()):
         with _opened(Run.open, folder) as run:
             if processes.told(run.writes and finished(folder, resolved.run)):
@@ -73,10 +74,6 @@ def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = Fa
                 shutil.rmtree(folder)
             raise
     return folder
-
-
-def _stem(resolved: Resolved) -> str:
-    return resolved.recipe.name.replace("/", "-")
 
 
 def _opened(opened: Callable[[Path], Run], folder: Path) -> Run:
@@ -261,9 +258,8 @@ def _train(
     made_with = {"recipe": written["recipe"], "ganzoo": __version__, "plugins": written["plugins"], "config": fingerprint}
     error = "it was ended from outside"
     try:
-        if run.writes:
-            run.forget_after(t if loaded is not None else -1, watch.warned)
-            run.write_config({**written, "exports": exports})  # another version of a plugin may make more
+        run.forget_after(t if meta is not None else -1, watch.warned)
+        run.write_config({**written, "exports": exports})  # another version of a plugin may make more
         tracked.opened(run.folder, resolved, data, session)
         train(session, run, resolved.run, tracked, made_with=made_with, exports=exports, t=t, evaluator=evaluator, whose=_whose)
         error = ""

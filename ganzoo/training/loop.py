@@ -69,15 +69,13 @@ def train(
     previews = [_Preview(session, name, main=i == 0) for i, name in enumerate(exports) if run.writes]
     saver = _Saver(session, run, watch, options.keep, made_with, exports)
     health = Health(session.strategy.loss.d_won)
-    if run.writes:
-        health.replay(t, run.metrics(), run.health())
+    health.replay(t, run.metrics(), run.health())
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught:
         if not saver.saved:
             for preview in previews:
                 preview.take(run, 0, watch, health)
-            if run.writes:
-                saver.products(0)
+            saver.products(0)
         saver.remember(t)
         last, stops = False, 0
         while not last and not stops:
@@ -101,12 +99,12 @@ def train(
             if logs:
                 saver.remember(t)
                 watch.logged(t, numbers, clock.log(t, numbers))
-                for warning in health.logged(t, numbers) if run.writes else ():
+                for warning in health.logged(t, numbers):
                     _warn(run, watch, t, warning)
             sheets = t % options.sample_every == 0 or last
             for preview in previews if sheets else ():
                 preview.take(run, t, watch, health)
-            if sheets and not saves and not saver.saved and run.writes:
+            if sheets and not saves and not saver.saved:
                 saver.products(t)
             # Before the checkpoint: a run that is killed in between goes on from the one before, and measures again.
             if evaluator is not None and measures:
@@ -136,7 +134,7 @@ def _evaluate(
     try:
         product = Exported.of(strategy, step=t, meta=next(iter(exports.values())))
         evaluations = evaluator(product, n, str(checkpoint.path_of(Path("checkpoints"), t)))
-        for evaluation in evaluations if run.writes else ():
+        for evaluation in evaluations:
             add_evaluation(run.folder, evaluation.to_json())
         watch.evaluated(t, evaluations)
     except Exception as e:  # out of memory, a metric of somebody's: no reason to end a run
@@ -147,8 +145,7 @@ def _evaluate(
 
 def _warn(run: Run, watch: Watch, t: int, text: str) -> None:
     with _best_effort(watch):
-        if run.writes:
-            run.warn(t, text)
+        run.warn(t, text)
     watch.warned(text)
 
 
@@ -193,6 +190,8 @@ class _Saver:
 
     def products(self, t: int) -> None:
         """Write the products' files and the chart before there is a checkpoint; where the disk refuses, that costs a warning."""
+        if not self.run.writes:
+            return
         with _best_effort(self.watch):
             exported.save(self.run.folder, checkpoint.tensors_of(self.session.strategy), t, self.exports)
             self._chart()
@@ -305,8 +304,6 @@ class _Clock:
         rate = (position - self.mark[1]) * self.batches.batch_size / max(now - self.mark[0], 1e-9)
         self.mark = (now, position)
         with _best_effort(self.watch):
-            if not self.run.writes:
-                return rate
             line = {"step": t, "time": round(now - self.start, 3), "images_seen": self.batches.seen, "images_per_second": round(rate, 1)}
             self.run.log({**line, **values})
         return rate
