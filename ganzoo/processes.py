@@ -5,6 +5,7 @@ torchrun starts them, or `launch`. Rank 0 alone writes; the others follow what i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import json
@@ -132,6 +133,15 @@ def leave() -> None:
     if dist.is_initialized():
         _stores.clear()
         dist.destroy_process_group()
+
+
+def end(status: int) -> None:
+    """End this process if it is a rank, at once: where another one is gone, gloo may abort while it is taken apart."""
+    if dist.is_initialized():
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _end_with_parent() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from ganzoo import machine, processes, ranks
 from ganzoo.files import read_lines
@@ -31,12 +32,16 @@ CASES += ["dcgan+ada", "dcgan+diffaugment"]
 BATCH = 13  # uneven
 
 
+@functools.cache
+def store() -> TCPStore:
+    """Where ranks find each other: torchrun has one too, and it outlives them."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
 def rank_environments(n: int) -> list[dict[str, str]]:
     """What torchrun tells each of n processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store().port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    place |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
     return [os.environ | place | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(n)] if n > 1 else [dict(os.environ)]
 
 
@@ -153,11 +158,15 @@ def until(wanted, seconds=60):
         time.sleep(0.02)
 
 
-def test_a_signal_to_one_rank_stops_all_after_one_step_which_is_saved(gan, tmp_path):
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_signal_to_one_rank_stops_all_after_one_step_which_is_saved(times, gan, tmp_path):
+    """A parent of several threads that dies sends its signal more than once, and so do a terminal and torchrun together."""
     out = tmp_path / "run"
     running = started([*gan, "--steps", "1000000", "--out", str(out)])
     until((out / "metrics.jsonl").exists)
-    running[1].send_signal(signal.SIGTERM)
+    for _ in range(times):
+        running[1].send_signal(signal.SIGTERM)
+        time.sleep(0.02)
     ends = ended(running)
     assert [end.returncode for end in ends] == [143, 143]
     step = max(int(path.stem) for path in (out / "checkpoints").iterdir())

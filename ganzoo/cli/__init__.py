@@ -95,6 +95,15 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 1 for a failure, 2 for wrong usage, 128 + N after signal N."""
+    try:
+        _main(args)
+    except SystemExit as e:
+        if isinstance(e.code, int) and (processes := sys.modules.get("ganzoo.processes")):
+            processes.end(e.code)
+        raise
+
+
+def _main(args: Sequence[str] | None) -> NoReturn:
     # OpenMP's threads wait for each other by spinning, for milliseconds. Where another process has a core, that made training 20 times
     # slower; with a short spin, 7 times, and nothing is lost on a quiet machine. Read once, when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:

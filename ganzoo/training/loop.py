@@ -71,7 +71,7 @@ def train(
     health = Health(session.strategy.loss.d_won)
     health.replay(t, run.metrics(), run.health())
     parameters = list(session.strategy.parameters())
-    with _signals(watch) as caught:
+    with _signals(watch) as caught, _keeping(saver):
         if not saver.saved:
             for preview in previews:
                 preview.take(run, 0, watch, health)
@@ -96,8 +96,8 @@ def train(
                         f"{bad} is not a finite number at step {t}. The last healthy state, of step {good}, is saved; "
                         "start again with a smaller learning rate or in --precision fp32."
                     )
-            if logs:
                 saver.remember(t)
+            if logs:
                 watch.logged(t, numbers, clock.log(t, numbers))
                 for warning in health.logged(t, numbers):
                     _warn(run, watch, t, warning)
@@ -322,6 +322,25 @@ def _finite(parameters: Sequence[Tensor]) -> bool:
 
 
 @contextlib.contextmanager
+def _keeping(saver: _Saver) -> Iterator[None]:
+    """Where another rank is gone, save the last healthy state. Raises GanzooError."""
+    try:
+        yield
+    except RuntimeError as e:
+        if not (lost := processes.lost(e)):
+            raise
+        raise GanzooError(f"{lost}{_kept(saver)}") from e
+
+
+def _kept(saver: _Saver) -> str:
+    """Save the last healthy state, and say so."""
+    try:
+        return f" The last healthy state, of step {saver.save_remembered()}, is saved." if saver.run.writes else ""
+    except GanzooError as failed:
+        return f" The last healthy state could not be saved: {failed}"
+
+
+@contextlib.contextmanager
 def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], str]) -> Iterator[None]:
     """Where a step raises, save the last healthy state, and say whose code it was if it was a plugin's.
 
@@ -330,12 +349,9 @@ def _blaming(session: Session, saver: _Saver, whose: Callable[[BaseException], s
     try:
         yield
     except (Exception, SystemExit) as e:
-        try:
-            saved = f" The last healthy state, of step {saver.save_remembered()}, is saved." if saver.run.writes else ""
-        except GanzooError as failed:
-            saved = f" The last healthy state could not be saved: {failed}"
-        if lost := processes.lost(e):
-            raise GanzooError(f"{lost}{saved}") from e
+        if processes.lost(e):
+            raise
+        saved = _kept(saver)
         if (plugin := whose(e)) and not isinstance(e, GanzooError):
             raise GanzooError(
                 f"{plugin} raised {type(e).__name__} in a step: {e}. That is not a fault of ganzoo's: tell its author.{saved}"
@@ -359,15 +375,20 @@ def _best_effort(watch: Watch) -> Iterator[None]:
 def _signals(watch: Watch) -> Iterator[list[int]]:
     """Collect SIGINT, SIGTERM and, unless it is ignored as by nohup, SIGHUP; the second one ends the process at once.
 
+    A rank takes those of one moment for one: a terminal and torchrun both pass on Ctrl-C, and a parent that dies sends one a thread.
     In another thread than the main one there are none.
     """
     caught: list[int] = []
+    moment = time.monotonic()
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if caught:
+        nonlocal moment
+        if not caught:
+            caught.append(number)
+            moment = time.monotonic() + (1 if ranks.world() > 1 else 0)
+        elif time.monotonic() > moment:
             watch.abandoned()
             os._exit(128 + number)
-        caught.append(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
