@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import log2
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 import ganzoo
 from ganzoo import DataSpec, Prior
@@ -26,6 +27,20 @@ def doublings(spec: DataSpec) -> int:
     return int(log2(spec.shape[-1] // 4))
 
 
+class Projection(nn.ConvTranspose2d):
+    """The first layer of G, a transposed convolution of one pixel: latents (N, z_dim) to (N, C, 4, 4). As a matrix product it is faster."""
+
+    def forward(self, z: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return linear(z, self.weight.flatten(1).T).unflatten(1, self.weight.shape[1:])
+
+
+class Score(nn.Conv2d):
+    """The last layer of D, a convolution over all of its 4 x 4 pixels: (N, C, 4, 4) to (N, 1). As a matrix product it is faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x.flatten(1), self.weight.flatten(1))
+
+
 class Generator(ganzoo.Generator):
     """Figure 1: the latent is projected to 4 x 4 pixels with many channels; each layer doubles the size and halves the channels.
 
@@ -38,7 +53,7 @@ class Generator(ganzoo.Generator):
     def __init__(self, spec: DataSpec, options: GeneratorOptions) -> None:
         super().__init__(spec, options)
         widths = [options.width * 2**i for i in reversed(range(doublings(spec)))]
-        layers: list[nn.Module] = [nn.ConvTranspose2d(options.z_dim, widths[0], 4, 1, 0, bias=False)]
+        layers: list[nn.Module] = [Projection(options.z_dim, widths[0], 4, bias=False)]
         for c_in, c_out in zip(widths, [*widths[1:], spec.shape[0]], strict=True):
             layers += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=False)]
         self.net = nn.Sequential(*layers, nn.Tanh()).apply(initialise)
@@ -47,7 +62,7 @@ class Generator(ganzoo.Generator):
         return {"z": Prior(self.options.prior, (self.options.z_dim,))}
 
     def forward(self, z: Tensor) -> Tensor:
-        x: Tensor = self.net(z[:, :, None, None])
+        x: Tensor = self.net(z)
         return x
 
 
@@ -65,7 +80,7 @@ class Discriminator(ganzoo.Discriminator):
         layers: list[nn.Module] = [nn.Conv2d(spec.shape[0], widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
         for c_in, c_out in pairwise(widths):
             layers += [nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False), self.norm(c_out), nn.LeakyReLU(0.2, inplace=True)]
-        self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)).apply(initialise)
+        self.net = nn.Sequential(*layers, Score(widths[-1], 1, 4, bias=False)).apply(initialise)
 
     def norm(self, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
