@@ -6,7 +6,7 @@ FOLDER holds FashionMNIST/. torchgan is given the images ready, as a tensor; its
 end of the first epoch, where torchgan 0.1.0 fails with today's torchvision: it draws a sheet with an argument that is gone. Batches of
 64, Adam. wgan, wgan-gp: a critic step of each batch, G's after every fifth. torchgan's gradient penalty is a loss of its own, with a pass
 of G, one of the critic and a step of the optimiser more; ganzoo makes one step of both. Real images a second of processor time, one
-thread, in turns, medians.
+thread, in turns, medians. "torchgan, bf16": what its loop would reach with ganzoo's means, as in peers.py.
 """
 
 from __future__ import annotations
@@ -25,10 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peers import with_means
 from torch import Tensor, nn
 
 RECIPES: dict[str, dict[str, Any]] = {"dcgan": {}, "wgan": {"n_critic": 5, "warmup": 0}, "wgan-gp": {"d_steps": 5}}
-WAYS: dict[str, dict[str, Any]] = {"ganzoo, fp32": {"precision": "fp32"}, "ganzoo": {}}
+WAYS: dict[str, dict[str, Any]] = {
+    "torchgan": {},
+    "torchgan, bf16": {"bf16": True},
+    "ganzoo, fp32": {"precision": "fp32"},
+    "ganzoo": {},
+    "ganzoo, reused fakes": {"reuse_fakes": True},
+}
 BATCH, WIDTH, WARM = 64, 32, 10
 
 
@@ -65,7 +72,7 @@ def networks(recipe: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return G, {"name": DCGANDiscriminator, "args": D}
 
 
-def theirs(recipe: str, data: Path, batches: int) -> float:
+def theirs(recipe: str, data: Path, batches: int, chosen: dict[str, Any]) -> float:
     """Images a second of torchgan's Trainer."""
     from torchgan import losses
     from torchgan.trainer import Trainer
@@ -90,7 +97,7 @@ def theirs(recipe: str, data: Path, batches: int) -> float:
             {"generator": {**G, "optimizer": adam}, "discriminator": {**D, "optimizer": adam}}, game, device=torch.device("cpu"), epochs=1,
             ncritic=1 if recipe == "dcgan" else 5, sample_size=8, checkpoints=f"{work}/model/gan", recon=f"{work}/images",
         )  # fmt: skip
-        with contextlib.suppress(Stop):
+        with contextlib.suppress(Stop), with_means(chosen):
             trainer(loader)
     return batches * BATCH / loader.seconds
 
@@ -144,14 +151,16 @@ def ours(recipe: str, data: Path, batches: int, chosen: dict[str, Any]) -> float
     from ganzoo.registry.catalogue import catalogue
     from ganzoo.training.session import open_session
 
+    options = RECIPES[recipe] | {name: value for name, value in chosen.items() if name == "reuse_fakes"}
     run = {"dataset": "fashion-mnist", "data_dir": str(data), "image_size": "32", "device": "cpu", "ema": 0.0, "batch_size": BATCH}
+    run |= {name: value for name, value in chosen.items() if name not in options}
     with tempfile.TemporaryDirectory() as work:
         file = Path(work) / "theirs.py"
         made = f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom torchgan_speed import parts\n"
         file.write_text(f"import sys\nGANZOO_API = 1\n{made}Generator, Discriminator, ganzoo_register = parts({recipe!r})\n")
         discovery.named.append(file)
         own = {"generator": "theirs", "discriminator": "theirs"}
-        _, _, session = open_session(compose.resolve(catalogue(), recipe, Changes(run | chosen, own, (), {"strategy": RECIPES[recipe]})))
+        _, _, session = open_session(compose.resolve(catalogue(), recipe, Changes(run, own, (), {"strategy": options})))
         torch.set_num_threads(1)
         t, seen, start = 0, 0, 0.0
         while not start or session.batches.seen - seen < batches * BATCH:
@@ -166,7 +175,7 @@ def main() -> None:
     if sys.argv[1:2] == ["child"]:
         side, recipe, data, batches, chosen = json.loads(sys.argv[2])
         torch.set_num_threads(1)
-        print(theirs(recipe, Path(data), batches) if side == "theirs" else ours(recipe, Path(data), batches, chosen))
+        print((theirs if side == "theirs" else ours)(recipe, Path(data), batches, chosen))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -174,11 +183,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     for recipe in RECIPES:
-        rates: dict[str, list[float]] = {name: [] for name in ("torchgan", *WAYS)}
+        # wgan's strategy has no such option: G makes one step after five of the critic.
+        rates: dict[str, list[float]] = {name: [] for name in WAYS if recipe != "wgan" or "reused" not in name}
         for _ in range(args.rounds):
             for name in rates:
-                side = "theirs" if name == "torchgan" else "ours"
-                asked = json.dumps([side, recipe, str(args.data.resolve()), args.batches, WAYS.get(name, {})])
+                side = "theirs" if name.startswith("torchgan") else "ours"
+                asked = json.dumps([side, recipe, str(args.data.resolve()), args.batches, WAYS[name]])
                 env = os.environ | {"OMP_NUM_THREADS": "1"}
                 done = subprocess.run([sys.executable, __file__, "child", asked], env=env, stdout=subprocess.PIPE, text=True, check=True)
                 rates[name].append(float(done.stdout.splitlines()[-1]))
