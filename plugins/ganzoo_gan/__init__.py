@@ -60,7 +60,7 @@ def ganzoo_register() -> list[Part | Recipe]:
                 "ring, 3 seeds: 7.7 (7 to 8) of 8 modes, KL 0.6; with --loss r1 8, KL 0.001",
             ),
             presets={
-                "quick": {"steps": 4000, "batch_size": 128, "ema": 0.999},
+                "quick": {"steps": 4000, "batch_size": 128, "ema": 0.999, "strategy.lr_g": 1e-3, "strategy.lr_d": 1e-3},
                 "paper": {
                     "steps": 300_000, "batch_size": 100, "generator.prior": "uniform", "generator.width": 1200, "generator.layers": 2,
                     "discriminator.width": 1200, "discriminator.layers": 2,
