@@ -168,7 +168,7 @@ assert a.Images("samples")[0].width > 100
 assert [e.step for e in a.Scalars("evaluation/fid (pixels)")] == [3, 4, 6]
 start = a.summary_metadata["_hparams_/session_start_info"].plugin_data.content
 told = metadata.parse_session_start_info_plugin_data(start).hparams
-assert told["generator"].string_value == "mlp" and told["strategy.lr_g"].number_value == 2e-4, told
+assert told["generator"].string_value == "mlp" and told["strategy.lr_g"].number_value == 1e-3, told
 """
     read = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert read.returncode == 0, read.stderr
