@@ -1,6 +1,6 @@
 """The basic GANs with minutes of one core each, measured at ten checkpoints: who overtakes whom, and who collapses late.
 
-    python benchmarks/long.py --out runs/long --budget 20m    # trains, evaluates, writes a table; stopped, it goes on
+    python benchmarks/long.py --out runs/long    # trains, evaluates, writes a table; stopped, it goes on
 
 It is `ganzoo compare`, and then `ganzoo evaluate` of each run's last state for precision and recall, and the last sheets side by side:
 long.table.md and long.png, of which benchmarks/results/long.md tells. Data: Fashion-MNIST's 60,000 training images, at 32 pixels, in
@@ -75,7 +75,7 @@ def montage(out: Path, names: list[str], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the folder of the runs")
-    parser.add_argument("--budget", default="5m", help="processor time of each run, turned into images")
+    parser.add_argument("--budget", default="20m", help="processor time of each run, turned into images")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     spent = ["--budget", args.budget, "--seeds", "1", "--jobs", "1"]
