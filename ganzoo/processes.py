@@ -128,13 +128,6 @@ def launch(n: int, command: Sequence[str]) -> int:
     return 0
 
 
-def leave() -> None:
-    """The run is over, on all ranks."""
-    if dist.is_initialized():
-        _stores.clear()
-        dist.destroy_process_group()
-
-
 def end(status: int) -> None:
     """End this process if it is a rank, at once: where another one is gone, gloo may abort while it is taken apart."""
     if dist.is_initialized():

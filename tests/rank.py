@@ -61,4 +61,4 @@ if __name__ == "__main__":
         folder.mkdir(parents=True, exist_ok=True)
         for asked in sys.argv[3:]:
             learn(folder, int(sys.argv[2]), asked, steps)
-    processes.leave()
+    processes.end(0)
