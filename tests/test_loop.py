@@ -330,6 +330,8 @@ def test_health_warns_once_within_a_few_lines_when_D_has_won_and_again_after_a_r
     won, fair = {"d/real": 0.001, "d/fake": 0.002}, {"d/real": 0.5, "d/fake": 0.5}
     told = [bool(health.logged(10 * i, line)) for i, line in enumerate([won] * 50 + [fair] + [won] * 50)]
     assert [10 * i for i, said in enumerate(told) if said] == [D_WON_STEPS, 510 + D_WON_STEPS]
+    told = [bool(health.logged(t, fair if t % 100 == 0 else won)) for t in range(10_000, 100_000, 10)]
+    assert 1 <= sum(told) <= 4, "D wins and loses nine hundred times"
     rare = Health(0.02)  # a line every 200 steps: five of them
     assert [bool(rare.logged(200 * i, won)) for i in range(8)].index(True) == D_WON_LINES - 1
 
@@ -445,6 +447,18 @@ def test_a_generator_that_draws_three_pictures_lacks_diversity_and_has_not_colla
     last = read_lines(tmp_path / "run" / "health.jsonl")[-1]
     assert last["spread"] > 0.2
     assert last["apartness"] < 0.05
+
+
+def test_samples_that_become_more_different_with_each_sheet_do_not_lack_diversity():
+    """The first sheets of `gan` and of an `acgan` that collapses, as they were measured, and of one that is stuck."""
+
+    def told(*sheets):
+        health = Health(None)
+        return [i for i, apartness in enumerate(sheets) if health.sampled(0.7, apartness)]
+
+    assert told(0.1, 0.17, 0.18, 0.25, 0.27, 0.35) == []
+    assert told(0.52, 0.32, 0.07, 0.04, 0.03, 0.03) == [4]
+    assert told(0.1, 0.1, 0.1, 0.1, 0.3, 0.1, 0.1, 0.1) == [2, 7]
 
 
 def test_samples_as_different_as_real_ones_are_apart_and_repeated_ones_are_not():

@@ -14,6 +14,7 @@ COLLAPSED = 0.05  # share of the real samples' spread
 COLLAPSED_SHEETS = 3  # sample sheets in a row
 COLLAPSE, NO_DIVERSITY = "the samples have collapsed to one", "the samples lack diversity"  # how the warnings begin
 REPEATED = 0.25  # share of the distance between real samples
+RISING = 1.25  # as much more apart over three sheets: it gets better by itself, as in the first steps of many a GAN
 
 
 def not_finite(values: Mapping[str, float]) -> str:
@@ -51,9 +52,10 @@ class Health:
 
     def __init__(self, d_won: float | None) -> None:
         self.d_won = d_won
-        self._won = self._alike = self._few = 0
-        self._since = 0  # the step since which D has won
-        self._told = self._large = False
+        self._won = self._alike = 0
+        self._few: list[float] = []  # how far apart the samples of the last sheets were, all of a few kinds
+        self._since = self._again = 0  # the step since which D has won; before which it is not said again
+        self._told = self._large = self._few_told = False
 
     def logged(self, t: int, values: Mapping[str, float]) -> list[str]:
         """Warnings when D separates real from fake perfectly, log line after log line, so that G learns little; when a term explodes."""
@@ -71,8 +73,8 @@ class Health:
             return warnings
         self._since = self._since if self._won else t
         self._won += 1
-        if self._won >= D_WON_LINES and t - self._since >= D_WON_STEPS and not self._told:
-            self._told = True
+        if self._won >= D_WON_LINES and t - self._since >= D_WON_STEPS and not self._told and t >= self._again:
+            self._told, self._again = True, 2 * t  # in a long run D may win and lose a hundred times
             warnings.append(
                 f"D tells real from fake without error since step {self._since}: G learns little. Give D less (a smaller "
                 "--discriminator.width, a smaller learning rate, --with ada where images are few) or take a loss with a gradient penalty."
@@ -91,14 +93,16 @@ class Health:
     def sampled(self, spread: float, apartness: float = 1.0) -> list[str]:
         """Warnings when the samples are all alike, or repeat a few kinds, sheet after sheet."""
         self._alike = self._alike + 1 if spread < COLLAPSED else 0
-        self._few = self._few + 1 if apartness < REPEATED and spread >= COLLAPSED else 0
+        few = apartness < REPEATED and spread >= COLLAPSED
+        self._few, self._few_told = [*self._few, apartness][-COLLAPSED_SHEETS:] if few else [], self._few_told and few
         warnings = []
         if self._alike == COLLAPSED_SHEETS:
             warnings.append(
                 f"{COLLAPSE}: they differ by {spread:.1%} of what real ones do. "
                 "Start again with another --seed, a smaller learning rate, or another loss."
             )
-        if self._few == COLLAPSED_SHEETS:
+        if len(self._few) == COLLAPSED_SHEETS and not self._few_told and apartness <= RISING * self._few[0]:
+            self._few_told = True
             warnings.append(
                 f"{NO_DIVERSITY}: the distance between similar samples is {apartness:.0%} of that between real ones. "
                 "G draws a few kinds over and over. Take another loss, a smaller learning rate, or larger batches."
