@@ -445,7 +445,7 @@ class Resolved:
         return made.to(device)
 
     def build(self, spec: DataSpec, device: torch.device, degradation: Degradation | None = None) -> Strategy:
-        """The strategy with its networks and optimisers, initialised from the seed alone, on the device, in channels_last.
+        """The strategy with its networks and optimisers, initialised from the seed alone, on the device, in the faster layout.
 
         spec: of the batches. Raises GanzooError where a plugin cannot be loaded, or its part not be built.
         """
@@ -477,7 +477,10 @@ class Resolved:
         builders = Builders(spec, loss, self.records.loss, self.run.steps, degradation, make, wrap, extractor)
         strategy: Strategy = self.parts["strategy"].build(builders, self.options["strategy"])
         strategy.finish(bool(self.run.ema))
-        strategy.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Convolutions are faster in channels_last. InstanceNorm takes and gives NCHW, so there each of them would copy what it is given.
+        nchw = device.type == "cpu" and any(isinstance(module, torch.nn.InstanceNorm2d) for module in strategy.modules())
+        layout = torch.contiguous_format if nchw else torch.channels_last
+        strategy.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         for optimiser in strategy.optimisers().values():
             for group in optimiser.param_groups:
                 group["lr"] = machine.to_device(group["lr"], device) if isinstance(group["lr"], torch.Tensor) else group["lr"]

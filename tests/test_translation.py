@@ -18,6 +18,7 @@ from ganzoo.randomness import draws
 from ganzoo.registry.catalogue import catalogue
 from ganzoo.runs import checkpoint
 from ganzoo.runs.exported import load
+from ganzoo.testing import toys
 from ganzoo.training.session import open_session
 from ganzoo.types import DataSpec, Field
 
@@ -40,6 +41,15 @@ def test_a_patch_is_as_large_as_its_option_says(layers, pixels):
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     seen = x.grad.abs().sum((0, 1))
     assert (int((seen.sum(0) > 0).sum()), int((seen.sum(1) > 0).sum())) == (pixels, pixels)
+
+
+@pytest.mark.parametrize(("recipe", "channels_last"), [("pix2pix", False), ("cyclegan", False), ("dcgan", True)])
+def test_only_networks_without_instance_norm_are_in_channels_last(recipe, channels_last):
+    """InstanceNorm takes and gives NCHW: it would copy each picture that it is given."""
+    asked = Field("image", (3, 32, 32)), ("source", "x_a", "x_b")
+    strategy = small(recipe, toys.file(*asked)).build(toys.spec(*asked), torch.device("cpu"))
+    weights = [p for p in strategy.parameters() if p.dim() == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert {p.is_contiguous(memory_format=torch.channels_last) for p in weights} == {channels_last}
 
 
 def test_a_unet_takes_any_size_and_its_noise_is_that_of_the_seed():
