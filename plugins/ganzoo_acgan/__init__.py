@@ -63,7 +63,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             presets={
                 "quick": {
                     "steps": 4000, "batch_size": 64, "ema": 0.99, "generator.width": 16, "discriminator.strided": True,
-                    "discriminator.width": 16, "discriminator.dropout": 0.0, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4,
+                    "discriminator.width": 16, "discriminator.dropout": 0.25, "strategy.lr_g": 5e-4, "strategy.lr_d": 5e-4,
                     "strategy.reuse_fakes": True,
                 },
                 "paper": {"steps": 50_000, "batch_size": 100},
