@@ -122,22 +122,26 @@ def table(made: Sequence[tuple[str, dict[str, Any]]]) -> tuple[list[str], list[l
     return ["recipe", *names, "steps", "images", "seconds", "remarks"], lines
 
 
-def montage(out: Path, names: Sequence[str], path: Path) -> None:
-    """One row of samples a recipe: the last sheet of its first seed, its first row, twice as large as the pixels."""
+def montage(out: Path, names: Sequence[str], results: Path) -> None:
+    """One row of samples a recipe, twice as large as the pixels: the first of the last sheet of its first seed. The sheets beside it, for
+    the recipes' cards: six rows, none of them picked."""
     strips = []
+    (results / "sheets").mkdir(exist_ok=True)
     for name in names:
-        sheets = sorted((out / f"{name}-0" / "samples").glob("*.png"))
+        sheets = sorted(path for path in (out / f"{name}-0" / "samples").glob("*.png") if path.stem.isdigit())
         if sheets:
             with Image.open(sheets[-1]) as sheet:
-                page = sheet.convert("RGB")
+                page = sheet.convert("L")
                 # Sheets have 8 columns, or one a class, and may be enlarged by a whole factor.
-                factor = page.width // (274 if page.width % 274 == 0 else 342)
-                row = page.crop((0, 0, 274 * factor, 36 * factor))
-                strips.append(row.resize((548, 72), Image.Resampling.NEAREST))
-    page = Image.new("RGB", (strips[0].width, 72 * len(strips)), "white")
+                columns = 8 if page.width % 274 == 0 else 10
+                page = page.crop((0, 0, page.width, page.width * 206 // (34 * columns + 2)))
+                page = page.resize((34 * columns + 2, 206), Image.Resampling.NEAREST)
+                page.save(results / "sheets" / f"{name}.webp", lossless=True, method=6)
+                strips.append(page.crop((0, 0, 274, 36)).resize((548, 72), Image.Resampling.NEAREST))
+    page = Image.new("L", (strips[0].width, 72 * len(strips)), "white")
     for i, strip in enumerate(strips):
         page.paste(strip, (0, 72 * i))
-    page.save(path)
+    page.save(results / "scoreboard.png")
 
 
 def main() -> None:
@@ -172,7 +176,7 @@ def main() -> None:
     (args.results / "scoreboard.md").write_text("\n".join(about) + "\n", encoding="utf-8")
     told = {"rows": [{"name": name, **row} for name, row in made], "protocols": protocols, "machine": there, "command": words}
     (args.results / "scoreboard.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    montage(args.out, [line[0] for line in lines if line[0] != REAL], args.results / "scoreboard.png")
+    montage(args.out, [line[0] for line in lines if line[0] != REAL], args.results)
     print("\n".join(text))
 
 
