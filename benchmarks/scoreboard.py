@@ -43,10 +43,11 @@ REAL = "real, held out"
 
 
 def recipes() -> list[str]:
-    """ganzoo's own recipes that make images."""
+    """ganzoo's own recipes that draw images, of no other pictures and with all labels or none."""
     found = []
     for entry in catalogue().entries("recipe"):
-        if entry.plugin.distribution == CORE and "image" in compose.Parts.of(compose.draft(catalogue(), entry.name).parts).media:
+        parts = compose.Parts.of(compose.draft(catalogue(), entry.name).parts)
+        if entry.plugin.distribution == CORE and "image" in parts.media and parts.latents and {*parts.keys} <= {"x", "y"}:
             found.append(entry.name)
     return found
 
