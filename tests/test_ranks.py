@@ -80,7 +80,7 @@ def test_ranks_learn_what_one_process_learns(n, alone, tmp_path):
         for key, value in ((key, value) for key, value in one.items() if value.numel()):
             rounding = re.fullmatch(ROUNDING.get(name, ROUNDING["*"]), key)
             difference = float((value.double() - many[key].double()).abs().max() / value.double().abs().max().clamp_min(1))
-            assert difference <= (1e-9 if rounding else 5e-12), f"{name}: {key}: {difference}"
+            assert difference <= (1e-8 if rounding else 5e-12), f"{name}: {key}: {difference}"
         for mine, theirs in zip(one_terms, many_terms, strict=True):
             assert theirs == pytest.approx(mine, rel=1e-9, abs=1e-11), name
         (one, one_terms), (many, many_terms) = read(alone, "float32", name), read(shared, "float32", name)
