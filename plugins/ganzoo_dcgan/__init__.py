@@ -53,10 +53,10 @@ def ganzoo_register() -> list[Part | Recipe]:
             summary="convolutions and BatchNorm in both networks, Adam with beta1 0.5",
             parts={"generator": "dcgan", "discriminator": "dcgan", "loss": "non-saturating", "strategy": "alternating"},
             results=(
-                "Fashion-MNIST, 120 s, bf16, 2 seeds: cFID 39.7 (38.4 to 40.9), recall 0.60; with 2e-4 and new fakes 55.1, 0.52",
-                "the same, 20 minutes, one seed: cFID 26.4, 19.4 at its best, recall 0.51; benchmarks/results/long.md",
-                "score board (24 November, fp32), 120 s, 3 seeds: cFID 57.7 (54.8 to 62.4), FID@768 0.481 (0.462 to 0.506)",
-                "real images: cFID 0.22, FID@768 0.079; benchmarks/results/scoreboard.md",
+                "Fashion-MNIST, 120 s, bf16, 3 seeds: cFID 38.1 (36.2 to 41.5), FID@768 0.348 (0.32 to 0.386), recall 0.58 (0.57 to 0.59)",
+                "with rates of 2e-4 and new fakes, 2 seeds: cFID 55.1, recall 0.52",
+                "Fashion-MNIST, 20 minutes, one seed: cFID 26.4, 19.4 at its best, recall 0.51; benchmarks/results/long.md",
+                "real images: cFID 0.22, FID@768 0.042; benchmarks/results/scoreboard.md",
             ),
             presets={
                 "quick": {
