@@ -131,10 +131,23 @@ def launch(n: int, command: Sequence[str]) -> int:
 def end(status: int) -> None:
     """End this process if it is a rank, at once: where another one is gone, gloo may abort while it is taken apart."""
     if dist.is_initialized():
+        with contextlib.suppress(RuntimeError):
+            _leave(_timeout().total_seconds() if status == 0 else 5)
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _leave(patience: float) -> None:
+    """Where rank 0 holds the store itself, as without torchrun, it stays for so many seconds until the others, who may still read, have
+    left."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" or not _stores:
+        return
+    end, left = time.monotonic() + patience, _ask(_stores[0].add, "ganzoo/left", int(rank() > 0))
+    while rank() == 0 and left < world() - 1 and time.monotonic() < end:
+        time.sleep(0.02)
+        left = _ask(_stores[0].add, "ganzoo/left", 0)
 
 
 def _end_with_parent() -> None:

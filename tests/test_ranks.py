@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -253,6 +254,30 @@ def test_a_metric_that_fails_on_the_first_rank_costs_a_warning_and_no_rank_waits
     assert [line["text"] for line in read_lines(out / "warnings.jsonl")] == [
         f"not evaluated at step {t}: ValueError: never" for t in (1, 2)
     ]
+
+
+def test_the_first_rank_waits_for_the_others_where_it_holds_their_store(tmp_path):
+    """Without torchrun, as under srun or mpirun, the first rank holds it: who still reads from it when that rank ends would fail."""
+    late = """
+import time
+from ganzoo import processes, ranks
+processes.join()
+if ranks.rank():
+    time.sleep(1)
+    processes._ask(processes._stores[0].add, "ganzoo/late", 1)
+    print("was answered", flush=True)
+processes.end(0)
+"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environments = [
+        {k: v for k, v in env.items() if not k.startswith("TORCHELASTIC")} | {"MASTER_PORT": port} for env in rank_environments(2)
+    ]
+    ranks_of_it = [subprocess.Popen([sys.executable, "-c", late], env=env, stdout=subprocess.PIPE, text=True) for env in environments]
+    said = [rank.communicate(timeout=120)[0] for rank in ranks_of_it]
+    assert [rank.returncode for rank in ranks_of_it] == [0, 0], said
+    assert said == ["", "was answered\n"]
 
 
 def test_resume_or_start_starts_then_goes_on_then_does_nothing(gan, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,6 +179,8 @@ def two_ranks_do_what_one_process_does(case: Case) -> None:
     rounding, and the ranks have the same bits. A statistic of the batch, a pool, a moving average need `ganzoo.overall`, `gather` and
     `mine`, `over_ranks`; random numbers `ganzoo.draw`.
     """
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
     from ganzoo.runs.checkpoint import read
     from ganzoo.training.launch import start
     from ganzoo.training.loop import Watch
@@ -188,9 +189,8 @@ def two_ranks_do_what_one_process_does(case: Case) -> None:
         raise Skip("it needs processes that are forked")
     resolved = case.resolved(steps=1, flip=True)
     one, two = start(resolved, case.folder / "one", Watch()), case.folder / "two"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's: it outlives the ranks
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"}
     local = [word for p in case.zoo.plugins if p.distribution == LOCAL for word in ("--plugin", p.location)]
     words = [*local, "run", resolved.config.recipe, "--config", str(one / "config.json"), "--out", str(two)]
     ranks = [fresh.Process(words, os.environ | place | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
