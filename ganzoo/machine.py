@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def threads() -> int:
     """How many threads to compute with: as OMP_NUM_THREADS says, else as many cores as the affinity mask and the cgroup allow.
 
-    More threads than cores spin against each other, at a sixth of the speed.
+    More threads than cores spin against each other, at a sixth of the speed and less. The number does not go by what other processes do:
+    the bits of a run depend on it. See `Crowd`.
     """
     if (wanted := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(wanted) > 0:
         return int(wanted)
@@ -45,6 +46,50 @@ def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+class Crowd:
+    """Notices that other processes take the cores which this one's threads compute on. They wait for each other in every operation, so
+    with a core less they are not slower by a part, but ten times and more. Linux only: elsewhere nothing is noticed.
+
+    threads: how many this process computes with. read: seconds that all processes have computed on the cores allowed here, and that this
+    one has.
+    """
+
+    WINDOW = 10.0  # seconds: what takes less is no reason to say anything
+
+    def __init__(self, threads: int, read: Callable[[], tuple[float, float]] | None = None) -> None:
+        self.threads, self.read = threads, read or seconds_computed
+        self.before, self.told = (time.monotonic(), *self.read()), False
+
+    def warning(self, folder: Path) -> str:
+        """What to say, once a run, and what to do; else ""."""
+        now = (time.monotonic(), *self.read())
+        wall, every, own = (b - a for a, b in zip(self.before, now, strict=True))
+        if self.told or self.threads < 2 or wall < self.WINDOW:
+            return ""
+        self.before = now
+        others, cores = (every - own) / wall, allowed_cores()
+        if cores - others > self.threads - 0.5:
+            return ""
+        self.told = True
+        return (
+            f"other processes compute on {others:.1f} of this machine's {cores} cores. This run's {self.threads} threads wait for each "
+            "other, so it may be many times slower. End them, or stop this run and go on with fewer threads: "
+            f"OMP_NUM_THREADS={max(1, int(cores - others))} ganzoo resume {folder}"
+        )
+
+
+def seconds_computed(root: Path = Path("/proc")) -> tuple[float, float]:
+    """The seconds that all processes have computed on the cores allowed here, and those that this one has; 0 and 0 except on Linux."""
+    try:
+        lines = [line.split() for line in (root / "stat").read_text(encoding="utf-8").splitlines()]
+        allowed = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        # user, nice, system, idle, iowait, irq, softirq
+        ticks = sum(int(line[i]) for line in lines if line[0] in allowed for i in (1, 2, 3, 6, 7))
+        return ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
+    except (OSError, AttributeError, ValueError, IndexError):
+        return 0.0, 0.0
 
 
 def set_threads() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -393,6 +396,38 @@ def test_threads_follow_what_is_allowed(monkeypatch, tmp_path):
     assert machine.threads() == 2
     monkeypatch.setattr(machine, "cgroup_cores", lambda: None)
     assert machine.threads() == 8
+
+
+@pytest.mark.parametrize(
+    ("threads", "others", "own", "says"),
+    [(4, 2.1, 2.0, "OMP_NUM_THREADS=1"), (4, 1.2, 2.7, "OMP_NUM_THREADS=2"), (4, 0.4, 3.5, ""), (2, 1.9, 2.0, ""), (1, 3.9, 0.1, "")],
+)
+def test_a_run_whose_cores_are_taken_says_so_once_with_the_way_on(threads, others, own, says, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(machine.time, "monotonic", lambda: now)
+    monkeypatch.setattr(machine, "allowed_cores", lambda: 4)
+    crowd = machine.Crowd(threads, lambda: ((others + own) * now, own * now))
+    now += 5
+    assert not crowd.warning(Path("runs/gan"))  # a burst of others is none
+    now += 6
+    said = crowd.warning(Path("runs/gan"))
+    assert (says in said) if says else not said
+    assert bool(said) == bool(says) == (f"on {others} of this machine's 4 cores" in said)
+    now += 60
+    assert not crowd.warning(Path("runs/gan"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells what other processes do")
+def test_the_seconds_computed_are_those_of_all_processes_and_of_this_one():
+    (every, own), began = machine.seconds_computed(), time.monotonic()
+    hog = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    while time.monotonic() < began + 1:
+        sum(range(1000))
+    hog.kill()
+    hog.wait()
+    every, own = machine.seconds_computed()[0] - every, machine.seconds_computed()[1] - own
+    assert own > 0.05
+    assert every - own > 0.05
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from ganzoo import pictures, processes, ranks
 from ganzoo.errors import GanzooError, RunStopped
 from ganzoo.evaluation.record import Evaluation, best, parsed
 from ganzoo.files import read_lines
+from ganzoo.machine import Crowd
 from ganzoo.runs import checkpoint, exported
 from ganzoo.runs.exported import Exported
 from ganzoo.runs.folder import EVALUATIONS, Run, add_evaluation, sheet_path
@@ -70,6 +71,7 @@ def train(
     saver = _Saver(session, run, watch, options.keep, made_with, exports)
     health = Health(session.strategy.loss.d_won)
     health.replay(t, run.metrics(), run.health())
+    crowd = Crowd(torch.get_num_threads() if session.strategy.device.type == "cpu" else 0)
     parameters = list(session.strategy.parameters())
     with _signals(watch) as caught, _keeping(saver):
         if not saver.saved:
@@ -99,7 +101,7 @@ def train(
                 saver.remember(t)
             if logs:
                 watch.logged(t, numbers, clock.log(t, numbers))
-                for warning in health.logged(t, numbers):
+                for warning in (*health.logged(t, numbers), *filter(None, [crowd.warning(run.folder)])):
                     _warn(run, watch, t, warning)
             sheets = t % options.sample_every == 0 or last
             for preview in previews if sheets else ():
