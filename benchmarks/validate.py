@@ -3,6 +3,7 @@
     python benchmarks/validate.py                              # all checks, three seeds each
     python benchmarks/validate.py dcgan ring-r1 --seeds 0 1 2  # some
     python benchmarks/validate.py --table                      # only the table, from the results that there are
+    python benchmarks/validate.py --judge runs/a runs/b        # what the judge of images says of any runs on Fashion-MNIST at 32 pixels
 
 Images are judged by ganzoo's own `classifier`, which learns Fashion-MNIST's 60,000 training images at 32 pixels:
 
@@ -472,6 +473,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder, and take those that are finished there")
     parser.add_argument("--steps", type=int, help="another number of steps, to try the script itself")
     parser.add_argument("--table", action="store_true", help="train nothing; write validation.md from the results that there are")
+    parser.add_argument("--judge", type=Path, nargs="+", metavar="RUN", default=[], help="train nothing; judge these runs or checkpoints")
     args = parser.parse_args()
     if unknown := set(args.checks) - set(CHECKS):
         parser.error(f"there is no check {', '.join(sorted(unknown))}; there is {', '.join(CHECKS)}")
@@ -479,11 +481,13 @@ def main() -> None:
     if args.data_dir:
         os.environ["GANZOO_DATA"] = str(args.data_dir)
     args.out.mkdir(parents=True, exist_ok=True)
-    judge = None
+    judge = Judge(args.data_dir) if args.judge else None
+    for run in args.judge:
+        told(f"{run}: {_line(measured(load(catalogue(), run), 0, judge))}")
     bad = []
     more = {"steps": args.steps} if args.steps else {}
     threads = [f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"] if "OMP_NUM_THREADS" in os.environ else []
-    for name in [] if args.table else args.checks or CHECKS:
+    for name in [] if args.table or args.judge else args.checks or CHECKS:
         images = CHECKS[name].options["dataset"] == "fashion-10k"
         if images and judge is None:
             judge = Judge(args.data_dir)
