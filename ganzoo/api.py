@@ -99,7 +99,7 @@ class Model:
         import torch
 
         if not self.asks:
-            raise UsageError(f"{self.name} is applied to nothing: it is sampled.")
+            raise UsageError(f"{self.name} takes no files of yours: it is sampled.")
         single = not isinstance(inputs, list | tuple | torch.Tensor) and getattr(inputs, "ndim", 3) < 4
         wants = self.asks
         values = {wants[0]: inputs, **{key: more[key] for key in wants[1:] if key in more}}

@@ -105,6 +105,13 @@ class Parts:
         """What a degradation makes, if nothing of it is read."""
         return () if self._read & {*self.made} else self.made
 
+    def untaught(self, usual: Mapping[str, Entry]) -> list[str]:
+        """What D gives, what the recipe's usual loss learns from, and what the loss that was taken in its place does not: as classes."""
+        D, own = self.networks.get("discriminator"), usual["loss"].record
+        assert isinstance(own, LossPart)
+        given = D.gives if D is not None else ()
+        return [output for output in own.needs if output in given and output not in ("logits", *self.loss.needs)]
+
     @property
     def media(self) -> tuple[str, ...]:
         """The kinds of data that all parts take."""
@@ -398,7 +405,8 @@ class Resolved:
         """Raise UsageError where the data lacks what the parts need: keys, kind, size."""
         parts, name, recipe = self.records, self.data.name, self.recipe.name
         if missing := [key for key in parts.keys if key not in spec.keys]:
-            advice = f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them"
+            having = any(missing[0] in e.record.fields for e in self.zoo.entries("dataset") if isinstance(e.record, DataSet))
+            advice = f"`ganzoo list --kind dataset --with {missing[0]}` shows those that have them" if having else ""
             if "y" in missing:
                 attributes = self.data.record is not None and self.data.record.attributes
                 advice = f"name its attributes with --labels; or {advice}" if attributes else advice
@@ -407,7 +415,9 @@ class Resolved:
             if "y_l" in missing:
                 advice = f"--labelled N keeps the labels of N rows of labelled data and gives them to the GAN apart; or {advice}"
             if "source" in missing:
-                advice += "; or a --degradation makes them, as `ganzoo list --kind degradation` says"
+                advice = "--pairs takes it from a half of each picture, a folder with source and target has it, a --degradation makes it"
+            if {"x_a", "x_b"} & {*missing}:
+                advice = "name two kinds of picture, --dataset a=PATH --dataset b=PATH, or a folder that holds trainA and trainB"
             wanted = " and ".join("labels `y`" if key == "y" else f"`{key}`" for key in missing)
             raise UsageError(f"{recipe} needs {wanted}; data set {name!r} has only {_quoted(spec.keys)}: {advice}.")
         if made := [key for key in parts.made if key in spec.keys]:

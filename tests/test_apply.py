@@ -104,7 +104,7 @@ def test_all_of_a_picture_that_can_comes_back(apply, tmp_path):
     Image.fromarray(noise(7, 10, 1)).save(tmp_path / "grey.png")
     done = apply("zz-larger", *(tmp_path / f"{name}.png" for name in ("plain", "clear", "turned.bmp", "grey")), "--compare")
     assert done.returncode == 0, done.stderr
-    assert "4 turned by generator of step 1: " in done.stdout
+    assert "4 through generator of step 1: " in done.stdout
     assert "Warning" not in done.stderr
     twice = (255 - plain).repeat(2, 0).repeat(2, 1)
     assert np.array_equal(read(tmp_path / "out" / "plain.png"), twice)
@@ -150,7 +150,7 @@ def test_folders_patterns_and_equal_names(apply, tmp_path):
     assert "not taken, because its name is not that of such a file: notes.txt" in done.stderr
     assert "1 of 6 files are left out" in done.stderr
     assert "broken.jpg: it cannot be read as an image" in done.stderr
-    assert "5 turned by generator of step 1, 1 left out" in done.stdout
+    assert "5 through generator of step 1, 1 left out" in done.stdout
     assert written(tmp_path / "out") == ["A.png", "a-2.png", "a-3.png", "a-4.png", "b.png"]
     assert set(before) < set(written(tmp_path))
     again = apply("zz-larger", tmp_path / "in")

@@ -153,7 +153,7 @@ def test_a_class_head_is_a_product_that_metrics_find(images, ganzoo, tmp_path):
         Image.new("L", (32, 32), 80 * i).save(pictures / f"grey-{i}.png")
     done = ganzoo("apply", run, pictures, "--network", "classifier", "--out", tmp_path / "told")
     assert done.returncode == 0, done.stderr
-    assert "turned by classifier" in ganzoo("apply", run, pictures).stdout  # the main product cannot be applied
+    assert "through classifier" in ganzoo("apply", run, pictures).stdout  # the main product cannot be applied
     with open(tmp_path / "told" / "labels.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0][:2] == ["name", "class"]

@@ -116,7 +116,41 @@ def test_wrong_usage_ends_with_2_and_a_sentence(words, said, ganzoo, tmp_path):
 
 def test_a_traceback_is_shown_with_debug_only(ganzoo):
     assert "Traceback" not in ganzoo("run", "dcgn").stderr
-    assert "Traceback" in ganzoo("run", "dcgn", "--debug").stderr
+    shown = ganzoo("run", "dcgn", "--debug")
+    assert "Traceback" in shown.stderr
+    assert shown.returncode == 2
+
+
+def test_nothing_found_is_said(ganzoo):
+    done = ganzoo("list", "--kind", "dataset", "--with", "x_a")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "No dataset has or takes 'x_a'" in done.stderr
+
+
+def test_a_report_takes_the_place_of_no_other_file(ganzoo, images, tmp_path):
+    assert ganzoo("run", "gan", "--dataset", images(), "--steps", "1", "--out", tmp_path / "run").returncode == 0
+    (tmp_path / "notes.md").write_text("mine")
+    (tmp_path / "notes.html").write_text("mine")
+    for name, said in (("notes.md", "as notes.html; got notes.md"), ("notes.html", "is no report of ganzoo's")):
+        done = ganzoo("report", tmp_path / "run", "--files-only", "--out", tmp_path / name)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert (tmp_path / name).read_text() == "mine"
+    for _ in range(2):  # its own page it may write again
+        assert ganzoo("report", tmp_path / "run", "--files-only").returncode == 0
+
+
+def test_an_output_that_no_loss_teaches_is_told(ganzoo, images, tmp_path):
+    words = ("--dataset", "fashion-10k", "--steps", "1", "--discriminator.width", "4", "--generator.width", "4", "--batch-size", "4")
+    for loss, said in (("hinge", True), ("acgan", False)):
+        done = ganzoo("run", "acgan", "--loss", loss, *words, "--out", tmp_path / loss)
+        assert done.returncode == 0, done.stderr
+        assert ("does not teach D its class_logits" in done.stderr) == said
+        assert "losses.png" not in done.stdout  # of one line there is no curve
+    Image.new("L", (50, 40), 90).save(tmp_path / "large.png")
+    done = ganzoo("apply", tmp_path / "acgan", tmp_path / "large.png", "--network", "classifier", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "out" / "labels.csv") in done.stdout
 
 
 def test_dry_run_prints_everything_and_makes_nothing(ganzoo, images, tmp_path):

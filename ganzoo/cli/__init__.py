@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -131,7 +132,8 @@ def _main(args: Sequence[str] | None) -> NoReturn:
         _end(f"interrupted {while_}." if while_ else "interrupted; nothing was being trained.", 130, debug)
     except click.ClickException as e:
         if debug:
-            raise
+            traceback.print_exc()
+            sys.exit(e.exit_code)
         text = io.StringIO()
         e.show(text)
         click.echo(clean(text.getvalue()), err=True, nl=False)
@@ -178,7 +180,8 @@ def _name_plugins(words: list[str]) -> None:
 
 def _end(message: str, code: int, debug: bool) -> NoReturn:
     if debug:
-        raise
+        traceback.print_exc()
+        sys.exit(code)
     if code < 128:
         click.secho("Error: ", fg="red", bold=True, nl=False, err=True, color=_colour())
     click.echo(clean(message), err=True)

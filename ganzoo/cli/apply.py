@@ -37,7 +37,11 @@ ROOM = 1 << 24  # numbers in them, at most, unless one row has more
 @click.option("--box", "boxes", metavar="X,Y,WxH", multiple=True, help="What to fill in: from the left, from the top, size; several times.")
 @click.option("--input", "inputs", metavar="KEY=PATH", multiple=True, help="What else it asks for beside PATH.")
 @click.option("--labels", metavar="3,7", multiple=True, help="Classes, by name or number, if it takes one; taken in turn.")
-@click.option("--resize", is_flag=True, help="Bring pictures to the size that it was trained with: their middle, scaled.")
+@click.option(
+    "--resize",
+    is_flag=True,
+    help="Bring pictures to the size that it was trained with: their middle, scaled. A classifier always does.",
+)
 @click.option("--tile", metavar="N", type=click.IntRange(1), help="Where memory is short: in overlapping tiles of N pixels a side.")
 @click.option("--compare", is_flag=True, help="Write each picture beside what it was made of, too, into compare/.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what it draws.")
@@ -50,7 +54,7 @@ def apply_command(
 
     \b
     ganzoo apply runs/srgan-photos-001 holiday.jpg --tile 256
-    ganzoo apply runs/context-encoder-photos-001 holiday.jpg --box 40,30,64x48
+    ganzoo apply runs/context-encoder-photos-001 holiday.jpg --box 40,30,64x48 --resize
     ganzoo apply runs/sgan-mnist-001 digits/ --network classifier
 
     A picture is written as PNG under its own name, turned as its EXIF says, with its transparency and its colour profile; of an animation
@@ -74,7 +78,7 @@ def apply_command(
         every = (load(catalogue(), source, name) for name in exports_of(source) if name != product.name)
         product = next((other for other in every if other.asks), product)
     if not product.asks:
-        raise UsageError(f"{product.name} is applied to nothing: `ganzoo sample {source}` draws from it.")
+        raise UsageError(f"{product.name} takes no files of yours: `ganzoo sample {source}` draws from it.")
     if labels and product.classes is None:
         raise UsageError(f"--labels: {product.name} takes no class. Leave --labels out.")
     chosen = classes_of(labels, product.classes, warn) if product.classes is not None else []
@@ -87,6 +91,7 @@ def apply_command(
         raise UsageError(f"--out: {out} is not an empty folder. Name another.")
     found = files_of(kind, paths, warn)
     files = [file for file, _ in found]
+    resize = resize or (kind.name == "image" and not product.medium.pictures)  # what is said of a picture needs no pixels of its own
     with _memory(product, tile, "a tile"):
         tiles = product.tiles(tile, seed) if tile is not None else None
     if tiles is not None and not tiles.exact:
@@ -119,7 +124,9 @@ def apply_command(
             with suppress(OSError):  # it stays unless it is empty
                 out.rmdir()
     left_out = f", {len(found) - len(files)} left out" if len(files) < len(found) else ""
-    click.echo(clean(f"{turning.done} turned by {product.name} of step {product.step}{left_out}: {out}"))
+    made = [*out.iterdir()]
+    where = made[0] if len(made) == 1 else out
+    click.echo(clean(f"{turning.done} through {product.name} of step {product.step}{left_out}: {where}"))
 
 
 @contextmanager

@@ -62,6 +62,10 @@ def list_command(pattern: str | None, kind: str, key: str | None, as_json: bool)
             raise UsageError(f"no {kind if kind != 'all' else 'part'} is called {pattern!r}.{did_you_mean(pattern, known)}")
     if key:
         entries = [e for e in entries if _has(e, key)]
+        if not entries:
+            click.echo(one_line(f"No {kind if kind != 'all' else 'part'} has or takes {key!r}."), err=True)
+            if not as_json:
+                return
     if as_json:
         click.echo(json.dumps([_as_json(e) for e in entries], indent=1, default=Field.to_json))
         return

@@ -76,7 +76,7 @@ def compare_command(
     each = tuple(_split(entrant) for entrant in entrants)
     resolved = [configured([*words, *shared, "--steps", "1"]) for words in each]
     dataset = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(resolved[0].run.dataset).stem)
-    folder = out or Path("runs") / f"compare-{dataset}-{slug(str(spent))}"
+    folder = out or Path("runs") / f"compare-{dataset}-{slug(budget or str(spent))}"
     with Bar() as bar:
         if (size := common_size(resolved, bar.progress)) is not None:
             shared += ["--image-size", str(size)]

@@ -83,6 +83,8 @@ class Display(Watch):
     def abandoned(self) -> None:
         if self.live is not None:
             self.console.show_cursor(True)
+        sys.stderr.write("stopped at once; what came after the last checkpoint is not saved.\n")
+        sys.stderr.flush()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How much of the data is prepared."""
@@ -103,8 +105,10 @@ class Display(Watch):
         counts = ", ".join(f"{name} {size:.2f} M" for name, size in sizes.items() if size)
         around = f" with {', '.join(resolved.wrappers)}" if resolved.wrappers else ""
         self.main = next(iter(session.strategy.exports()))
+        made = resolved.records.degradation
+        source = f", {' and '.join(made.gives)} made by --degradation {made.name}" if made is not None else ""
         self._say(
-            f"{resolved.recipe.name}{around} on {data.name} ({data.count} samples, {shape}), {run.device}, {run.precision}; "
+            f"{resolved.recipe.name}{around} on {data.name} ({data.count} samples, {shape}{source}), {run.device}, {run.precision}; "
             f"{counts} parameters; into {folder}"
         )
         for field in data.spec.fields.values():

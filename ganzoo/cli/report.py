@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ganzoo.cli.ui import Bar, warn
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import remove_leftovers
 from ganzoo.registry.catalogue import catalogue
 
@@ -35,6 +35,8 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     """
     from ganzoo import report
 
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out: wanted the name of a page, as {out.with_suffix('.html').name}; got {out.name}.")
     not_drawn = FILES_ONLY if files_only else ""
     if len(sources) == 1 and (sources[0] / "compare.json").is_file() and out is None and title is None:
         from ganzoo.comparison.state import Comparison
@@ -50,8 +52,11 @@ def report_command(sources: tuple[Path, ...], out: Path | None, title: str | Non
     path = out or (folders[0] if len(folders) == 1 else sources[0] if len(sources) == 1 else Path()) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        foreign = path.exists() and report.MARK not in path.read_bytes()
     except OSError as e:
-        raise GanzooError(f"--out: {path.parent} cannot be made: {e.strerror or e}. Name another place with --out.") from e
+        raise GanzooError(f"--out: {path} cannot be written: {e.strerror or e}. Name another place with --out.") from e
+    if foreign:
+        raise UsageError(f"{path} is there already and is no report of ganzoo's. Name another file with --out.")
     report.write(path, runs, title or (f"{runs[0].recipe} on {runs[0].dataset}" if len(runs) == 1 else f"{len(runs)} runs compared"))
     click.echo(f"{len(runs)} run{'s' * (len(runs) > 1)}, {path.stat().st_size / 1e6:.1f} MB: {path}")
 

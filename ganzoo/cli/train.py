@@ -260,8 +260,9 @@ def _ended(folder: Path) -> None:
         click.echo(one_line(line))
     files = ", ".join(f"{name}: {folder / file_of(name)}" for name in exports_of(folder))
     typed = shlex.quote(str(folder))
+    losses = f", losses: {folder / 'losses.png'}" if (folder / "losses.png").exists() else ""  # of one line there is no curve
     click.echo(clean(
-        f"Done. Pictures: {folder / 'samples'}, {files}, losses: {folder / 'losses.png'}.\n"
+        f"Done. Pictures: {folder / 'samples'}, {files}{losses}.\n"
         f"Next: `ganzoo {_use(folder, typed)}; `ganzoo evaluate {typed}` measures; `ganzoo report {typed}` makes a page of it; "
         f"`ganzoo resume {typed} --steps N` goes on."
     ))  # fmt: skip

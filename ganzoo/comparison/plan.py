@@ -84,7 +84,8 @@ class Plan:
         """The budget in words."""
         timed = " (turned into real images by timing each entrant's steps in turn)" if self.budget.seconds else ""
         seeds = ", ".join(map(str, self.seeds))
-        return f"budget: {self.budget}{timed}, each on {self.threads} thread(s); mean (lowest to highest) over the seeds {seeds}"
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"budget: {self.budget}{timed}, each on {threads}; mean (lowest to highest) over the seeds {seeds}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.data.classes import some
 from ganzoo.data.samples import Files, Samples
 from ganzoo.errors import UsageError, one_line
 from ganzoo.registry.catalogue import medium
@@ -40,7 +41,7 @@ def parts_in(path: Path) -> list[Path]:
         stem, count = numbered[0][1], int(numbered[0][3])
         wanted = [f"{stem}-{part_name(k, count)}.safetensors" for k in range(1, count + 1)]
         if wrong := sorted({file.name for file in there} ^ set(wanted)):
-            raise UsageError(f"{path}: wanted the {count} parts of {stem} and nothing else; missing or too many: {', '.join(wrong[:5])}.")
+            raise UsageError(f"{path}: wanted the {count} parts of {stem} and nothing else; missing or too many: {some(wrong)}.")
     return there
 
 

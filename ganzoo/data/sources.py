@@ -93,8 +93,8 @@ def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train
         return _folder(path, asked, split)
     if not path.exists():
         raise NoSuchData(
-            f"no data set and no file is called '{path}'. Wanted a name that `ganzoo list` shows, a folder or a .zip of images, "
-            f"a .npy, .npz or .safetensors array, or a .txt of lines."
+            f"no data set and no file is called '{path}'. Wanted a name that `ganzoo list --kind dataset` shows, a folder or a .zip of "
+            f"images, a .npy, .npz or .safetensors array, or a .txt of lines."
         )
     if path.suffix.lower() == ".txt":
         return texts_in_file(path, path, asked)
@@ -102,9 +102,9 @@ def samples_at(path: Path, asked: DataOptions | None = None, split: str = "train
         return images_in_zip(path)
     if path.suffix.lower() in _ARRAYS:
         return arrays_in_file(path, asked.arrays)
-    raise UsageError(
-        f"{path}: wanted a folder or a .zip of images, a .npy, .npz or .safetensors array, or a .txt of lines; got a '{path.suffix}' file."
-    )
+    table = " A table is `--dataset.file PATH`, without --dataset, as for ctgan." if path.suffix.lower() == ".csv" else ""
+    wanted = "wanted a folder or a .zip of images, a .npy, .npz or .safetensors array, or a .txt of lines"
+    raise UsageError(f"{path}: {wanted}; got a '{path.suffix}' file.{table}")
 
 
 def _folder(path: Path, asked: DataOptions, split: str) -> Samples:
@@ -272,6 +272,7 @@ def few_labelled(samples: Samples, n: int, name: str) -> Samples:
     def chosen(y: Any) -> list[int]:
         import torch
 
+        from ganzoo.media.label import name_of
         from ganzoo.randomness import generator
 
         y = torch.as_tensor(y).long()
@@ -281,7 +282,8 @@ def few_labelled(samples: Samples, n: int, name: str) -> Samples:
             own = (y == k).nonzero().flatten()
             wanted = n // classes + (k < n % classes)
             if len(own) < max(wanted, 1):
-                raise UsageError(f"--labelled {n}: class {k} of data set '{name}' has {len(own)} rows; wanted {max(wanted, 1)}.")
+                told = f"{name_of(label, k)} of data set '{name}' has {len(own)} rows; wanted {max(wanted, 1)}."
+                raise UsageError(f"--labelled {n}: {told}")
             rows += own[torch.randperm(len(own), generator=generator("labelled", n, k))[:wanted]].tolist()
         return sorted(rows)
 

@@ -62,7 +62,8 @@ class Image(Medium):
             return super().files(path)
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."))
         if not files:
-            raise UsageError(f"{path}: wanted a folder that holds {IMAGE_FORMATS} images; it holds none.")
+            inside = " Its sub-folders are not read: name them." if any(child.is_dir() for child in path.iterdir()) else ""
+            raise UsageError(f"{path}: wanted a folder that holds {IMAGE_FORMATS} images; it holds none.{inside}")
         return files
 
     def resized(self, stored: Tensor, field: Field) -> Tensor:

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from ganzoo.report.facts import RunFacts, find, named, read
 from ganzoo.report.generated import Generated, Neighbours, generate
-from ganzoo.report.page import Table, write
+from ganzoo.report.page import MARK, Table, write
 
-__all__ = ["Generated", "Neighbours", "RunFacts", "Table", "find", "generate", "named", "read", "write"]
+__all__ = ["MARK", "Generated", "Neighbours", "RunFacts", "Table", "find", "generate", "named", "read", "write"]

@@ -52,6 +52,10 @@ class Plot:
         return Table(["curve", "last", "lowest", "highest", "points"], rows, f"{self.chart.title}: the figures")
 
 
+#: Stands in every page.
+MARK = b'<meta name="generator" content="ganzoo '
+
+
 def write(path: Path, runs: Sequence[RunFacts], title: str, table: Table | None = None, notes: Sequence[str] = ()) -> None:
     """Write the report of one or more runs. table and notes: what stands before all else. Raises GanzooError where the disk refuses."""
     write_text(path, Page(runs, title, table, notes).html())

@@ -28,7 +28,7 @@ from ganzoo.runs.folder import Run, new_folder, read_config
 from ganzoo.training.loop import Watch, train
 from ganzoo.training.session import Session, open_session
 from ganzoo.training.trackers import Tracked
-from ganzoo.types import RunInfo
+from ganzoo.types import Recipe, RunInfo
 
 if TYPE_CHECKING:
     from ganzoo.data import Prepared
@@ -47,6 +47,10 @@ def start(resolved: Resolved, out: Path | None, watch: Watch, resumes: bool = Fa
     """
     if idle := resolved.records.idle:
         watch.warned(f"no part of {resolved.recipe.name} takes {' or '.join(idle)}: the degradation changes nothing.")
+    assert isinstance(resolved.recipe.record, Recipe)
+    if untaught := resolved.records.untaught(resolved.zoo.parts_of(resolved.recipe.record, {})):
+        own = f"as {resolved.recipe.name}'s own loss does"
+        watch.warned(f"loss {resolved.records.loss.name} does not teach D its {' and '.join(untaught)}, {own}: they mean nothing.")
     resolved, data, session = open_session(resolved, watch.progress)
     probe(session)
     evaluator = _evaluator(resolved, data, session, watch.progress)
@@ -84,12 +88,13 @@ def _opened(opened: Callable[[Path], Run], folder: Path) -> Run:
 def advice(resolved: Resolved, data: Prepared) -> list[str]:
     """Warnings that the size of the data gives reason for."""
     run, texts = resolved.run, []
+    s_are = "s are" if data.count > 1 else " is"
     if data.count < run.batch_size:
-        texts.append(f"{data.count} samples are fewer than a batch of {run.batch_size}: each batch holds some of them several times.")
+        texts.append(f"{data.count} sample{s_are} fewer than a batch of {run.batch_size}: each batch holds some of them several times.")
     pictures_ = medium(data.spec.fields[resolved.records.main].medium).pictures
     if pictures_ and data.count < FEW_IMAGES and not resolved.wrappers:
         texts.append(
-            f"{data.count} images are few: D soon knows them by heart, and G learns nothing more. --with ada and --flip help; "
+            f"{data.count} image{s_are} few: D soon knows them by heart, and G learns nothing more. --with ada and --flip help; "
             f"with {FEW_IMAGES} and more there is less need."
         )
     return texts
