@@ -140,11 +140,18 @@ class Misfit:
     kind: str = ""
     fits: Callable[[Any], bool] = lambda record: False
 
-    def error(self, zoo: Catalogue) -> UsageError:
-        """The error that says so and names the parts that would fit."""
+    def error(self, zoo: Catalogue, parts: Parts) -> UsageError:
+        """The error that says so and names the parts that would fit: the others, the same kind of data, and no more of it but labels."""
         if not self.kind:
             return UsageError(self.reason)
-        others = ", ".join(e.name for e in zoo.entries(self.kind) if self.fits(e.record))
+
+        def goes(record: Any) -> bool:
+            if not self.fits(record) or not isinstance(record, NetworkPart):
+                return self.fits(record)
+            exchanged = replace(parts, networks={**parts.networks, self.kind: record})
+            return bool(exchanged.media) and {*exchanged.keys} <= {*parts.keys, "y"}
+
+        others = ", ".join(e.name for e in zoo.entries(self.kind) if goes(e.record))
         return UsageError(f"{self.reason} Those that do: {others}." if others else f"{self.reason} None that is installed does.")
 
 
@@ -582,7 +589,7 @@ class Draft:
         """The run with all options of the parts given; its data, metrics and trackers are looked up here. warn: as in `from_config`."""
         records = Parts.of(self.parts, self.wrappers.values())
         if reason := misfit(records):
-            raise reason.error(self.zoo)
+            raise reason.error(self.zoo, records)
         chosen = {name: e.options(values.get(name, {}), f"--{name}.") for name, e in {**self.parts, **self.wrappers}.items()}
         if run.batch_size < self.recipe.min_batch:
             raise UsageError(f"--batch-size: {self.entry.name} needs at least {self.recipe.min_batch}, got {run.batch_size}.")

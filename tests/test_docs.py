@@ -128,7 +128,7 @@ def test_what_a_page_prints_runs_as_printed(page, tmp_path, monkeypatch):
                     continue
                 if LONG.match(command) and not SLOW:
                     continue
-                shortened = " --steps 2 --batch-size 4" if re.match(r"ganzoo run \S+ --out", command) else ""
+                shortened = " --steps 20 --batch-size 4" if re.match(r"ganzoo run \S+ --out", command) else ""
                 status, output = shell.run(command + shortened)
                 assert is_said(printed, output), f"$ {command}\n{output}"
                 assert (status != 0) == bool(re.search("^Error: ", printed, re.M)), f"$ {command}\n{output}"

@@ -100,7 +100,7 @@ class Display(Watch):
             self.bar.remove_task(task)
         run, networks = resolved.run, session.strategy.named_children()
         self.steps = run.steps
-        shape = " x ".join(map(str, data.spec.fields[resolved.records.main].shape))
+        shape = " x ".join(map(str, resolved.cropped(data.spec).fields[resolved.records.main].shape))
         sizes = {name: sum(p.numel() for p in m.parameters()) / 1e6 for name, m in networks if name != "averages"}
         counts = ", ".join(f"{name} {size:.2f} M" for name, size in sizes.items() if size)
         around = f" with {', '.join(resolved.wrappers)}" if resolved.wrappers else ""
@@ -111,8 +111,8 @@ class Display(Watch):
             f"{resolved.recipe.name}{around} on {data.name} ({data.count} samples, {shape}{source}), {run.device}, {run.precision}; "
             f"{counts} parameters; into {folder}"
         )
-        for field in data.spec.fields.values():
-            if field.medium == "label" and field.names:
+        for key, field in data.spec.fields.items():
+            if field.medium == "label" and field.names and key in resolved.records.keys:
                 self._say(f"classes: {', '.join(map(one_line, field.names[:5]))}{f', ... ({field.size} in all)' if field.size > 5 else ''}")
         if data.skipped:
             names = "".join(f"\n  {one_line(name)}: {one_line(reason)}" for name, reason in data.skipped[:10])
