@@ -189,3 +189,20 @@ def test_a_few_steps_on_mnist_tell_digits_apart(real_data, tmp_path):
     (evaluation,) = ganzoo.evaluate(run, metric="accuracy", against="test")
     assert evaluation.figures["accuracy"] > 0.5
     assert "y of mnist-10k (test" in evaluation.line
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_of_acgan_drops_as_often_and_scales_as_torchs(dtype):
+    from ganzoo_acgan.model import Dropout
+
+    x = torch.ones(64, 32, 8, 8, dtype=dtype, requires_grad=True)
+    for p in (0.1, 0.25, 0.5):
+        ours, theirs = Dropout(p), torch.nn.Dropout(p)
+        y, z = ours(x), theirs(x)
+        assert y.dtype == dtype
+        assert abs(float((y == 0).float().mean()) - p) < 0.01
+        assert y.max().item() == pytest.approx(z.max().item(), rel=1e-6)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        assert torch.equal(gradient, y.detach())  # the same mask on the way back
+        assert torch.equal(ours.eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
