@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ganzoo.errors import UsageError
 from ganzoo.files import write_file
 
 PAPER, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 215, 215)
+LETTERS = 13  # pixels: of Pillow's own font, the smallest letters that leave a space between words
 HUGE = 1e100  # values beyond are not drawn
 COLOURS = [(31, 119, 180), (214, 96, 14), (44, 140, 44), (200, 39, 40), (128, 90, 170), (120, 80, 70), (200, 100, 170), (110, 110, 110)]
 
@@ -26,26 +28,35 @@ def to_image(x: Tensor) -> Image.Image:
     return Image.fromarray(x[:3].permute(1, 2, 0).contiguous().numpy())
 
 
+@functools.cache
+def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Of all text in pictures."""
+    return ImageFont.load_default(LETTERS)
+
+
 def text_cell(text: str, width: int = 40) -> Image.Image:
     """A text as a picture, in lines of at most so many letters."""
     lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
     measure = ImageDraw.Draw(Image.new("L", (1, 1)))
-    box = measure.multiline_textbbox((4, 3), "\n".join(lines))
+    box = measure.multiline_textbbox((4, 3), "\n".join(lines), font=font())
     page = Image.new("RGB", (int(box[2]) + 5, int(box[3]) + 5), PAPER)
-    ImageDraw.Draw(page).multiline_text((4, 3), "\n".join(lines), fill=INK)
+    ImageDraw.Draw(page).multiline_text((4, 3), "\n".join(lines), fill=INK, font=font())
     return page
 
 
-def grid(cells: Sequence[Image.Image], columns: int = 8, gap: int = 2) -> Image.Image:
-    """Pictures in rows of `columns`, each in the middle of its place; small ones are enlarged by a whole factor."""
+def grid(cells: Sequence[Image.Image], columns: int = 8, gap: int = 2, texts: bool = False) -> Image.Image:
+    """Pictures in rows of `columns`, each in the middle of its place; small ones are enlarged by a whole factor.
+
+    texts: each begins at the left of its place, and none is enlarged.
+    """
     rows = math.ceil(len(cells) / columns)
     width, height = max(cell.width for cell in cells), max(cell.height for cell in cells)
     grey = all(cell.mode == "L" for cell in cells)
     page = Image.new("L" if grey else "RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), 255 if grey else PAPER)
     for i, cell in enumerate(cells):
-        left, top = (width - cell.width) // 2, (height - cell.height) // 2
+        left, top = (0, 0) if texts else ((width - cell.width) // 2, (height - cell.height) // 2)
         page.paste(cell, (gap + i % columns * (width + gap) + left, gap + i // columns * (height + gap) + top))
-    factor = max(1, 640 // page.width)
+    factor = 1 if texts else max(1, 640 // page.width)
     return page.resize((page.width * factor, page.height * factor), Image.Resampling.NEAREST)
 
 
@@ -94,6 +105,17 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
+def middle(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the middle 98 % of sorted values, which an axis spans: one wild step must not flatten all others."""
+    return values[len(values) // 100], values[-1 - len(values) // 100]
+
+
+def beyond(values: Sequence[float], low: float, high: float) -> str:
+    """How far sorted values reach beyond an axis from low to high: "up to 4.94", or "" where none does."""
+    ends = [f"down to {values[0]:.3g}"] * (values[0] < low) + [f"up to {values[-1]:.3g}"] * (values[-1] > high)
+    return " and ".join(ends)
+
+
 def _panel(
     page: Image.Image, box: tuple[int, int, int, int], lines: Sequence[Mapping[str, float]], names: Sequence[str], title: str
 ) -> None:  # fmt: skip
@@ -103,19 +125,19 @@ def _panel(
     values = sorted(v for points in data.values() for _, v in points)
     if not values:
         return
-    # One wild step must not flatten all others: the axis spans the middle 98 %.
-    low, high = values[len(values) // 100], values[-1 - len(values) // 100]
+    low, high = middle(values)
     low, high = (low - 0.5, high + 0.5) if high - low < 1e-9 else (low - 0.05 * (high - low), high + 0.05 * (high - low))
     last = max(lines[-1]["step"], 1)
     for value in ticks(low, high):
         y = bottom - (bottom - top) * (value - low) / (high - low)
         draw.line((left, y, right, y), fill=FAINT)
-        draw.text((left - 6, y), f"{value:.4g}", fill=INK, anchor="rm")
+        draw.text((left - 6, y), f"{value:.4g}", fill=INK, anchor="rm", font=font())
     for step in ticks(0, last, 6):
         if step == int(step):
-            draw.text((left + (right - left) * step / last, bottom + 6), f"{step:.0f}", fill=INK, anchor="mt")
-    draw.text(((left + right) / 2, bottom + 20), "step", fill=INK, anchor="mt")
-    draw.text((left, top - 6), title, fill=INK, anchor="lb")
+            draw.text((left + (right - left) * step / last, bottom + 6), f"{step:.0f}", fill=INK, anchor="mt", font=font())
+    draw.text(((left + right) / 2, bottom + 20), "step", fill=INK, anchor="mt", font=font())
+    cut = beyond(values, low, high)
+    draw.text((left, top - 6), f"{title} (cut off: {cut})" if cut else title, fill=INK, anchor="lb", font=font())
     for i, (name, points) in enumerate(data.items()):
         colour = COLOURS[i % len(COLOURS)]
         every = max(1, len(points) // (right - left))
@@ -125,4 +147,4 @@ def _panel(
         ]
         if len(path) > 1:
             draw.line(path, fill=colour)
-        draw.text((right + 12, top + 16 * i), name, fill=colour)
+        draw.text((right + 12, top + 18 * i), name, fill=colour, font=font())

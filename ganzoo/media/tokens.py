@@ -20,7 +20,7 @@ from torch import Tensor
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
 from ganzoo.media.medium import Medium
-from ganzoo.pictures import text_cell
+from ganzoo.pictures import grid, text_cell
 from ganzoo.randomness import generator
 from ganzoo.types import END, DataSet, Field
 
@@ -32,6 +32,7 @@ UNKNOWN = "<unknown>"
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NO_SPACE_BEFORE = frozenset(".,;:!?)]}%'’")
 WIDTH = 60  # letters on a line of a sheet
+SHEET = 640  # pixels across that short texts share
 MANY = 100  # words that are shown one by one
 LONGEST = 32  # words of a text, where nobody says how many
 TOY_WORDS = (END, UNKNOWN, *(f"word{i}" for i in range(2, 16)))
@@ -96,7 +97,9 @@ class Tokens(Medium):
         return [text_cell(decoded(row, field), WIDTH) for row in rows]
 
     def sheet(self, rows: Tensor, field: Field, columns: int, real: Tensor | None = None) -> Image:
-        return super().sheet(rows, field, 1)
+        """As many texts beside each other as there is room for."""
+        cells = self.cells(rows, field)
+        return grid(cells, max(1, min(columns, SHEET // max(cell.width for cell in cells))), gap=6, texts=True)
 
     def vocabulary(self, lines: Iterable[str], size: int | None, length: int) -> tuple[str, ...]:
         """The words of a field: the `size` most frequent ones among the first `length` of each line, None: all; the end and the unknown one

@@ -350,7 +350,8 @@ class Exported:
             return self.medium.sheet(rows, self.field, columns, real)
         beside = self.beside(rows, given, truth)
         cells = [cell for group in zip(*beside.values(), strict=True) for cell in group]
-        return pictures.grid(cells, max(1, columns // len(beside)) * len(beside))
+        texts = not any(medium(field.medium).pictures for field in (self.field, *(self.fields[key] for key in self.asks)))
+        return pictures.grid(cells, max(1, columns // len(beside)) * len(beside), texts=texts)
 
     def beside(self, rows: Tensor, given: Mapping[str, Tensor], truth: Tensor | None = None) -> dict[str, list[Image]]:
         """Pictures of its outputs, of what it was asked to turn, and of the truth, in the order to be seen in, by what they are.

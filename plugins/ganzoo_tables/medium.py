@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 import ganzoo
@@ -18,7 +18,7 @@ from ganzoo_tables.columns import Column, columns_of, decoded, encoded, parts_of
 from ganzoo_tables.data import read_table
 
 FILE = "table.csv"
-LETTER, LINE = 6, 14  # pixels of a letter, and from line to line
+LETTERS, LINE, GAP = 13, 18, 14  # pixels: of letters, from line to line, between columns
 WIDEST = 16  # letters of a cell that is shown
 
 TOY = (
@@ -114,10 +114,11 @@ class Table(ganzoo.Medium):
 def _drawn(lines: Sequence[Sequence[str]]) -> Image.Image:
     """Cells as text, a line a row, in columns."""
     cut = [[cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…" for cell in line] for line in lines]
-    widths = [max(map(len, column)) + 2 for column in zip(*cut, strict=True)]
-    page = Image.new("RGB", (LETTER * sum(widths) + 8, LINE * len(cut) + 4), "white")
+    font = ImageFont.load_default(LETTERS)
+    widths = [max(map(font.getlength, column)) + GAP for column in zip(*cut, strict=True)]
+    page = Image.new("RGB", (int(sum(widths)) + 8, LINE * len(cut) + 4), "white")
     draw = ImageDraw.Draw(page)
     for i, line in enumerate(cut):
         for k, cell in enumerate(line):
-            draw.text((4 + LETTER * sum(widths[:k]), 2 + LINE * i), cell, "black")
+            draw.text((4 + int(sum(widths[:k])), 2 + LINE * i), cell, "black", font)
     return page
