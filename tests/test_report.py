@@ -22,12 +22,12 @@ from click.testing import CliRunner
 from conftest import ROOT
 from PIL import Image
 
-from ganzoo import compose, report
+from ganzoo import compose, pictures, report
 from ganzoo.cli import cli
 from ganzoo.config import Changes
 from ganzoo.data import Batches
 from ganzoo.errors import UsageError
-from ganzoo.registry.catalogue import catalogue
+from ganzoo.registry.catalogue import catalogue, medium
 from ganzoo.report import charts, generated, page
 from ganzoo.runs.exported import Exported
 from ganzoo.types import DataSpec, Export, Field
@@ -199,7 +199,10 @@ def test_what_a_path_stands_for(make, tmp_path):
     warned = []
     found = report.find([tmp_path / "group", tmp_path / "other" / "run-2", tmp_path / "group" / "run-2"], warned.append)
     assert [str(p.relative_to(tmp_path)) for p in found] == ["group/run-2", "group/run-10", "other/run-2"]
-    assert [name for _, name in report.named(found)] == ["group/run-2", "run-10", "other/run-2"]
+    assert [name for _, name in report.named(found)] == ["group/run-2", "group/run-10", "other/run-2"]
+    runs = [make("beside"), *found]
+    assert [name for _, name in report.named(runs)] == ["beside", "group/run-2", "group/run-10", "other/run-2"]
+    assert [name for _, name in report.named(found[:2])] == ["run-2", "run-10"]
     assert len(warned) == 1
     with pytest.raises(UsageError, match="holds none"):
         report.find([tmp_path / "group" / "run-2" / "samples"])
@@ -259,9 +262,90 @@ def test_the_nearest_neighbours_are_those_of_a_plain_search():
     plain = (x.flatten(1).double()[:, None] - real.flatten(1).double()).square().mean(2).sqrt()
     assert torch.allclose(distances.double(), plain.sort(1).values[:, :4], atol=1e-4)
     assert distances[:2, 0].tolist() == [0.0, 0.0]
-    assert found[0].picture == found[0].nearest[0]
+    assert found[0].sample == found[0].nearest[0]
     few = generated.neighbours(x, real[:2], [""] * 5, Field("image", (1, 6, 6)))
     assert [len(one.distances) for one in few] == [2] * 5
+
+
+def test_what_is_text_is_shown_as_text():
+    def rows(name):
+        kind, field = medium(name), medium(name).toys[0]
+        return generated.neighbours(*[kind.toy(4, field)["x"]] * 2, ["kind", "", "", ""], field)
+
+    pictures, points, texts, table = map(rows, ("image", "points", "tokens", "table"))
+    assert all(isinstance(each.sample, bytes) for each in pictures)
+    assert re.fullmatch(r"\(-1\.\d+, -1\.\d+\)", points[0].sample)
+    assert texts[0].sample.startswith("word2 word3")
+    assert list(table[0].sample) == ["size", "colour", "kind"]
+    shown = page._rows(table)
+    assert shown.columns == ["row", "distance", "size", "colour", "kind"]
+    assert [row[:2] for row in shown.rows[:2]] == [["kind", ""], ["nearest 1", "0"]]
+    assert shown.rows[5][0] == "sample 2"
+    assert len(shown.rows) == 4 * 5
+    assert page._rows(texts) is None
+
+
+def test_words_share_a_sheet_and_are_not_enlarged():
+    field = Field("tokens", (1,), 5, ("<end>", "<unknown>", "i", "lunch", "tomorrow"))
+    sheet = medium("tokens").sheet(torch.arange(16)[:, None] % 5, field, 8)
+    assert sheet.width <= 700
+    assert sheet.height < 100
+    long = Field("tokens", (20,), 2, ("<x>", "lengthy"))
+    assert medium("tokens").sheet(torch.ones(3, 20, dtype=torch.int64), long, 8).width < 500
+
+
+def test_a_curve_that_leaves_its_chart_says_how_far(make, monkeypatch):
+    folder = make()
+    told = [{"step": t, "d/real": 1.0 + t % 3} for t in range(1, 301)]
+    told[0]["d/real"], told[1]["d/real"] = 4.94, -7.0
+    told[2]["d/real"] = told[3]["d/real"] = 4.93
+    told[4]["d/real"] = told[5]["d/real"] = -6.0
+    lines(folder / "metrics.jsonl", told)
+    assert "Cut off: the curves go down to -7 and up to 4.94." in html_of(folder)
+    assert "Cut off" not in html_of(make("calm"))
+    drawn = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.text", lambda self, xy, text, *more, **how: drawn.append(text))
+    pictures.curves(told)
+    pictures.curves(told[6:])
+    assert [text for text in drawn if text.startswith("terms of")] == ["terms of d (cut off: down to -7 and up to 4.94)", "terms of d"]
+
+
+def test_the_page_says_what_the_recipe_is(make):
+    told = "Deep convolutional GAN. Convolutions and BatchNorm in both networks, Adam with beta1 0.5. Paper: arXiv:1511.06434, 2015."
+    assert html_of(make()).count(told) == 1
+    assert html_of(make("a"), make("b")).count(told) == 2
+    gone = make("gone", config={"recipe": "nowhere/gone"})
+    assert read(gone).about == ""
+    assert "Paper:" not in html_of(gone)
+
+
+def test_what_a_sheet_shows_decides_how_it_is_shown(make):
+    for name, look in (("image", "pixels"), ("points", "drawn"), ("tokens", "text"), ("table", "text"), ("gone", "drawn")):
+        shape = {"medium": name, "shape": [4]}
+        data = {"name": "x", "checksum": "", "counts": {}, "fields": {"x": shape, "y": {"medium": "label", "shape": []}}, "sets": {}}
+        assert read(make(name, config={"data": data})).look == look
+
+
+def test_many_runs_are_folded(make):
+    folders = [make(f"run-{i}") for i in range(page.FOLDED + 1)]
+    summary = "<summary>Evaluations, pictures, health, cost, configuration</summary>"
+    assert html_of(*folders).count(summary) == page.FOLDED + 1
+    assert summary not in html_of(*folders[1:])
+    lines(folders[0] / "warnings.jsonl", [{"step": 3, "text": "it collapsed"}])
+    assert "<summary>Evaluations, pictures, health, 1 warning, cost, configuration</summary>" in html_of(*folders)
+
+
+def test_a_comparison_has_its_figures_and_its_protocol_once(make):
+    folders = [make(name, evaluations=[evaluation(10, value)]) for name, value in (("a", 91.25), ("b", 81.25))]
+    line = evaluation(10, 1)["line"]
+    table = report.Table(["entrant", "cFID, last"], [["a", "91.25"], ["b", "81.25"]], "150 steps")
+    text = html_of(*folders, table=table, notes=[line])
+    before = text[text.index("<main") : text.index('id="samples"')]
+    assert re.findall("<h2.*?>(.*?)</h2>", before) == ["Results", "Run by run"]
+    assert (before.count(line), before.count("91.25")) == (1, 1)
+    seeds = html_of(*folders, table=replace(table, rows=[["both", "86.25"]]), notes=[line])
+    before = seeds[seeds.index("<main") : seeds.index('id="samples"')]
+    assert (before.count(line), before.count("91.25")) == (1, 2)  # as the last figure of its run, and as the best
 
 
 def test_a_generator_that_wants_more_than_a_class_is_not_asked():
@@ -611,7 +695,43 @@ def test_several_runs_side_by_side(browser, make, tmp_path):
     # Nothing is wider than a small screen.
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False})
     wait(browser, "return document.documentElement.scrollWidth <= 400 && document.querySelector('.main-svg').clientWidth < 400")
+    widest = "return Math.max(...[...document.querySelectorAll('caption')].map(c => c.getBoundingClientRect().right))"
+    assert browser.execute_script("return document.querySelector('#comparison table').clientWidth") > 400
+    assert browser.execute_script(widest) <= 400
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    quiet(browser)
+
+
+def test_sheets_of_text_are_neither_enlarged_nor_squeezed(browser, make, tmp_path):
+    fields = {"x": {"medium": "tokens", "shape": [3], "size": 9}}
+    data = {"name": "x", "checksum": "", "counts": {}, "fields": fields, "sets": {}}
+    width = "return [...document.querySelectorAll('.sheets img')].map(i => i.getBoundingClientRect().width - 2)"
+    for wide in (100, 1500):
+        folder = make(f"of {wide}", sheets=1, config={"data": data})
+        Image.new("L", (wide, 20)).save(folder / "samples" / "000000.png")
+        report.write(tmp_path / "r.html", [read(folder)], "One run")
+        visit(browser, tmp_path / "r.html")
+        assert browser.execute_script(width) == [wide]
+        assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        box = browser.find_element("css selector", ".sheets")
+        assert browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", box) == (wide > 1280)
+        assert box.get_attribute("tabindex") == ("0" if wide > 1280 else "-1")
+    quiet(browser)
+
+
+def test_a_double_click_shows_what_was_cut_off(browser, make, tmp_path):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    folder = make(sheets=1)
+    lines(folder / "metrics.jsonl", [{"step": t, "d/real": 9.0 if t == 1 else t % 3} for t in range(1, 301)])
+    report.write(tmp_path / "r.html", [read(folder)], "One run")
+    visit(browser, tmp_path / "r.html")
+    top = "return document.querySelector('.plot').layout.yaxis.range[1]"
+    assert wait(browser, top) < 3
+    place = browser.find_element("css selector", ".nsewdrag")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", place)
+    ActionChains(browser).double_click(place).perform()
+    wait(browser, f"{top} > 9")
     quiet(browser)
 
 
@@ -655,6 +775,7 @@ def test_what_was_turned_is_wiped_over_what_was_given(browser, ganzoo, images, t
         const box = row.getBoundingClientRect(), seen = [.1, .9].map(x => { const y = box.top + box.height / 2;
           return document.elementFromPoint(box.left + x * box.width, y)?.alt; });
         return [...seen, document.querySelector('.turned output').textContent]"""
+    assert "From left to right: source, generator, truth; then the next ones." in browser.find_element("id", "samples").text
     browser.execute_script("document.querySelector('.turned').scrollIntoView()")
     source, made, truth = (f"run: {name} 2" for name in ("source", "generator", "truth"))
     assert browser.execute_script(at, 0) == [source, source, "source"]
@@ -705,6 +826,7 @@ def test_the_game_is_played_in_the_browser(browser, plane, tmp_path):
     report.write(tmp_path / "r.html", [read(plane)], "One run")
     visit(browser, tmp_path / "r.html")
     assert wait(browser, "return document.getElementById('field').data?.length") == 4
+    assert [heading.text for heading in browser.find_elements("tag name", "h2")][:2] == ["The game, step by step", "Samples"]
     at = """const t = document.getElementById('turn'); t.value = arguments[0]; t.dispatchEvent(new Event('input'));
         const [z, real, made, push] = document.getElementById('field').data;
         return [document.getElementById('then').textContent, z.z[0], z.x, made.x, push.x]"""

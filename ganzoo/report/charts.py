@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from ganzoo import pictures
 from ganzoo.report.facts import Landscape, RunFacts, Score
 
 T = TypeVar("T")
@@ -45,12 +46,21 @@ class Chart:
             traces.append({"name": plain(name), "look": self.looks.get(name, i), "x": x, "y": y})
         return {"traces": traces, "range": self._range() if self.fit else None}
 
+    @property
+    def cut(self) -> str:
+        """How far the curves reach beyond the chart: "up to 4.94"."""
+        shown = self._range() if self.fit else None
+        return pictures.beyond(self._values(), *shown) if shown else ""
+
+    def _values(self) -> list[float]:
+        return sorted(v for points in self.curves.values() for _, v in points if math.isfinite(v))
+
     def _range(self) -> list[float] | None:
-        """The middle 98 % of all values, as in losses.png: one wild step must not flatten all others."""
-        values = sorted(v for points in self.curves.values() for _, v in points if math.isfinite(v))
+        """The middle of all values, as in losses.png."""
+        values = self._values()
         if len(values) < 100:
             return None
-        low, high = values[len(values) // 100], values[-1 - len(values) // 100]
+        low, high = pictures.middle(values)
         room = 0.05 * (high - low)
         return [_short(low - room), _short(high + room)] if room > 0 else None
 

@@ -21,7 +21,7 @@ from ganzoo.registry.catalogue import NONE, Catalogue
 from ganzoo.registry.discovery import LOCAL
 from ganzoo.runs import checkpoint
 from ganzoo.runs.folder import EVALUATIONS, LANDSCAPE, read_config, sheet_of
-from ganzoo.types import QUICK
+from ganzoo.types import QUICK, Recipe
 
 if TYPE_CHECKING:
     from ganzoo.report.generated import Generated
@@ -116,6 +116,8 @@ class RunFacts:
         evaluations: in the order of their steps. warnings: (step, text). health: lines of health.jsonl: "step" and numbers.
         parameters: how many numbers are trained, by network.
         landscapes: what D thought of every place, by step, of data that is small enough.
+        about: what the recipe is, and its paper; "" where it cannot be found.
+        look: what its sheets show: "pixels", which may be enlarged; "text", which is read at its own size alone; "drawn", anything else.
         problems: what could not be read.
         generated: pictures from its generator; None where there are none, for the reason in `not_drawn`.
     """
@@ -136,6 +138,8 @@ class RunFacts:
     not_drawn: str = ""
     others: Mapping[str, tuple[int, Path]] = field(default_factory=dict)
     landscapes: Sequence[Landscape] = ()
+    about: str = ""
+    look: str = "pixels"
 
     @property
     def recipe(self) -> str:
@@ -223,10 +227,12 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def named(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Each run's folder, and as its name the shortest end of its path that no other run has."""
+    """Each run's folder, and as its name the shortest end of its path that no other run has; of a group of runs beside others, with the
+    group's folder."""
     parts = [folder.resolve().parts for folder in folders]
     for folder, own in zip(folders, parts, strict=True):
-        n = next((n for n in range(1, len(own)) if sum(other[-n:] == own[-n:] for other in parts) == 1), len(own))
+        least = 1 if all(other[: len(own) - 1] == own[:-1] for other in parts) else 2
+        n = next((n for n in range(least, len(own)) if sum(other[-n:] == own[-n:] for other in parts) == 1), len(own))
         yield folder, "/".join(own[-n:])
 
 
@@ -273,7 +279,35 @@ def read(folder: Path, name: str = "", catalogue: Catalogue | None = None) -> Ru
         folder, name or folder.resolve().name, config, settings, no_defaults, metrics, sheets,
         sorted(evaluations, key=lambda e: e.step or 0), warnings, health, _parameters(folder / "checkpoints"), problems,
         others=others, landscapes=sorted(landscapes, key=lambda each: each.step),
+        about=_about(catalogue, config["recipe"]), look=_look(catalogue, config["data"]),
     )  # fmt: skip
+
+
+def _about(catalogue: Catalogue | None, recipe: str) -> str:
+    try:
+        record = catalogue.get("recipe", recipe).record if catalogue else None
+    except GanzooError:
+        return ""
+    if not isinstance(record, Recipe):
+        return ""
+    paper = ", ".join(str(value) for value in (record.paper, record.year) if value)
+    told = [record.title, record.summary[:1].upper() + record.summary[1:], f"Paper: {paper}" if paper else ""]
+    return " ".join(f"{text.rstrip('.')}." for text in told if text)
+
+
+def _look(catalogue: Catalogue | None, data: Mapping[str, Any]) -> str:
+    if catalogue is None:
+        return "pixels"
+    try:
+        media = [catalogue.get("medium", field["medium"]).build() for field in data["fields"].values()]
+        if any(each.pictures for each in media):
+            return "pixels"
+        # What a row of the data is to a program tells whether it is read.
+        kind, toy = media[0], media[0].toys[0]
+        row = kind.objects(kind.toy(1, toy)["x"], toy)[0]
+        return "text" if isinstance(row, str | Mapping) else "drawn"
+    except Exception:  # a plugin that is gone, a config.json of somebody's making: its sheets are seen in any case
+        return "drawn"
 
 
 def _measured(path: Path, problems: list[str]) -> list[dict[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,19 +26,23 @@ SAMPLES, NEAREST = 8, 4
 CHUNK = 2048  # real samples that are compared at once
 BETWEEN, DRAWN, APPLIED = "Between latents", "More samples", "Applied to the data"
 SMALL = 8000  # bytes of a PNG that is kept as it is
+FEW = 4  # numbers of a row that are told one by one
+
+Shown = bytes | str | Mapping[str, str]
+"""A row of the data: a picture as a PNG or WebP file, a text, or texts by column."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A sample and the training samples nearest to it, as PNG or WebP files.
+    """A sample and the training samples nearest to it.
 
     distances: root mean square of the differences, over all numbers of a sample.
     """
 
     caption: str
-    picture: bytes
+    sample: Shown
     distances: Sequence[float]
-    nearest: Sequence[bytes]
+    nearest: Sequence[Shown]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Generated:
 
     unit: what the distances of neighbours are about. no_neighbours: why there are none, where there are none. heading: of the picture.
     turned: instead of one picture those of each row, by what they are: what was given, what was made of it, the truth.
+    columns: what stands beside each other on the run's sheets, where that is not one sample beside another.
     """
 
     step: int
@@ -57,11 +62,12 @@ class Generated:
     no_neighbours: str = ""
     heading: str = BETWEEN
     turned: Sequence[Mapping[str, bytes]] = ()
+    columns: Sequence[str] = ()
 
     @property
     def bytes(self) -> int:
         """Of all its pictures."""
-        pictures = [*(n.picture for n in self.neighbours), *(picture for row in self.turned for picture in row.values())]
+        pictures = [*(n.sample for n in self.neighbours), *(picture for row in self.turned for picture in row.values())]
         return len(self.interpolation) + sum(map(len, pictures)) + sum(len(near) for n in self.neighbours for near in n.nearest)
 
 
@@ -111,12 +117,13 @@ def _applied(exported: Exported, batches: Batches | None, no_data: str, seed: in
     given = {key: peek[key] for key in {*exported.fields, *exported.wants}}
     x = exported.kept(torch.cat(list(exported.outputs(rows, seed, given))), given)
     truth = exported.medium.stored(peek[exported.key], exported.field) if exported.has_truth else None
+    beside = exported.beside(x, given, truth)
     caption = f"{', '.join(exported.asks)} of the training data, then {exported.name}" + (", then the truth" if truth is not None else "")
     why = "Each output belongs to a row of the data: there is nothing to seek."
-    made = Generated(exported.step, b"", caption, no_neighbours=why, heading=APPLIED)
+    made = Generated(exported.step, b"", caption, no_neighbours=why, heading=APPLIED, columns=tuple(beside))
     if not wiped:
         return replace(made, interpolation=packed(exported.sheet(x, SAMPLES, given, truth)))
-    beside = {name: cells for name, cells in exported.beside(x, given, truth).items() if name != "mask"}
+    beside.pop("mask", None)
     return replace(made, turned=[dict(zip(beside, map(packed, row), strict=True)) for row in zip(*beside.values(), strict=True)])
 
 
@@ -138,9 +145,30 @@ def neighbours(x: Tensor, real: Tensor, captions: Sequence[str], field: Field) -
         # The sum above loses digits where samples are near: those that it chose are measured again.
         exact = (kind.coordinates(real[places[i]], field) - sample).square().mean(1).sqrt()
         order = exact.argsort(stable=True)[:NEAREST]
-        own, *nearest = (packed(cell) for cell in kind.cells(torch.cat([x[i : i + 1], real[places[i][order]]]), field))
+        own, *nearest = shown(torch.cat([x[i : i + 1], real[places[i][order]]]), field)
         result.append(Neighbours(captions[i], own, exact[order].tolist(), nearest))
     return result
+
+
+def shown(rows: Tensor, field: Field) -> list[Shown]:
+    """Stored rows as a page shows them: as text where they are text, a few numbers or a row of a table, which a picture would blur."""
+    kind = medium(field.medium)
+    if not kind.pictures:
+        told: list[Shown] = [text for row in kind.objects(rows, field) if (text := _told(row)) is not None]
+        if len(told) == len(rows):
+            return told
+    return [packed(cell) for cell in kind.cells(rows, field)]
+
+
+def _told(row: Any) -> str | Mapping[str, str] | None:
+    """What a medium calls a row, as text; None where it is none."""
+    if isinstance(row, str):
+        return row
+    if isinstance(row, Mapping):
+        return {str(name): str(value) for name, value in row.items()}
+    if getattr(row, "ndim", 0) == 1 and len(row) <= FEW:
+        return "(" + ", ".join(f"{value:.3g}" for value in row.tolist()) + ")"
+    return None
 
 
 def packed(image: Image.Image) -> bytes:

@@ -19,10 +19,12 @@ from ganzoo.files import write_text
 from ganzoo.report import charts
 from ganzoo.report.charts import Chart
 from ganzoo.report.facts import RunFacts, Setting
-from ganzoo.report.generated import BETWEEN, Generated
+from ganzoo.report.generated import BETWEEN, Generated, Neighbours, Shown
 
 HERE = Path(__file__).parent
 FEW = 20  # problems that are listed
+FOLDED = 4  # runs; of more, each is opened by a click
+NEAR = "Samples and their nearest training samples"
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,17 @@ class Page:
         one = len(self.runs) == 1
         curves = charts.loss_charts(self.runs[0]) if one else charts.compared_charts(self.runs)
         game = charts.Game.of(self.runs[0]) if one else None
+        figures = self.table is None or len(self.table.rows) != len(self.runs)
         values = {
             "title": self.title, "first": self.table, "notes": self.notes, "version": __version__,
             "now": machine.now().strftime("%Y-%m-%d %H:%M UTC"),
             "curves": self._plots(curves), "scores": self._plots(charts.score_charts(self.runs)),
-            "runs": [self._view(run, one) for run in self.runs], "comparison": comparison(self.runs),
+            "runs": [self._view(run, one) for run in self.runs], "comparison": comparison(self.runs, figures),
+            "near_caption": NEAR, "folded": len(self.runs) > FOLDED,
             "game": None if game is None else _game_view(game),
-            "protocol_lines": list({s.hash: s.line for run in self.runs for s in run.scores}.items()),
+            "protocol_lines": [
+                (hash, line) for hash, line in {s.hash: s.line for run in self.runs for s in run.scores}.items() if line not in self.notes
+            ],
         }  # fmt: skip
         scripts = [*([_plotly()] if self.charts or game else []), _file("page.js")]
         return environment.get_template("page.html").render(
@@ -103,12 +109,13 @@ class Page:
         """Key and name of each section, as page.html has them."""
         if len(self.runs) == 1:
             return [
-                ("samples", "Samples"), *([("game", "The game, step by step")] if game else []),
+                *([("game", "The game, step by step")] if game else []), ("samples", "Samples"),
                 ("curves", "Curves"), ("evaluations", "Evaluations"), ("latents", _heading(self.runs[0].generated)),
                 ("neighbours", "Nearest training samples"), ("health", "Health"), ("cost", "What it cost"),
                 ("configuration", "Configuration"), ("repeat", "How to repeat it"),
             ]  # fmt: skip
-        sections = [("comparison", "Comparison"), ("samples", "Samples, side by side"), ("curves", "Curves")]
+        sections = [("results", "Results"), ("comparison", "Run by run")] if self.table else [("comparison", "Comparison")]
+        sections += [("samples", "Samples, side by side"), ("curves", "Curves")]
         sections += [("evaluations", "Evaluations")] if scores else []
         return sections + [(f"run-{i}", run.name) for i, run in enumerate(self.runs)]
 
@@ -122,6 +129,9 @@ class Page:
         return {
             "name": run.name,
             "sheets": sheets,
+            "about": run.about,
+            "look": f"{run.look} scroll" if run.look == "text" else run.look,
+            "columns": ", ".join(run.generated.columns) if run.generated else "",
             "others": [
                 {"uri": uri, "caption": f"{name}, step {step}"}
                 for name, pair in run.others.items()
@@ -200,10 +210,10 @@ def _history(evaluations: Sequence[Evaluation]) -> Table:
     return Table(["step", *names, "of", "date", "took", *(["protocol"] if differ else []), "notes"], rows, "Every evaluation")
 
 
-def comparison(runs: Sequence[RunFacts]) -> Table:
-    """A row a run, with a column for each figure under each protocol: two protocols never share one."""
+def comparison(runs: Sequence[RunFacts], figures: bool = True) -> Table:
+    """A row a run, with a column for each figure under each protocol, if they are wanted: two protocols never share one."""
     scores = {run.name: {(s.figure, s.hash): s for s in run.scores} for run in runs}
-    columns = {key: s for own in scores.values() for key, s in own.items()}
+    columns = {key: s for own in scores.values() for key, s in own.items()} if figures else {}
     rows = []
     for run in runs:
         own = scores[run.name]
@@ -211,7 +221,8 @@ def comparison(runs: Sequence[RunFacts]) -> Table:
         rate = "-" if run.rate is None else f"{run.rate:.0f}"
         rows.append([run.name, run.recipe, run.dataset, str(run.step), _duration(run.seconds), rate, *cells])
     heads = [f"{figure} [{hash}]{charts.better(s)}" for (figure, hash), s in columns.items()]
-    return Table(["run", "recipe", "data set", "steps", "time", "images/s", *heads], rows, "The runs: last figures, and the best ones")
+    caption = "The runs: last figures, and the best ones" if columns else "The runs"
+    return Table(["run", "recipe", "data set", "steps", "time", "images/s", *heads], rows, caption)
 
 
 def _best(best: tuple[int, float] | None) -> str:
@@ -235,16 +246,34 @@ def _generated_view(generated: Generated | None, not_drawn: str) -> dict[str, An
         view["interpolation"] = {"uri": charts.uri(generated.interpolation), "caption": caption}
     if not generated.neighbours:
         return view | {"no_neighbours": generated.no_neighbours or "They were not sought."}
+    view |= {"neighbours_step": generated.step, "neighbours_unit": generated.unit, "neighbours_table": _rows(generated.neighbours)}
     samples = []
     for i, sample in enumerate(generated.neighbours):
-        nearest = [{"uri": charts.uri(near), "caption": _number(d)} for near, d in zip(sample.nearest, sample.distances, strict=True)]
-        samples.append({"uri": charts.uri(sample.picture), "caption": sample.caption or f"sample {i + 1}", "nearest": nearest})
+        nearest = [_shown(near) | {"caption": _number(d)} for near, d in zip(sample.nearest, sample.distances, strict=True)]
+        samples.append(_shown(sample.sample) | {"caption": sample.caption or f"sample {i + 1}", "nearest": nearest})
     return view | {
         "neighbours": samples,
-        "neighbours_step": generated.step,
-        "neighbours_unit": generated.unit,
         "neighbours_columns": ["sample", *(f"nearest {i + 1}" for i in range(max(len(s["nearest"]) for s in samples)))],
     }
+
+
+def _shown(row: Shown) -> dict[str, str]:
+    """A picture or a text."""
+    return {"uri": charts.uri(row), "text": ""} if isinstance(row, bytes) else {"uri": "", "text": row if isinstance(row, str) else ""}
+
+
+def _rows(neighbours: Sequence[Neighbours]) -> Table | None:
+    """Samples that are rows of a table, each above those nearest to it; None where they are not."""
+    rows: list[list[str]] = []
+    names: list[str] = []
+    for i, each in enumerate(neighbours):
+        heads = [(each.caption or f"sample {i + 1}", ""), *((f"nearest {k + 1}", _number(d)) for k, d in enumerate(each.distances))]
+        for (head, distance), row in zip(heads, (each.sample, *each.nearest), strict=True):
+            if not isinstance(row, Mapping):
+                return None
+            names = list(row)
+            rows.append([head, distance, *row.values()])
+    return Table(["row", "distance", *names], rows, NEAR)
 
 
 def _cost(run: RunFacts) -> list[tuple[str, str]]:
