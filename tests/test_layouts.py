@@ -178,7 +178,7 @@ def test_the_labelled_few_are_as_many_of_each_class_and_always_the_same(tmp_path
     few = prepared(tmp_path, image_size="8", labelled=3)
     assert few.load()["y_l"].tolist() == [0, 0, 1]
     assert [mean >= 200 for mean in means(few, "x_l")] == [False, False, True]
-    with pytest.raises(UsageError, match=r"class 1 of data set .* has 2 rows; wanted 3"):
+    with pytest.raises(UsageError, match=r"dog of data set .* has 2 rows; wanted 3"):
         prepared(tmp_path, image_size="8", labelled=6)
     with pytest.raises(UsageError, match="has no labels"):
         prepared(tmp_path / "cat", image_size="8", labelled=3)
