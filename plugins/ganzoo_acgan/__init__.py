@@ -53,7 +53,7 @@ def ganzoo_register() -> list[Part | Recipe]:
             summary="G generates a given class; D predicts the class as well as real or fake",
             parts={"generator": "acgan", "discriminator": "acgan", "loss": "acgan", "strategy": "alternating"},
             results=(
-                "Fashion-MNIST, 120 s, bf16, 3 seeds: cFID 22.2 (19.4 to 25.6), FID@768 0.295 (0.282 to 0.31), recall 0.37 (0.37 to 0.38)",
+                "Fashion-MNIST, 120 s, bf16, 3 seeds: cFID 21.9 (20 to 23.2), FID@768 0.294 (0.288 to 0.298), recall 0.38 (0.37 to 0.40)",
                 "the same, 20 minutes, one seed: cFID 24.7, recall 0.14; without dropout in D 188; benchmarks/results/long.md",
                 "real images: cFID 0.22, FID@768 0.042; benchmarks/results/scoreboard.md",
                 "D's accuracy on Fashion-MNIST's test images, 3 seeds: 0.8713 (0.8667 to 0.8749); plain, 0.8891 (0.8867 to 0.8908)",
