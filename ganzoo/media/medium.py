@@ -134,7 +134,10 @@ class Medium(ABC):
         return grid(self.cells(rows, field), columns)
 
     def objects(self, rows: Tensor, field: Field) -> list[Any]:
-        """Stored rows as what a Python program handles: PIL images, lines of text; arrays where there is nothing better."""
+        """Stored rows as what a Python program handles: PIL images, lines of text; arrays where there is nothing better.
+
+        A report shows what is text, a row by column, or a few numbers, as text, and all else as `cells`.
+        """
         return list(rows.numpy())
 
     def rows(self, given: Any, field: Field) -> list[Tensor]:
