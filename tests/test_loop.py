@@ -309,7 +309,9 @@ def test_the_second_signal_ends_at_once(images, tmp_path):
         time.sleep(0.5)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-    assert process.wait(5).returncode == 130
+    ended = process.wait(5)
+    assert ended.returncode == 130
+    assert "stopped at once; what came after the last checkpoint is not saved" in ended.stderr
 
 
 def test_one_process_at_a_time_holds_a_run(images, tmp_path, ganzoo):
