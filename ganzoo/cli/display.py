@@ -83,8 +83,8 @@ class Display(Watch):
     def abandoned(self) -> None:
         if self.live is not None:
             self.console.show_cursor(True)
-        sys.stderr.write("stopped at once; what came after the last checkpoint is not saved.\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # past Python's buffers, which the signal may have interrupted; the terminal may be gone
+            os.write(2, b"stopped at once; what came after the last checkpoint is not saved.\n")
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How much of the data is prepared."""
